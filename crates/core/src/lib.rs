@@ -1,1 +1,23 @@
-//! Under construction.
+//! Contracts that the programs of cloudtaser agree on.
+//!
+//! Everything here is pure: no clock, no file, no socket, no randomness. What is parsed here can be
+//! fuzzed here, and a program that holds one of these types holds something already checked.
+//!
+//! Reading order: [`reference`] (what people write), [`plan`] (what a launch is made from),
+//! [`level`] (what a launch may claim), then [`secret`], [`exit`], [`blame`] and [`names`].
+
+#![forbid(unsafe_code)]
+
+pub mod blame;
+pub mod exit;
+pub mod level;
+pub mod names;
+pub mod plan;
+pub mod reference;
+pub mod secret;
+pub mod span;
+
+pub use blame::Blame;
+pub use level::ProtectionLevel;
+pub use plan::LaunchPlan;
+pub use secret::Secret;

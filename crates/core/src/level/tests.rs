@@ -1,0 +1,67 @@
+use super::*;
+
+const BEST: Facets = Facets {
+    memory: Memory::Sealed,
+    environ: Environ::Hidden,
+    supervisor: Supervisor::Sealed,
+    attach: Attach::Refused,
+    transport: Transport::Hybrid,
+    agent: Agent::Enforcing,
+};
+
+fn verdict(facets: Facets, row: usize) -> Verdict {
+    ProtectionLevel::from_facets(facets, Vec::new()).rows[row - 1].verdict
+}
+
+#[test]
+fn no_row_is_closed_while_a_facet_it_stands_on_is_weaker() {
+    assert_eq!(verdict(BEST, 1), Verdict::Closed);
+    assert_eq!(verdict(BEST, 3), Verdict::Closed);
+    assert_eq!(verdict(BEST, 4), Verdict::Closed);
+    for environ in [Environ::Plain, Environ::FirstImage] {
+        assert_ne!(verdict(Facets { environ, ..BEST }, 1), Verdict::Closed);
+    }
+    for agent in [Agent::Off, Agent::Degraded] {
+        assert_eq!(verdict(Facets { agent, ..BEST }, 3), Verdict::Partial);
+    }
+    assert_ne!(verdict(Facets { memory: Memory::Plain, ..BEST }, 3), Verdict::Closed);
+    for transport in [Transport::Plaintext, Transport::Unverified] {
+        assert_eq!(verdict(Facets { transport, ..BEST }, 4), Verdict::Open);
+    }
+}
+
+#[test]
+fn a_plain_environment_leaves_the_same_uid_everything() {
+    assert_eq!(verdict(Facets { environ: Environ::Plain, ..BEST }, 1), Verdict::Open);
+}
+
+#[test]
+fn the_rows_that_nothing_here_closes_stay_open_at_the_best_facets() {
+    for row in [2, 5, 6] {
+        assert_eq!(verdict(BEST, row), Verdict::Open);
+    }
+}
+
+#[test]
+fn unmet_requirements_say_what_there_is_instead() {
+    let level = ProtectionLevel::from_facets(Facets { agent: Agent::Off, ..BEST }, Vec::new());
+    let required = Requirement::parse_list("memory=sealed, agent=enforcing,T3=closed").unwrap();
+    let unmet = level.unmet(&required).iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(
+        unmet,
+        [
+            "agent=enforcing is required, agent=off is what this place gives",
+            "T3=closed is required, T3=partial is what this place gives",
+        ]
+    );
+}
+
+#[test]
+fn requirements_are_written_as_they_are_read() {
+    for text in ["memory=sealed", "environ=first-image", "attach=ancestors", "T6=open"] {
+        assert_eq!(text.parse::<Requirement>().unwrap().to_string(), text);
+    }
+    for bad in ["memory", "memory=", "memory=hidden", "T0=open", "T7=open", "t1=open", "=", ""] {
+        assert!(bad.parse::<Requirement>().is_err(), "{bad}");
+    }
+}
