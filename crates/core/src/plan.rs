@@ -42,8 +42,9 @@ pub struct LaunchPlan {
     /// Transit key for `vault:v1:` values.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub transit: Option<Transit>,
-    /// Passes the variables of OpenBao clients (`VAULT_…`, `BAO_…`) on to the app.
-    pub passthrough: Passthrough,
+    /// Variables of OpenBao clients (`VAULT_…`, `BAO_…`) that the app is to see.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub passthrough: Vec<String>,
     /// How the wrapper logs.
     pub log: Log,
 }
@@ -293,17 +294,6 @@ const fn transit_batch() -> u16 {
     25
 }
 
-/// Whether the app sees the variables of OpenBao clients.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Passthrough {
-    /// They are passed on, except those that hold a credential.
-    Keep,
-    /// They are taken away.
-    #[default]
-    Strip,
-}
-
 /// How the wrapper logs.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -340,7 +330,7 @@ pub enum LogLevel {
     Error,
 }
 
-/// A length of time, written `250ms`, `30s`, `5m`, `2h`, or as a number of seconds.
+/// A length of time, written `250ms`, `30s`, `1m30s`, `2h`, or as a number of seconds.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(try_from = "PeriodText", into = "String")]
 pub struct Period(pub Duration);
@@ -362,20 +352,31 @@ impl FromStr for Period {
     type Err = PeriodError;
 
     fn from_str(text: &str) -> Result<Self, PeriodError> {
-        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-        let (number, unit) = text.split_at_checked(digits).ok_or(PeriodError)?;
-        let number = number.parse::<u64>().map_err(|_not_a_number| PeriodError)?;
-        let times =
-            |seconds: u64| number.checked_mul(seconds).map(Duration::from_secs).ok_or(PeriodError);
-        let duration = match unit {
-            "ms" => Duration::from_millis(number),
-            "" | "s" => times(1)?,
-            "m" => times(60)?,
-            "h" => times(3600)?,
-            _ => return Err(PeriodError),
-        };
-        Ok(Self(duration))
+        let (mut rest, mut total) = (text, Duration::ZERO);
+        loop {
+            let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+            let (number, tail) = rest.split_at_checked(digits).ok_or(PeriodError)?;
+            let letters = tail.bytes().take_while(u8::is_ascii_lowercase).count();
+            let (unit, tail) = tail.split_at_checked(letters).ok_or(PeriodError)?;
+            let number = number.parse::<u64>().map_err(|_not_a_number| PeriodError)?;
+            let millis = number.checked_mul(millis_per(unit)?).ok_or(PeriodError)?;
+            total = total.checked_add(Duration::from_millis(millis)).ok_or(PeriodError)?;
+            if tail.is_empty() {
+                return Ok(Self(total));
+            }
+            rest = tail;
+        }
     }
+}
+
+const fn millis_per(unit: &str) -> Result<u64, PeriodError> {
+    Ok(match unit.as_bytes() {
+        b"ms" => 1,
+        b"" | b"s" => 1_000,
+        b"m" => 60_000,
+        b"h" => 3_600_000,
+        _ => return Err(PeriodError),
+    })
 }
 
 impl TryFrom<PeriodText> for Period {

@@ -37,6 +37,7 @@ fn periods_read_their_units() {
     assert_eq!(ms("30"), Ok(30_000));
     assert_eq!(ms("5m"), Ok(300_000));
     assert_eq!(ms("2h"), Ok(7_200_000));
+    assert_eq!(ms("1m30s"), Ok(90_000));
     for bad in ["", "s", "1d", "-1s", "1.5s", "99999999999999999999s", "18446744073709551615h"] {
         assert_eq!(ms(bad), Err(PeriodError), "{bad}");
     }

@@ -1,0 +1,207 @@
+//! The command line of the wrapper: few flags, parsed by hand, since a parser library would be a
+//! third of the program that is copied into every pod.
+
+use std::{ffi::OsString, os::unix::ffi::OsStrExt};
+
+use cloudtaser_core::level::{Requirement, RequirementError};
+
+/// Shown by `--help`.
+pub(crate) const HELP: &str = "\
+Starts a program with secrets from OpenBao in sealed memory, and stays as its parent.
+
+Usage: cloudtaser-wrapper run [FLAGS] -- COMMAND [ARG]...
+       cloudtaser-wrapper COMMAND [ARG]...
+
+Flags:
+  --plan FILE        read the launch plan (JSON) from FILE; - is standard input
+  --require LIST     refuse to start below these levels, e.g. memory=sealed,T3=partial
+  --explain          print what protects the app here, per adversary, and exit;
+                     nothing is fetched and nothing is started
+  --log-format FORM  text or json
+  -q, --quiet        warnings and errors only
+  -h, --help         this text
+  -V, --version      the version
+
+References in the values of variables are resolved, everything else is passed on:
+  vault:secret/data/db#password         a field (bao: works as well)
+  vault:secret/data/db#password#3       of version 3
+  vault:secret/data/db#{{ u }}:{{ p }}  a template over the fields
+  >>vault:pki/issue/web#certificate#{\"common_name\":\"a\"}   write, then take a field
+  postgres://${vault:kv/db#user}@db     inside a text
+  vault:v1:...                          a Transit ciphertext
+  vault:login                           the token of the login
+
+Server and login come from the plan or from VAULT_ADDR, VAULT_ROLE, VAULT_PATH,
+VAULT_AUTH_METHOD, VAULT_TOKEN_FILE, VAULT_CACERT, VAULT_NAMESPACE and so on (BAO_
+and CLOUDTASER_ twins win over VAULT_). The app sees none of them.
+
+Exit codes: the app's own; 128+N when signal N ended it; 64 usage, 69 OpenBao not
+reachable, 70 internal, 76 refused by OpenBao, 77 below a required level, 125 not
+launched, 126 not executable, 127 not found.
+";
+
+/// What the command line asks for.
+#[derive(Debug, Eq, PartialEq)]
+pub(crate) enum Args {
+    /// Print the help.
+    Help,
+    /// Start a program, or only say what would protect it.
+    Run(Run),
+    /// Print the version.
+    Version,
+}
+
+/// Flags of `run`.
+#[derive(Debug, Default, Eq, PartialEq)]
+pub(crate) struct Run {
+    /// The program and its arguments; empty only with `explain`.
+    pub(crate) command: Vec<OsString>,
+    /// Whether the level is only printed.
+    pub(crate) purpose: Purpose,
+    /// Plan file; `-` is standard input.
+    pub(crate) plan: Option<OsString>,
+    /// Levels to be reached.
+    pub(crate) require: Vec<Requirement>,
+    /// Form of log lines, where given.
+    pub(crate) json_log: Option<bool>,
+    /// Whether only warnings are logged.
+    pub(crate) quiet: bool,
+}
+
+/// What a run is for.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) enum Purpose {
+    /// Say what would protect the app.
+    Explain,
+    /// Start the app.
+    #[default]
+    Launch,
+}
+
+/// A command line that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum ArgsError {
+    /// Nothing to start.
+    #[error("no command given; write: cloudtaser-wrapper run -- COMMAND [ARG]... (or --help)")]
+    NoCommand,
+    /// `--log-format` with something else.
+    #[error("--log-format takes text or json")]
+    LogFormat,
+    /// A requirement that cannot be read.
+    #[error("--require")]
+    Require(#[source] RequirementError),
+    /// A flag without its value.
+    #[error("{flag} needs a value")]
+    Value {
+        /// The flag.
+        flag: &'static str,
+    },
+    /// A flag that does not exist.
+    #[error("there is no flag {flag}; see --help (flags of the app go behind --)")]
+    Unknown {
+        /// The flag, as far as it is text.
+        flag: String,
+    },
+}
+
+/// Reads the arguments behind the program's own name.
+///
+/// # Errors
+/// [`ArgsError`] says which argument is wrong.
+pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Args, ArgsError> {
+    let mut args = args.into_iter().peekable();
+    let verb = args.next_if(|first| first == "run").is_some();
+    let mut run = Run::default();
+    while let Some(flag) = args.next_if(|arg| verb || arg.as_bytes().starts_with(b"-")) {
+        let Some(text) = flag.to_str().filter(|text| text.starts_with('-') && *text != "-") else {
+            run.command.push(flag);
+            break;
+        };
+        let (name, inline) = match text.split_once('=') {
+            Some((name, value)) => (name, Some(OsString::from(value))),
+            None => (text, None),
+        };
+        let mut value =
+            |flag| inline.clone().or_else(|| args.next()).ok_or(ArgsError::Value { flag });
+        match name {
+            "--" => break,
+            "-h" | "--help" => return Ok(Args::Help),
+            "-V" | "--version" => return Ok(Args::Version),
+            "-q" | "--quiet" => run.quiet = true,
+            "--explain" => run.purpose = Purpose::Explain,
+            "--plan" => run.plan = Some(value("--plan")?),
+            "--require" => {
+                let list = value("--require")?;
+                let list = list.to_string_lossy();
+                run.require.extend(Requirement::parse_list(&list).map_err(ArgsError::Require)?);
+            }
+            "--log-format" => {
+                run.json_log = Some(match value("--log-format")?.to_str() {
+                    Some("json") => true,
+                    Some("text") => false,
+                    _ => return Err(ArgsError::LogFormat),
+                });
+            }
+            _ => return Err(ArgsError::Unknown { flag: name.to_owned() }),
+        }
+    }
+    run.command.extend(args);
+    if run.command.is_empty() && run.purpose == Purpose::Launch {
+        return Err(ArgsError::NoCommand);
+    }
+    Ok(Args::Run(run))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(args: &[&str]) -> Run {
+        match parse(args.iter().map(OsString::from)) {
+            Ok(Args::Run(run)) => run,
+            other => panic!("{args:?}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn both_ways_of_calling_start_the_same_command() {
+        assert_eq!(run(&["run", "--", "sh", "-c", "x"]), run(&["sh", "-c", "x"]));
+        assert_eq!(run(&["run", "sh", "-c", "x"]), run(&["--", "sh", "-c", "x"]));
+    }
+
+    #[test]
+    fn flags_behind_the_command_belong_to_the_command() {
+        let run = run(&["run", "-q", "app", "--help", "-q", "--", "run"]);
+        assert_eq!(run.command, ["app", "--help", "-q", "--", "run"]);
+        assert!(run.quiet);
+    }
+
+    #[test]
+    fn values_stand_behind_a_space_or_an_equals_sign() {
+        let spaced = run(&["run", "--require", "memory=sealed", "--plan", "p", "--", "a"]);
+        let joined = run(&["run", "--require=memory=sealed", "--plan=p", "--", "a"]);
+        assert_eq!(spaced, joined);
+        assert_eq!(spaced.require.len(), 1);
+    }
+
+    #[test]
+    fn wrong_lines_are_refused() {
+        for args in [
+            &["run"][..],
+            &[],
+            &["run", "--"],
+            &["--nope", "--", "a"],
+            &["run", "--plan"],
+            &["run", "--require", "memory=best", "--", "a"],
+            &["run", "--log-format", "xml", "--", "a"],
+        ] {
+            assert!(parse(args.iter().map(OsString::from)).is_err(), "{args:?}");
+        }
+    }
+
+    #[test]
+    fn explain_needs_no_command() {
+        assert_eq!(run(&["run", "--explain"]).purpose, Purpose::Explain);
+    }
+}
