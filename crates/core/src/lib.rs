@@ -3,7 +3,7 @@
 //! Everything here is pure: no clock, no file, no socket, no randomness. What is parsed here can be
 //! fuzzed here, and a program that holds one of these types holds something already checked.
 //!
-//! Reading order: [`reference`] (what people write), [`plan`] (what a launch is made from),
+//! Reading order: [`mod@reference`] (what people write), [`plan`] (what a launch is made from),
 //! [`level`] (what a launch may claim), then [`secret`], [`exit`], [`blame`] and [`names`].
 
 #![forbid(unsafe_code)]

@@ -1,1 +1,3 @@
 //! Whole programs against a real OpenBao.
+
+#![forbid(unsafe_code)]

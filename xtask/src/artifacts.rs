@@ -1,0 +1,108 @@
+//! Builds the programs that are shipped, and holds them to the gates of [`crate::elf`].
+//!
+//! `test`, `demo`, `bench` and `dist` share these builds, so what is tested is what is shipped.
+//! Both are built with an explicit target: the paths then do not depend on the machine, and flags
+//! do not reach build scripts.
+
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, ensure};
+
+use crate::command::{self, cargo};
+use crate::elf::{Headers, Linkage};
+use crate::place;
+use crate::tools::rust;
+use crate::ui;
+
+/// The wrapper is copied into the memory of every pod, so its size is paid there.
+const WRAPPER_MAX_BYTES: u64 = 4 << 20;
+
+/// The programs of a release build.
+#[derive(Debug)]
+pub(crate) struct Artifacts {
+    /// The static wrapper.
+    pub(crate) wrapper: PathBuf,
+    /// The command line.
+    pub(crate) cli: PathBuf,
+}
+
+impl Artifacts {
+    /// Gives a child the paths by which tests, demo and bench find the real programs.
+    pub(crate) fn announce(&self, command: &mut Command) {
+        command.env("CLOUDTASER_BAO", place::bao());
+        command.env("CLOUDTASER_WRAPPER", &self.wrapper);
+        command.env("CLOUDTASER_CLI", &self.cli);
+    }
+}
+
+/// Builds the static wrapper and the command line, silently when nothing changed.
+pub(crate) fn build() -> anyhow::Result<Artifacts> {
+    let (target, linkage_flags) = wrapper_target();
+    Ok(Artifacts {
+        wrapper: build_one("cloudtaser-wrapper", &target, linkage_flags)?,
+        cli: build_one("cloudtaser", &rust::host(), "")?,
+    })
+}
+
+/// Fails with each promise that the built files break.
+pub(crate) fn gate(artifacts: &Artifacts) -> anyhow::Result<()> {
+    let wrapper = gate_one(&artifacts.wrapper, Linkage::Static)?;
+    ensure!(
+        wrapper <= WRAPPER_MAX_BYTES,
+        "the wrapper has {wrapper} bytes, more than its budget of {WRAPPER_MAX_BYTES}"
+    );
+    gate_one(&artifacts.cli, Linkage::Dynamic)?;
+    Ok(())
+}
+
+fn wrapper_target() -> (String, &'static str) {
+    let musl = rust::musl();
+    if rust::has_target(&musl) {
+        return (musl, "");
+    }
+    ui::say(&format!("no target {musl}: the wrapper is linked statically with glibc"));
+    (rust::host(), "-C target-feature=+crt-static")
+}
+
+fn build_one(package: &str, target: &str, linkage_flags: &str) -> anyhow::Result<PathBuf> {
+    let mut build = cargo(["build", "--quiet", "--locked", "--release", "--package", package]);
+    build.args(["--target", target]).env("RUSTFLAGS", flags(linkage_flags)?);
+    command::run(&mut build)?;
+    Ok(place::target().join(target).join("release").join(package))
+}
+
+/// The caller's own flags, ours for linkage, and names for the folders of this machine, so that a
+/// build on another machine gives the same bytes.
+fn flags(linkage: &str) -> anyhow::Result<OsString> {
+    let mut flags = env::var_os("RUSTFLAGS").unwrap_or_default();
+    if !linkage.is_empty() {
+        flags.push(format!(" {linkage}"));
+    }
+    let home = env::var_os("CARGO_HOME").map(PathBuf::from);
+    let registry = home.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cargo")));
+    let renamed = [(Some(place::root().to_owned()), "/cloudtaser"), (registry, "/cargo")];
+    for (from, to) in renamed {
+        let Some(from) = from else { continue };
+        let from = from.to_str().context("the path of the sources is not UTF-8")?;
+        // RUSTFLAGS splits at spaces; a path with one keeps its name rather than break the build.
+        if !from.contains(char::is_whitespace) {
+            flags.push(format!(" --remap-path-prefix={from}={to}"));
+        }
+    }
+    Ok(flags)
+}
+
+fn gate_one(path: &Path, linkage: Linkage) -> anyhow::Result<u64> {
+    let shown = path.display();
+    let bytes = fs::read(path).with_context(|| format!("cannot read {shown}"))?;
+    let headers = Headers::parse(&bytes).with_context(|| format!("cannot judge {shown}"))?;
+    let broken = headers.broken_promises(linkage);
+    ensure!(broken.is_empty(), "{shown}: {}", broken.join("; "));
+    let len = u64::try_from(bytes.len())?;
+    ui::say(&format!("   {shown}: {linkage:?}, hardened, {} KiB", len / 1024));
+    Ok(len)
+}

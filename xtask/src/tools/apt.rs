@@ -1,0 +1,99 @@
+//! Programs that come from Debian's packages.
+//!
+//! Installs only what is missing, as root or through sudo. Without either, or where there is no
+//! apt-get, it says what to run and goes on: the tests that need the program skip with a reason.
+
+use std::fs;
+use std::io::{self, IsTerminal as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::process::Command;
+
+use anyhow::Context as _;
+
+use super::Need;
+use crate::command::{find, program, read, succeeds};
+use crate::ui;
+
+/// A program, the packages that bring it, and from which need on it is wanted.
+const PROGRAMS: &[(&str, &[&str], Need)] = &[
+    ("bash", &["bash"], Need::Demo),
+    ("busybox", &["busybox-static"], Need::Tests),
+    ("dash", &["dash"], Need::Tests),
+    ("gcc", &["gcc", "libc6-dev"], Need::Demo),
+    ("gdb", &["gdb"], Need::Tests),
+    ("java", &["default-jre-headless"], Need::Tests),
+    ("musl-gcc", &["musl-tools"], Need::Tests),
+    ("node", &["nodejs"], Need::Tests),
+    ("perl", &["perl"], Need::Tests),
+    ("python3", &["python3"], Need::Demo),
+    ("strace", &["strace"], Need::Tests),
+];
+
+/// Installs the missing programs of a need; says so and returns true when there was one.
+pub(super) fn ensure(need: Need) -> bool {
+    let packages = missing(need, |name| find(name).is_some());
+    if packages.is_empty() {
+        return false;
+    }
+    if let Err(error) = install(&packages) {
+        ui::say(&format!("{error:#}\ngoing on: tests that need these packages will skip"));
+    }
+    true
+}
+
+/// Installs packages, silently unless it fails.
+pub(super) fn install(packages: &[&str]) -> anyhow::Result<()> {
+    let names = packages.join(" ");
+    ui::say(&format!("apt-get install {names}"));
+    let by_hand = || format!("please install by hand: apt-get install {names}");
+    let mut update = apt_get().with_context(by_hand)?;
+    // Old lists may still name packages that can be fetched, so only the installation decides.
+    if !succeeds(update.args(["-qq", "update"])) {
+        ui::say("apt-get update failed; trying with the lists that are there");
+    }
+    let mut install = apt_get().with_context(by_hand)?;
+    install.args(["-qq", "--yes", "--no-install-recommends", "install"]).args(packages);
+    read(&mut install).with_context(by_hand)?;
+    Ok(())
+}
+
+fn missing(need: Need, is_there: impl Fn(&str) -> bool) -> Vec<&'static str> {
+    let wanted = PROGRAMS.iter().filter(|(_, _, from)| *from <= need);
+    wanted
+        .filter(|(name, ..)| !is_there(name))
+        .flat_map(|(_, packages, _)| *packages)
+        .copied()
+        .collect()
+}
+
+/// `apt-get` with the rights that it needs and without questions.
+fn apt_get() -> anyhow::Result<Command> {
+    find("apt-get").context("there is no apt-get here")?;
+    let is_root = fs::metadata("/proc/self").is_ok_and(|data| data.uid() == 0);
+    let mut command = if is_root {
+        program("env")
+    } else {
+        find("sudo").context("neither root nor sudo")?;
+        let mut sudo = program("sudo");
+        if !io::stdin().is_terminal() {
+            sudo.arg("-n");
+        }
+        sudo.arg("env");
+        sudo
+    };
+    command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get"]);
+    Ok(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_a_need_wants_and_lacks_is_installed() {
+        assert_eq!(missing(Need::Tests, |_| true), [""; 0]);
+        assert_eq!(missing(Need::Tests, |name| name != "java"), ["default-jre-headless"]);
+        assert_eq!(missing(Need::Demo, |_| false), ["bash", "gcc", "libc6-dev", "python3"]);
+        assert_eq!(missing(Need::Build, |_| false), [""; 0]);
+    }
+}
