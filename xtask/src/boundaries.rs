@@ -62,7 +62,8 @@ const RULES: &[Rule] = &[
     },
     Rule {
         package: "cloudtaser",
-        ours: &["core", "tls", "k8s", "compose", "bao", "evidence"],
+        // sys: `probe` attacks processes, and the calls for that are unsafe (docs/adr/0005).
+        ours: &["core", "sys", "tls", "k8s", "compose", "bao", "evidence"],
         never: &["libbpf-rs"],
     },
 ];
