@@ -1,0 +1,168 @@
+//! The glue between ureq and what is ours: names, TLS, and the knowledge of what was sent.
+//!
+//! Everything that fails in here fails before a request leaves, and is marked so
+//! ([`NotConnected`]); whatever ureq reports otherwise may have been sent. The traits implemented
+//! here may change between ureq's minor versions, which is why its version is held.
+
+use std::{fmt, io, net::SocketAddr, time::Duration};
+
+use rustls::{ClientConnection, StreamOwned};
+use ureq::{
+    config::Config,
+    http::Uri,
+    unversioned::{
+        resolver::{ResolvedSocketAddrs, Resolver},
+        transport::{
+            Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, TcpConnector,
+            Transport, TransportAdapter,
+        },
+    },
+};
+
+use cloudtaser_tls::TlsClient;
+
+use crate::dns::{DnsError, Files, client::resolve};
+
+/// A name is not looked for longer than this, whatever the deadline.
+const LONGEST_RESOLVE: Duration = Duration::from_secs(30);
+/// What the resolver's answer has room for.
+const MAX_ADDRESSES: usize = 16;
+
+/// Why no connection came about.
+#[derive(Debug)]
+pub(crate) enum NotConnected {
+    Io(io::Error),
+    Name(DnsError),
+    NoTls,
+    ServerName,
+    Timeout,
+    Tls(rustls::Error),
+}
+
+impl fmt::Display for NotConnected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not connected")
+    }
+}
+
+impl std::error::Error for NotConnected {}
+
+impl From<NotConnected> for ureq::Error {
+    fn from(problem: NotConnected) -> Self {
+        Self::Other(Box::new(problem))
+    }
+}
+
+/// Our resolver in ureq's terms.
+#[derive(Debug)]
+pub(crate) struct Names(pub(crate) Files);
+
+impl Resolver for Names {
+    fn resolve(
+        &self,
+        uri: &Uri,
+        _config: &Config,
+        timeout: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        let host = uri.host().ok_or(ureq::Error::HostNotFound)?;
+        let usual = if uri.scheme_str() == Some("http") { 80 } else { 443 };
+        let port = uri.port_u16().unwrap_or(usual);
+        let time = (*timeout.after).min(LONGEST_RESOLVE);
+        let found = resolve(&self.0, host, time).map_err(NotConnected::Name)?;
+        let mut addresses = self.empty();
+        for ip in found.into_iter().take(MAX_ADDRESSES) {
+            addresses.push(SocketAddr::new(ip, port));
+        }
+        Ok(addresses)
+    }
+}
+
+/// Opens TCP, and speaks TLS over it where the scheme is `https`.
+#[derive(Debug)]
+pub(crate) struct Dial {
+    pub(crate) tls: Option<TlsClient>,
+}
+
+impl Connector<()> for Dial {
+    type Out = Box<dyn Transport>;
+
+    fn connect(
+        &self,
+        details: &ConnectionDetails<'_>,
+        _chained: Option<()>,
+    ) -> Result<Option<Self::Out>, ureq::Error> {
+        let tcp = TcpConnector::default().connect(details, None::<()>).map_err(not_connected)?;
+        let Some(tcp) = tcp else { return Ok(None) };
+        if !details.needs_tls() {
+            return Ok(Some(Box::new(tcp)));
+        }
+        let tls = self.tls.as_ref().ok_or(NotConnected::NoTls)?;
+        let host = details.uri.host().unwrap_or_default();
+        let name = tls.name_for(host).ok().ok_or(NotConnected::ServerName)?;
+        let mut session = ClientConnection::new(tls.config(), name).map_err(NotConnected::Tls)?;
+        let mut socket =
+            TransportAdapter::new(Box::new(tcp) as Self::Out, details.current_time.clone());
+        socket.set_timeout(details.timeout);
+        while session.is_handshaking() {
+            session.complete_io(&mut socket).map_err(|error| not_connected(error.into()))?;
+        }
+        let config = details.config;
+        let buffers = LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size());
+        Ok(Some(Box::new(Encrypted { buffers, stream: StreamOwned::new(session, socket) })))
+    }
+}
+
+/// Marks an error as one from before anything was sent.
+fn not_connected(error: ureq::Error) -> ureq::Error {
+    let problem = match error {
+        ureq::Error::Io(error) => match error.downcast::<rustls::Error>() {
+            Ok(error) => NotConnected::Tls(error),
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => NotConnected::Timeout,
+            Err(error) => NotConnected::Io(error),
+        },
+        ureq::Error::Rustls(error) => NotConnected::Tls(error),
+        ureq::Error::Timeout(_) => NotConnected::Timeout,
+        other => NotConnected::Io(io::Error::other(other)),
+    };
+    problem.into()
+}
+
+/// TLS over another transport.
+struct Encrypted {
+    buffers: LazyBuffers,
+    stream: StreamOwned<ClientConnection, TransportAdapter>,
+}
+
+impl Transport for Encrypted {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        &mut self.buffers
+    }
+
+    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
+        self.stream.sock.set_timeout(timeout);
+        let output = self.buffers.output().get(..amount).unwrap_or(&[]);
+        io::Write::write_all(&mut self.stream, output)?;
+        Ok(())
+    }
+
+    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
+        self.stream.sock.set_timeout(timeout);
+        let len = io::Read::read(&mut self.stream, self.buffers.input_append_buf())?;
+        self.buffers.input_appended(len);
+        Ok(len > 0)
+    }
+
+    fn is_open(&mut self) -> bool {
+        self.stream.sock.get_mut().is_open()
+    }
+
+    fn is_tls(&self) -> bool {
+        true
+    }
+}
+
+impl fmt::Debug for Encrypted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Encrypted").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,61 @@
+//! A stub resolver of our own, because a static program has no other that reads `resolv.conf`.
+//!
+//! `files` and `message` are pure and take any bytes; `client` has the sockets. It asks the servers
+//! that `resolv.conf` names, believes only answers to its own question from the server it asked, and
+//! does no caching: a connection is opened a few times in a program's life.
+//!
+//! Not done: DNSSEC, EDNS, `sortlist`, NSS modules, mDNS. Addresses of IPv4 come before those of
+//! IPv6; the connection is tried to each in turn.
+
+pub(crate) mod client;
+pub(crate) mod files;
+pub(crate) mod message;
+
+use std::{io, path::PathBuf};
+
+/// The files that a resolver reads.
+#[derive(Clone, Debug)]
+pub struct Files {
+    /// Names that need no server.
+    pub hosts: PathBuf,
+    /// Servers and search list.
+    pub resolv_conf: PathBuf,
+}
+
+impl Default for Files {
+    fn default() -> Self {
+        Self { hosts: "/etc/hosts".into(), resolv_conf: "/etc/resolv.conf".into() }
+    }
+}
+
+/// Why a name gave no address.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DnsError {
+    /// The name is no host name.
+    #[error("{name:?} is not a host name")]
+    BadName {
+        /// The name.
+        name: String,
+    },
+    /// Every server says that it is not there.
+    #[error("there is no such name: {}", tried.join(", "))]
+    NoSuchName {
+        /// The names that were asked for, with the search list.
+        tried: Vec<String>,
+    },
+    /// No server gave a usable answer.
+    #[error("no usable answer from the DNS servers ({servers})")]
+    NoAnswer {
+        /// The servers asked.
+        servers: String,
+        /// The last thing that went wrong.
+        source: Option<io::Error>,
+    },
+    /// The time was up.
+    #[error("the DNS servers did not answer in time ({servers})")]
+    Timeout {
+        /// The servers asked.
+        servers: String,
+    },
+}
