@@ -7,7 +7,8 @@
 //! value is copied once, into a [`cloudtaser_core::Secret`]. HTTP and TLS libraries keep buffers of
 //! their own, which only the program's allocator can wipe.
 //!
-//! Reading order: [`client`], then [`login`], [`answer`], `driver`, `retry`, `dial`, [`dns`].
+//! Reading order: [`client`], then [`settings`], [`login`], [`read`], [`answer`], `driver`, `retry`,
+//! `dial`, [`dns`].
 
 #![forbid(unsafe_code)]
 
@@ -19,12 +20,15 @@ pub mod dns;
 pub mod error;
 pub mod jitter;
 pub mod login;
+pub mod read;
 pub mod renewal;
+pub mod settings;
 pub mod transit;
 
+mod authenticate;
 mod dial;
 mod driver;
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod json;
 mod kv;
@@ -33,9 +37,11 @@ mod retry;
 
 pub use address::{Address, Plaintext};
 pub use answer::{Answer, Fields, Lease, Session};
-pub use client::{Client, ReadSet, Settings, Stopper};
+pub use client::{Client, Stopper};
 pub use deadline::Deadline;
 pub use error::{BaoError, Failure, Operation, Place};
 pub use jitter::{Jitter, RandomJitter};
 pub use login::{Credential, Login, Method, SecretId};
+pub use read::ReadSet;
+pub use settings::Settings;
 pub use transit::TransitKey;

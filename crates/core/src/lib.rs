@@ -10,6 +10,8 @@
 
 pub mod blame;
 pub mod exit;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod level;
 pub mod names;
 pub mod plan;

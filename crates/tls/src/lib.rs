@@ -5,14 +5,16 @@
 //! errors that come of them. No certificate is trusted by default but what [`Trust`] names, and a
 //! machine that cannot run the provider gets an error before the first handshake.
 //!
-//! Reading order: [`trust`] (who may answer), [`client`] (the configuration), then [`pin`],
-//! [`provider`] and [`explain`].
+//! Reading order: `trust` (who may answer), `client` (the configuration), then `pin`,
+//! `provider` and `explain`.
 
 #![forbid(unsafe_code)]
 
 pub mod client;
 pub mod error;
 pub mod explain;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod identity;
 pub mod pin;
 pub mod provider;

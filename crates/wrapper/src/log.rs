@@ -10,7 +10,7 @@ use cloudtaser_core::plan::{LogFormat, LogLevel};
 use serde_json::{Map, Value};
 
 /// Writes lines of one form, down to one level.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Log {
     format: LogFormat,
     least: LogLevel,

@@ -1,9 +1,58 @@
 //! `cloudtaser-wrapper`: starts an unmodified program with secrets in sealed memory.
+//!
+//! Reading order: [`args`] and [`settings`] (what is asked), [`variables`] (what will be needed),
+//! [`protection`] (what this place allows), [`connect`], [`vault`] and [`resolve`] (the values),
+//! [`launch`] (the app), [`keeper`] (what stays alive). Nothing here is `unsafe`; nothing here
+//! prints a value.
+
 #![forbid(unsafe_code)]
+
 mod args;
+mod chain;
+mod connect;
+mod explain;
+mod failure;
+mod fetch;
+mod keeper;
+mod launch;
 mod log;
+mod protection;
 mod resolve;
+mod run;
 mod settings;
+mod supervise;
 mod template;
 mod variables;
-fn main() {}
+mod vault;
+
+use std::{io::Write as _, process::ExitCode};
+
+use cloudtaser_core::exit::Code;
+use cloudtaser_sys::heap::SealedHeap;
+
+/// The whole heap is sealed memory, so that no library's buffer is an exception.
+#[global_allocator]
+static HEAP: SealedHeap = SealedHeap::new();
+
+fn main() -> ExitCode {
+    let answer = match args::parse(std::env::args_os().skip(1)) {
+        Ok(args::Args::Help) => print(args::HELP),
+        Ok(args::Args::Version) => {
+            print(concat!("cloudtaser-wrapper ", env!("CARGO_PKG_VERSION"), "\n"))
+        }
+        Ok(args::Args::Run(asked)) => run::run(asked),
+        Err(error) => {
+            let log = log::Log::default();
+            log.error(&chain::Chain(&error).to_string(), &[]);
+            Code::Usage.number()
+        }
+    };
+    ExitCode::from(answer)
+}
+
+fn print(text: &str) -> u8 {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => Code::Ok.number(),
+        Err(_closed) => Code::Internal.number(),
+    }
+}

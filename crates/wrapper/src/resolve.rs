@@ -32,7 +32,7 @@ pub(crate) trait Vault {
     fn decrypt(&mut self, transit: &Transit, texts: &[&str]) -> Result<Vec<Secret>, Self::Error>;
 
     /// The token of the login.
-    fn token(&self) -> Option<Secret>;
+    fn token(&mut self) -> Option<Secret>;
 
     /// Whether an error says that there is nothing at the path.
     fn is_missing(error: &Self::Error) -> bool;
@@ -127,15 +127,6 @@ pub(crate) enum ResolveError<E: std::error::Error + 'static> {
         /// The variable.
         name: String,
     },
-}
-
-/// Which part of the work is done.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Pass {
-    /// Everything.
-    Full,
-    /// What can be read again without a side effect: no writes, no Transit, no token.
-    Again,
 }
 
 /// Makes every value.

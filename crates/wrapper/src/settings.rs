@@ -11,8 +11,8 @@ use cloudtaser_core::{
     level::{Requirement, RequirementError},
     names,
     plan::{
-        AuthMethod, Bulk, DeliveryMode, Dumpable, LaunchPlan, LogFormat, LogLevel, Missing, Period,
-        Revoke, RotationAction, Transit, Untraceable, Verify,
+        AuthMethod, Bulk, DeliveryMode, Dumpable, LaunchPlan, LogFormat, LogLevel, Missing, Revoke,
+        RotationAction, Transit, Untraceable, Verify,
     },
 };
 mod found;

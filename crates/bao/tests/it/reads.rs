@@ -237,7 +237,10 @@ fn transit_decrypts_in_batches_and_one_bad_entry_fails_all() {
 
 #[test]
 fn a_sealed_openbao_is_waited_for_and_named() {
-    let Some(program) = crate::support::find() else { return };
+    let Some(program) = crate::support::find() else {
+        println!("SKIP: no OpenBao");
+        return;
+    };
     let bao = Bao::start(&program);
     let client = bao.client();
     let root = bao.root(&client);

@@ -51,8 +51,10 @@ pub(crate) fn bao() -> Option<Arc<Bao>> {
 }
 
 pub(crate) fn find() -> Option<PathBuf> {
-    if let Some(named) = std::env::var_os("CLOUDTASER_BAO") {
-        return Some(named.into());
+    if let Some(named) = std::env::var_os("CLOUDTASER_BAO").filter(|named| !named.is_empty()) {
+        let named = PathBuf::from(named);
+        assert!(named.is_file(), "CLOUDTASER_BAO names no file");
+        return Some(named);
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
@@ -101,7 +103,7 @@ impl Bao {
     }
 
     fn wait(&self) {
-        let until = Instant::now() + Duration::from_secs(60);
+        let until = Instant::now() + Duration::from_secs(30);
         while Instant::now() < until {
             let up = self.admin.get(format!("{}/v1/sys/health", self.url())).call();
             if up.is_ok_and(|answer| answer.status() == 200) && self.ca().exists() {

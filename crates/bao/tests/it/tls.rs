@@ -147,7 +147,7 @@ fn s_server(dir: &Path, port: u16, options: &str) -> Server {
 }
 
 #[test]
-fn tls_1_2_is_refused_with_advice_and_a_pin_proves_possession_of_the_key() {
+fn tls_1_2_is_refused_with_advice_and_tls_1_3_with_the_pinned_key_gets_through() {
     let dir = tempfile::tempdir().unwrap();
     let make = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout k.pem -out c.pem -days 2 -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1";
     if !openssl(dir.path(), make) {
@@ -161,8 +161,6 @@ fn tls_1_2_is_refused_with_advice_and_a_pin_proves_possession_of_the_key() {
     assert!(error.to_string().contains("does not speak TLS 1.3"), "{error}");
     assert_eq!(error.blame(), Blame::Peer);
     drop(old);
-    // A server that shows the pinned certificate but has another key cannot be made with s_server,
-    // which refuses the pair; what it can show is that the right pair gets as far as HTTP.
     let port = free_port();
     let new = s_server(dir.path(), port, "-tls1_3 -www");
     let address = format!("https://127.0.0.1:{port}");

@@ -42,7 +42,7 @@ impl Vault for Table {
         Ok(texts.iter().map(|text| Secret::from(text.to_uppercase())).collect())
     }
 
-    fn token(&self) -> Option<Secret> {
+    fn token(&mut self) -> Option<Secret> {
         Some(Secret::from("tok".to_owned()))
     }
 

@@ -1,0 +1,67 @@
+//! The verbs.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::{demo, generate, probe, run};
+
+const AFTER: &str = "\
+Start here:
+  cloudtaser demo                                  see it work on this machine, in a minute
+  cloudtaser run --plan cloudtaser.yaml -- ./app   start a program with its secrets
+  cloudtaser probe PID --canary-file FILE          see what an attacker would get
+
+Each verb has examples of its own: cloudtaser VERB --help";
+
+/// Keeps secrets out of everything that a cloud provider stores or relays.
+#[derive(Debug, Parser)]
+#[command(
+    name = "cloudtaser",
+    version,
+    max_term_width = 100,
+    propagate_version = true,
+    after_help = AFTER
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Start a program with secrets from OpenBao in sealed memory.
+    Run(run::RunArgs),
+    /// Show what an attacker gets, without and with cloudtaser, on this machine.
+    Demo(demo::DemoArgs),
+    /// Try every road by which another process could read this one's secrets.
+    Probe(probe::command::ProbeArgs),
+    /// Print completions for a shell.
+    Completions(generate::CompletionsArgs),
+    /// Print the manual page, or write one per verb.
+    Man(generate::ManArgs),
+}
+
+impl Cli {
+    /// Runs the verb that was asked for.
+    pub(crate) fn run(self) -> Result<ExitCode> {
+        match self.verb {
+            Verb::Completions(args) => Ok(generate::completions(&args, Self::command())),
+            Verb::Demo(args) => demo::run(&args),
+            Verb::Man(args) => generate::man(&args, Self::command()),
+            Verb::Probe(args) => probe::command::run(&args),
+            Verb::Run(args) => run::run(&args),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_verbs_are_consistent() {
+        Cli::command().debug_assert();
+    }
+}

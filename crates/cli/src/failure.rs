@@ -1,0 +1,51 @@
+//! From an error to one message and an exit code that scripts can rely on.
+
+use std::process::ExitCode;
+
+use cloudtaser_core::exit::Code;
+
+use crate::{
+    demo::interrupt::Interrupted,
+    probe::{ProbeError, as_uid::AsUidError, needle::NeedleError},
+    run::PlanError,
+    tools::ToolError,
+    ui,
+};
+
+/// Prints the error and tells the exit code.
+pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
+    match error.downcast_ref() {
+        // Laid out already, with a caret.
+        Some(PlanError::Wrong { report }) => ui::error_block(report),
+        _ => ui::error(error),
+    }
+    if error.is::<Interrupted>() {
+        // As a shell says it of a program that SIGINT ended.
+        return ExitCode::from(130);
+    }
+    ExitCode::from(code(error).number())
+}
+
+/// Help and version are results; anything else that clap says is a wrong use.
+pub(crate) fn of_arguments(error: &clap::Error) -> ExitCode {
+    // Nobody is left to be told when the reader has gone.
+    let _closed = error.print();
+    let code = if error.use_stderr() { Code::Usage } else { Code::Ok };
+    ExitCode::from(code.number())
+}
+
+fn code(error: &anyhow::Error) -> Code {
+    let usage = error.is::<NeedleError>() || error.is::<PlanError>() || error.is::<ToolError>();
+    if usage {
+        return Code::Usage;
+    }
+    let gone = matches!(error.downcast_ref(), Some(ProbeError::Gone(_)))
+        || matches!(error.downcast_ref(), Some(AsUidError::Gone(_)));
+    if gone {
+        return Code::Unavailable;
+    }
+    if matches!(error.downcast_ref(), Some(AsUidError::Start { .. })) {
+        return Code::Usage;
+    }
+    Code::Internal
+}

@@ -1,0 +1,175 @@
+//! Entries for the fuzzers: what must hold for any text that people or the webhook may write.
+//!
+//! Each function panics where a promise is broken and says nothing otherwise. None is in a build
+//! that is shipped.
+
+use crate::{
+    LaunchPlan,
+    level::Requirement,
+    plan::Period,
+    reference::{
+        MAX_LEN, Piece, Reference, ReferenceError, SecretPath, Select, Source, Value, suspicion,
+    },
+};
+
+/// What stands before a reference inside a text.
+const OPENERS: [&str; 4] = ["${vault:", "${bao:", "${>>vault:", "${>>bao:"];
+
+/// Any text as the value of a variable, as a path, and as a line of a bulk import.
+pub fn reference(text: &str) {
+    match Value::parse(text) {
+        Ok(value) => parsed(text, &value),
+        Err(error) => refused(text, &error, hidden(text)),
+    }
+    match Source::parse(text) {
+        Ok(source) => asked(&source),
+        Err(error) => refused(text, &error, 0),
+    }
+    match SecretPath::parse(text) {
+        Ok(path) => stays_in_mount(&path),
+        Err(error) => refused(text, &error, 0),
+    }
+    assert!(suspicion(text).is_none_or(|words| !words.contains('\n')));
+}
+
+/// Any bytes as a launch plan: what is read can be written and read again.
+pub fn plan(json: &[u8]) {
+    let Ok(plan) = LaunchPlan::from_json(json) else { return };
+    let written = serde_json::to_vec(&plan);
+    let again = written.ok().and_then(|json| LaunchPlan::from_json(&json).ok());
+    assert_eq!(again, Some(plan));
+}
+
+/// Any text as a requirement, as a list of them, and as a length of time.
+pub fn words(text: &str) {
+    if let Ok(requirement) = text.parse::<Requirement>() {
+        assert_eq!(requirement.to_string().parse(), Ok(requirement));
+        assert_eq!(Requirement::parse_list(text), Ok(vec![requirement]));
+    }
+    if let Ok(list) = Requirement::parse_list(text) {
+        let written: Vec<String> = list.iter().map(ToString::to_string).collect();
+        assert_eq!(Requirement::parse_list(&written.join(" ,,")), Ok(list));
+    }
+    if let Ok(period) = text.parse::<Period>() {
+        assert_eq!(period.to_string().parse(), Ok(period));
+    }
+}
+
+fn parsed(text: &str, value: &Value) {
+    for reference in value.references() {
+        asked(&reference.source);
+        if let Select::Field(field) = &reference.select {
+            assert!(is_bare(field), "a field is empty, spaced or has control characters");
+        }
+    }
+    for ciphertext in value.ciphertexts() {
+        assert!(ciphertext.starts_with("vault:v") && !ciphertext.contains(char::is_control));
+    }
+    if *value == Value::Literal {
+        assert!(!OPENERS.iter().any(|opener| text.contains(opener)), "a reference was passed over");
+        assert!(!text.starts_with("vault:") && !text.starts_with("bao:"));
+    } else {
+        // Writing makes a text longer by a prefix and a slash, so only short ones must come back.
+        let written = written(value);
+        assert!(text.len() <= MAX_LEN);
+        assert!(written.len() > MAX_LEN || Value::parse(&written).as_ref() == Ok(value));
+    }
+}
+
+fn asked(source: &Source) {
+    stays_in_mount(&source.path);
+    assert_ne!(source.version, Some(0));
+    if let Some(json) = &source.write {
+        let object = serde_json::from_str::<serde_json::Map<_, serde_json::Value>>(json);
+        assert!(object.is_ok(), "what is written is no JSON object");
+    }
+}
+
+fn stays_in_mount(path: &SecretPath) {
+    let path = path.as_str();
+    assert!(is_bare(path), "a path is empty, spaced or has control characters");
+    assert!(path.contains('/'), "a path has a mount only");
+    assert!(!path.split('/').any(|segment| matches!(segment, "" | "." | "..")), "a path climbs");
+}
+
+fn is_bare(text: &str) -> bool {
+    !text.is_empty() && text.trim() == text && !text.contains(char::is_control)
+}
+
+/// The error is about a part of the text, and shows one line with nothing of what is hidden.
+fn refused(text: &str, error: &ReferenceError, hidden: usize) {
+    assert!(error.span.start <= error.span.end, "a span is turned round");
+    assert!(text.get(error.span.clone()).is_some(), "a span is outside, or cuts a character");
+    let shown = error.pointed(text).to_string();
+    let (line, carets) = shown.split_once('\n').unwrap_or_default();
+    let line = line.strip_prefix("    ").unwrap_or("?");
+    let visible: String = text.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
+    let hidden = text.get(..hidden).map_or(0, |part| part.chars().count());
+    let visible: String = visible.chars().skip(hidden).collect();
+    assert!(visible.contains(line), "what is beside the reference is shown");
+    assert!(!carets.trim().is_empty() && carets.trim().bytes().all(|byte| byte == b'^'));
+    assert!(!error.to_string().contains('\n'));
+}
+
+/// How many bytes before the first reference belong to the app alone.
+fn hidden(text: &str) -> usize {
+    let is_whole = ["vault:", "bao:"]
+        .iter()
+        .any(|prefix| text.strip_prefix(">>").unwrap_or(text).starts_with(prefix));
+    let first = OPENERS.iter().filter_map(|opener| text.find(opener)).min();
+    if is_whole { 0 } else { first.unwrap_or(0) }
+}
+
+fn written(value: &Value) -> String {
+    match value {
+        Value::Composite(pieces) => pieces.iter().map(written_piece).collect(),
+        Value::Literal => String::new(),
+        Value::Login => "vault:login".to_owned(),
+        Value::Transit(ciphertext) => ciphertext.clone(),
+        Value::Whole(reference) => written_reference(reference),
+    }
+}
+
+fn written_piece(piece: &Piece) -> String {
+    match piece {
+        Piece::Reference(reference) => format!("${{{}}}", written_reference(reference)),
+        Piece::Text(text) => text.clone(),
+        Piece::Transit(ciphertext) => format!("${{{ciphertext}}}"),
+    }
+}
+
+/// The slash keeps a path that begins like a ciphertext a path.
+fn written_reference(Reference { source, select }: &Reference) -> String {
+    let (Select::Field(selected) | Select::Template(selected)) = select;
+    let path = source.path.as_str();
+    match (&source.write, source.version) {
+        (Some(json), _) => format!(">>vault:/{path}#{selected}#{json}"),
+        (None, Some(version)) => format!("vault:/{path}#{selected}#{version}"),
+        (None, None) => format!("vault:/{path}#{selected}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    /// Calls `target` with every file that the fuzzer starts from or once stumbled over.
+    fn replay(target: &str, run: impl Fn(&[u8])) {
+        let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz");
+        let folders = ["corpus", "regressions"].map(|folder| fuzz.join(folder).join(target));
+        let files = folders.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten();
+        let files: Vec<_> = files.map(|file| file.unwrap().path()).collect();
+        assert!(!files.is_empty(), "{} is empty", folders[0].display());
+        for file in files {
+            println!("{}", file.display());
+            run(&fs::read(file).unwrap());
+        }
+    }
+
+    #[test]
+    fn every_corpus_file_is_replayed() {
+        replay("reference", |bytes| super::reference(&String::from_utf8_lossy(bytes)));
+        replay("plan", super::plan);
+        replay("words", |bytes| super::words(&String::from_utf8_lossy(bytes)));
+    }
+}

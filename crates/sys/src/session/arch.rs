@@ -1,0 +1,153 @@
+//! What is particular to x86-64: registers, system call numbers, the instruction to borrow.
+//!
+//! Every other module of the session speaks of calls and arguments. Porting means a twin of this
+//! file (`svc #0`, `PTRACE_GETREGSET`, numbers without `open` and `stat`), nothing else.
+
+#[cfg(not(target_arch = "x86_64"))]
+compile_error!("the session knows x86-64 only");
+
+/// The registers of a stopped task.
+pub(super) type Registers = libc::user_regs_struct;
+
+/// `AUDIT_ARCH_X86_64`, what seccomp calls 64-bit code (and x32, told apart by bit 30).
+pub(super) const AUDIT_64: u32 = 0xc000_003e;
+/// `AUDIT_ARCH_I386`.
+pub(super) const AUDIT_32: u32 = 0x4000_0003;
+/// `execve`, `execveat` of 64-bit code.
+pub(super) const EXEC_64: [u32; 2] = [59, 322];
+/// The same calls of the x32 ABI.
+pub(super) const EXEC_X32: [u32; 2] = [0x4000_0000 | 520, 0x4000_0000 | 545];
+/// The same calls of 32-bit code.
+pub(super) const EXEC_32: [u32; 2] = [11, 358];
+
+/// The bytes of `syscall`.
+pub(super) const SYSCALL_INSTRUCTION: [u8; 2] = [0x0f, 0x05];
+
+/// The first kernel-internal "restart me" result; four more follow it downwards (512 to 516).
+pub(super) const ERESTARTSYS: i32 = -512;
+/// The code segment of 64-bit user code.
+const USER_CS_64: u64 = 0x33;
+
+/// How many bytes a pointer has.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Width {
+    /// Four: 32-bit and x32 code.
+    Four,
+    /// Eight.
+    Eight,
+}
+
+/// How a task asked for a new program.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum ExecCall {
+    /// `execve`: the environment is the third argument.
+    Execve,
+    /// `execveat`: it is the fourth.
+    Execveat,
+}
+
+impl ExecCall {
+    /// Recognises a call, and whose pointers it takes; `None` for any other call.
+    pub(super) fn of(audit_arch: u32, number: i32) -> Option<(Self, Width)> {
+        let number = number.cast_unsigned();
+        let families: &[([u32; 2], Width)] = match audit_arch {
+            AUDIT_64 => &[(EXEC_64, Width::Eight), (EXEC_X32, Width::Four)],
+            _ => &[(EXEC_32, Width::Four)],
+        };
+        families.iter().find_map(|([execve, execveat], width)| match number {
+            number if number == *execve => Some((Self::Execve, *width)),
+            number if number == *execveat => Some((Self::Execveat, *width)),
+            _ => None,
+        })
+    }
+
+    /// Which argument holds the environment.
+    pub(super) const fn environment(self, arguments: &[u64; 6]) -> u64 {
+        let [_, _, third, fourth, _, _] = *arguments;
+        match self {
+            Self::Execve => third,
+            Self::Execveat => fourth,
+        }
+    }
+
+    /// The environment that the call of a stopped task points at.
+    pub(super) const fn environment_of(self, registers: &Registers) -> u64 {
+        match self {
+            Self::Execve => registers.rdx,
+            Self::Execveat => registers.r10,
+        }
+    }
+
+    /// Points the call of a stopped task at another environment.
+    pub(super) const fn set_environment(self, registers: &mut Registers, address: u64) {
+        match self {
+            Self::Execve => registers.rdx = address,
+            Self::Execveat => registers.r10 = address,
+        }
+    }
+}
+
+/// Whether the task waits in an exec that the kernel will start again.
+pub(super) fn is_interrupted_exec(registers: &Registers) -> bool {
+    let number = u32::try_from(registers.orig_rax).unwrap_or(0);
+    EXEC_64.contains(&number) && is_restart(registers)
+}
+
+/// Whether the result is one that never reaches a program.
+pub(super) fn is_restart(registers: &Registers) -> bool {
+    let value = i32::try_from(registers.rax.cast_signed());
+    value.is_ok_and(|value| (ERESTARTSYS - 4..=ERESTARTSYS).contains(&value))
+}
+
+/// Makes an interrupted call start again, whatever a signal handler asked for, so that no program
+/// sees an `EINTR` from `execve` that it would not see without us.
+///
+/// The kernel would do the same for `-ERESTARTNOINTR`, but only on its way through a signal.
+pub(super) fn restart(registers: &mut Registers) -> bool {
+    let is_due = is_restart(registers);
+    if is_due {
+        registers.rax = registers.orig_rax;
+        registers.rip = registers.rip.wrapping_sub(SYSCALL_INSTRUCTION.len() as u64);
+        registers.orig_rax = u64::MAX;
+    }
+    is_due
+}
+
+/// Whether the image runs 64-bit code.
+pub(super) const fn is_wide(registers: &Registers) -> bool {
+    registers.cs == USER_CS_64
+}
+
+/// Sets the registers up to make one call from the instruction at `instruction`.
+pub(super) fn prepare_call(
+    registers: &mut Registers,
+    instruction: u64,
+    number: libc::c_long,
+    arguments: [u64; 6],
+) {
+    let [first, second, third, fourth, fifth, sixth] = arguments;
+    registers.rip = instruction;
+    registers.rax = number.cast_unsigned();
+    // Minus one says "not in a call": the kernel must not restart anything when the task goes on.
+    registers.orig_rax = u64::MAX;
+    registers.rdi = first;
+    registers.rsi = second;
+    registers.rdx = third;
+    registers.r10 = fourth;
+    registers.r8 = fifth;
+    registers.r9 = sixth;
+}
+
+/// Whether the task stands just behind the instruction at `instruction`.
+pub(super) const fn has_made_call(registers: &Registers, instruction: u64) -> bool {
+    registers.rip == instruction.wrapping_add(SYSCALL_INSTRUCTION.len() as u64)
+}
+
+/// The result of a call: a value, or an error number.
+pub(super) fn call_result(registers: &Registers) -> Result<u64, i32> {
+    let value = registers.rax.cast_signed();
+    match i32::try_from(value) {
+        Ok(error) if (-4095..0).contains(&error) => Err(-error),
+        _ => Ok(registers.rax),
+    }
+}

@@ -1,0 +1,158 @@
+//! Login and reads before the app starts, so that a stop in the meantime is heard.
+//!
+//! As PID 1 a process ignores every signal that it has no handler for: a pod that waits for an
+//! OpenBao that is away would sit out its whole grace period. So the work is done on a thread,
+//! while this one listens. The thread's stack, which plaintext passes over, goes with it.
+
+use std::{
+    os::fd::{AsFd, OwnedFd},
+    sync::mpsc::channel,
+    thread,
+    time::Duration,
+};
+
+use cloudtaser_bao::{Client, Login};
+use cloudtaser_core::plan::LaunchPlan;
+use cloudtaser_sys::harden::wipe_stack;
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::{
+        signal::{SigSet, Signal},
+        signalfd::{SfdFlags, SignalFd},
+    },
+};
+
+use crate::{
+    failure::Failure,
+    resolve::{Outcome, Rules, resolve},
+    variables::Variables,
+    vault::Bao,
+};
+
+/// Time for login and reads together, where the plan says nothing.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// How long a request that was told to stop may take to notice.
+const STOP_WITHIN: Duration = Duration::from_millis(500);
+
+/// What ends a launch that has not come to the app yet.
+const STOPS: [Signal; 4] = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM];
+
+/// More stack than TLS, HTTP, JSON and templates use.
+const STACK_BYTES: usize = 512 * 1024;
+
+/// Everything that was fetched, and what is needed to go on.
+pub(crate) struct Fetched {
+    /// The login.
+    pub(crate) bao: Bao,
+    /// What was wanted.
+    pub(crate) variables: Variables,
+    /// The values.
+    pub(crate) outcome: Outcome,
+}
+
+/// Signals that end the launch, held back until somebody listens.
+pub(crate) struct Stops {
+    descriptor: SignalFd,
+    before: SigSet,
+}
+
+impl Stops {
+    /// Holds the signals back.
+    pub(crate) fn listen() -> Result<Self, nix::Error> {
+        let set = SigSet::from_iter(STOPS);
+        let before = set.thread_swap_mask(nix::sys::signal::SigmaskHow::SIG_BLOCK)?;
+        let descriptor =
+            SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+        Ok(Self { descriptor, before })
+    }
+
+    /// The mask that the app is to start with.
+    pub(crate) const fn before(&self) -> SigSet {
+        self.before
+    }
+
+    fn heard(&self) -> Option<i32> {
+        let info = self.descriptor.read_signal().ok()??;
+        i32::try_from(info.ssi_signo).ok()
+    }
+}
+
+/// Logs in and makes every value.
+///
+/// # Errors
+/// [`Failure`]; [`Failure::Stopped`] where a signal came first.
+pub(crate) fn fetch(
+    client: Client,
+    login: Login,
+    variables: Variables,
+    plan: &LaunchPlan,
+    stops: &Stops,
+) -> Result<Fetched, Failure> {
+    let stopper = client.stopper();
+    let plan = plan.clone();
+    let (ready, wake) =
+        nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(Failure::system("pipe"))?;
+    let (tell, told) = channel();
+    let work = move || {
+        let made = work(client, login, variables, &plan);
+        wipe_stack(STACK_BYTES / 2);
+        // Nobody listens any more where a signal was quicker.
+        let _heard = tell.send(made);
+        drop(wake);
+    };
+    let thread = thread::Builder::new()
+        .name("fetch".to_owned())
+        .stack_size(STACK_BYTES)
+        .spawn(work)
+        .map_err(|source| Failure::start("a thread", source))?;
+    if let Some(signal) = wait(&ready, stops)? {
+        stopper.stop();
+        // The exit that follows ends the thread wherever it is.
+        let _late = told.recv_timeout(STOP_WITHIN);
+        return Err(Failure::Stopped { signal });
+    }
+    let _ended = thread.join();
+    told.recv().map_err(|_gone| Failure::Internal("the fetching thread ended without a result"))?
+}
+
+/// Waits for the work or for a signal, whichever comes first.
+fn wait(ready: &OwnedFd, stops: &Stops) -> Result<Option<i32>, Failure> {
+    loop {
+        let mut waited = [
+            PollFd::new(ready.as_fd(), PollFlags::POLLIN),
+            PollFd::new(stops.descriptor.as_fd(), PollFlags::POLLIN),
+        ];
+        match poll(&mut waited, PollTimeout::NONE) {
+            Ok(_) => {}
+            Err(nix::Error::EINTR) => continue,
+            Err(error) => return Err(Failure::system("poll")(error)),
+        }
+        if let Some(signal) = stops.heard() {
+            return Ok(Some(signal));
+        }
+        // The writing end is closed when the work is done.
+        if waited.first().and_then(PollFd::any).unwrap_or(false) {
+            return Ok(None);
+        }
+    }
+}
+
+fn work(
+    client: Client,
+    login: Login,
+    variables: Variables,
+    plan: &LaunchPlan,
+) -> Result<Fetched, Failure> {
+    let within = plan.reads.deadline.map_or(DEADLINE, |deadline| deadline.0);
+    let mut bao = Bao::login(client, login, plan.auth.revoke, within).map_err(Failure::Login)?;
+    let rules = Rules { missing: plan.reads.missing, transit: plan.transit.as_ref() };
+    match resolve(&variables, rules, &mut bao) {
+        Ok(outcome) => Ok(Fetched { bao, variables, outcome }),
+        Err(error) => {
+            // A launch that fails leaves no token behind, as far as OpenBao can be reached.
+            let _revoked = bao.give_back();
+            Err(Failure::Resolve(Box::new(error)))
+        }
+    }
+}

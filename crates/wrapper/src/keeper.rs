@@ -1,0 +1,292 @@
+//! Keeps a login and its leases alive while the app runs, and looks for changed values.
+//!
+//! It has a thread of its own, since it waits for the network and the supervisor never may: a
+//! supervisor that does not answer stops every `execve` of the app. Losing OpenBao is no reason to
+//! stop an app that runs; it is told once and tried again.
+
+use std::{
+    io,
+    sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use cloudtaser_bao::{Jitter as _, RandomJitter, renewal::Next};
+use cloudtaser_core::{Secret, plan::LaunchPlan, reference::Source};
+use cloudtaser_sys::harden::wipe_stack;
+
+use crate::{
+    chain::Chain,
+    resolve::{Delivered, Outcome, Rules, resolve},
+    variables::Variables,
+    vault::Bao,
+};
+
+/// Pause after a renewal or a poll that failed, before jitter.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// Time for one round of renewals and reads while the app runs.
+const ROUND: Duration = Duration::from_secs(30);
+
+/// How long the end of the app may wait for tokens and leases to be given back.
+const FAREWELL: Duration = Duration::from_secs(3);
+
+/// More than TLS, JSON and HTTP use of this thread's stack in one round.
+const STACK_BYTES: usize = 192 * 1024;
+
+/// What the keeper has to tell.
+pub(crate) enum News {
+    /// Values that differ from those delivered, by variable.
+    Changed(Vec<(Vec<u8>, Secret)>),
+    /// Something failed and is tried again.
+    Trouble {
+        /// What was tried.
+        what: &'static str,
+        /// Why it failed.
+        why: String,
+    },
+    /// What failed before works again.
+    Recovered,
+}
+
+/// The supervisor's handle on the thread.
+pub(crate) struct Keeper {
+    stop: Sender<()>,
+    news: Receiver<News>,
+    done: Receiver<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Keeper {
+    /// Starts the thread. `wake` is called after each piece of news.
+    pub(crate) fn start(
+        bao: Bao,
+        variables: Variables,
+        plan: &LaunchPlan,
+        delivered: &Outcome,
+        wake: impl Fn() + Send + 'static,
+    ) -> io::Result<Self> {
+        let (stop, stopped) = channel();
+        let (tell, news) = channel();
+        let (finish, done) = channel();
+        let last = sealed(delivered);
+        let mut round = Round {
+            bao,
+            variables,
+            plan: plan.clone(),
+            last,
+            troubled: false,
+            tell: Box::new(move |item| {
+                if tell.send(item).is_ok() {
+                    wake();
+                }
+            }),
+        };
+        let thread = std::thread::Builder::new().name("keeper".to_owned()).spawn(move || {
+            round.run(&stopped);
+            drop(round);
+            wipe_stack(STACK_BYTES);
+            // The supervisor may have given up waiting.
+            let _told = finish.send(());
+        })?;
+        Ok(Self { stop, news, done, thread })
+    }
+
+    /// The next piece of news, if there is one.
+    pub(crate) fn news(&self) -> Option<News> {
+        self.news.try_recv().ok()
+    }
+
+    /// Gives tokens and leases back, within a bounded time.
+    pub(crate) fn finish(self) {
+        // A thread that has ended already has nothing to be told.
+        let _told = self.stop.send(());
+        if self.done.recv_timeout(FAREWELL) != Err(RecvTimeoutError::Timeout) {
+            let _ended = self.thread.join();
+        }
+    }
+}
+
+struct Round {
+    bao: Bao,
+    variables: Variables,
+    plan: LaunchPlan,
+    last: Vec<(Vec<u8>, Secret)>,
+    troubled: bool,
+    tell: Box<dyn Fn(News) + Send>,
+}
+
+/// What is due, and when.
+enum Due {
+    Lease(Source, Next),
+    Poll,
+    Token(Next),
+}
+
+impl Round {
+    fn run(&mut self, stopped: &Receiver<()>) {
+        let mut agenda = Vec::new();
+        self.schedule_token(&mut agenda);
+        self.schedule_leases(&mut agenda);
+        self.schedule_poll(&mut agenda);
+        let idle = self.plan.rotation.poll.is_none() && self.bao.leased().is_empty();
+        if idle && !self.bao.token_is_shared() {
+            // Nothing needs the token any more: the shorter it lives, the better.
+            return self.farewell();
+        }
+        loop {
+            agenda.sort_by_key(|(at, _): &(Instant, Due)| *at);
+            let wait = agenda.first().map(|(at, _)| at.saturating_duration_since(Instant::now()));
+            let told = match wait {
+                Some(wait) => stopped.recv_timeout(wait),
+                None => stopped.recv().map_err(|_gone| RecvTimeoutError::Disconnected),
+            };
+            if told != Err(RecvTimeoutError::Timeout) {
+                return self.farewell();
+            }
+            let (_, due) = agenda.remove(0);
+            self.bao.within(ROUND);
+            self.act(due, &mut agenda);
+            wipe_stack(STACK_BYTES);
+        }
+    }
+
+    fn act(&mut self, due: Due, agenda: &mut Vec<(Instant, Due)>) {
+        let outcome = match &due {
+            Due::Token(Next::Replace(_)) => self.bao.login_again().map_err(|e| ("login", e)),
+            Due::Token(_) => match self.bao.renew() {
+                Err(error) if error.status() == Some(403) => {
+                    self.bao.login_again().map_err(|e| ("login", e))
+                }
+                renewed => renewed.map_err(|e| ("renewal of the token", e)),
+            },
+            Due::Lease(source, Next::Renew(_)) => {
+                self.bao.renew_lease(source).map_err(|e| ("renewal of a lease", e))
+            }
+            // Credentials that cannot live on are replaced before the app finds them dead.
+            Due::Lease(source, _) => {
+                self.bao.forget(source);
+                return self.look(agenda);
+            }
+            Due::Poll => return self.poll(agenda),
+        };
+        match (outcome, due) {
+            (Ok(()), Due::Token(_)) => {
+                self.recovered();
+                self.schedule_token(agenda);
+            }
+            (Ok(()), Due::Lease(source, _)) => {
+                self.recovered();
+                self.schedule_lease(source, agenda);
+            }
+            (Err((what, error)), Due::Token(next)) => {
+                self.trouble(what, &error);
+                agenda.push((Instant::now() + pause(), Due::Token(next)));
+            }
+            (Err((what, error)), Due::Lease(source, _)) => {
+                self.trouble(what, &error);
+                self.bao.forget(&source);
+                self.look(agenda);
+            }
+            (_, Due::Poll) => {}
+        }
+    }
+
+    fn poll(&mut self, agenda: &mut Vec<(Instant, Due)>) {
+        self.look(agenda);
+        self.schedule_poll(agenda);
+    }
+
+    /// Reads again and tells what differs.
+    fn look(&mut self, agenda: &mut Vec<(Instant, Due)>) {
+        let rules = Rules { missing: self.plan.reads.missing, transit: self.plan.transit.as_ref() };
+        match resolve(&self.variables, rules, &mut self.bao) {
+            Ok(outcome) => {
+                self.recovered();
+                let fresh = sealed(&outcome);
+                let changed = fresh.iter().filter(|(name, value)| {
+                    self.last.iter().all(|(known, old)| known != name || !old.same_as(value))
+                });
+                let changed =
+                    changed.map(|(name, value)| (name.clone(), copy(value))).collect::<Vec<_>>();
+                self.last = fresh;
+                agenda.retain(|(_, due)| !matches!(due, Due::Lease(..)));
+                self.schedule_leases(agenda);
+                if !changed.is_empty() {
+                    (self.tell)(News::Changed(changed));
+                }
+            }
+            Err(error) => self.trouble("reading again", &error),
+        }
+    }
+
+    fn schedule_token(&self, agenda: &mut Vec<(Instant, Due)>) {
+        schedule(agenda, self.bao.token_next(), Due::Token);
+    }
+
+    fn schedule_leases(&self, agenda: &mut Vec<(Instant, Due)>) {
+        for source in self.bao.leased() {
+            self.schedule_lease(source, agenda);
+        }
+    }
+
+    fn schedule_lease(&self, source: Source, agenda: &mut Vec<(Instant, Due)>) {
+        schedule(agenda, self.bao.lease_next(&source), |next| Due::Lease(source, next));
+    }
+
+    fn schedule_poll(&self, agenda: &mut Vec<(Instant, Due)>) {
+        if let Some(every) = self.plan.rotation.poll {
+            agenda.push((Instant::now() + spread(every.0), Due::Poll));
+        }
+    }
+
+    fn trouble(&mut self, what: &'static str, error: &dyn std::error::Error) {
+        // Told once: an OpenBao that is away for an hour must not fill the app's log.
+        if !std::mem::replace(&mut self.troubled, true) {
+            (self.tell)(News::Trouble { what, why: Chain(error).to_string() });
+        }
+    }
+
+    fn recovered(&mut self) {
+        if std::mem::replace(&mut self.troubled, false) {
+            (self.tell)(News::Recovered);
+        }
+    }
+
+    fn farewell(&mut self) {
+        if let Err(error) = self.bao.give_back() {
+            self.trouble("giving the token back", &error);
+        }
+    }
+}
+
+fn schedule(agenda: &mut Vec<(Instant, Due)>, next: Next, due: impl FnOnce(Next) -> Due) {
+    match next {
+        Next::Never => {}
+        Next::Renew(after) | Next::Replace(after) => {
+            agenda.push((Instant::now() + after, due(next)))
+        }
+    }
+}
+
+/// The secrets of a pass, copied for later comparison.
+fn sealed(outcome: &Outcome) -> Vec<(Vec<u8>, Secret)> {
+    let variables = outcome.variables.iter().filter_map(|variable| match &variable.value {
+        Delivered::Sealed(secret) => Some((variable.name.clone(), copy(secret))),
+        Delivered::Plain(_) => None,
+    });
+    variables.collect()
+}
+
+fn copy(secret: &Secret) -> Secret {
+    Secret::new(secret.expose().to_vec())
+}
+
+/// A tenth more or less, so that a thousand pods started together do not poll together.
+fn spread(every: Duration) -> Duration {
+    every.mul_f64(0.9) + RandomJitter.up_to(every / 5)
+}
+
+fn pause() -> Duration {
+    PAUSE / 2 + RandomJitter.up_to(PAUSE)
+}

@@ -1,0 +1,100 @@
+//! From values to a started app: the one place that turns the wrapper's words into the session's.
+
+use std::{
+    ffi::CString,
+    os::unix::ffi::{OsStrExt as _, OsStringExt as _},
+};
+
+use cloudtaser_core::{
+    exit::Code,
+    plan::{Rotation, Untraceable as Asked},
+};
+use cloudtaser_sys::session::{
+    Delivery, Dumpable, EnvEntry, Launch, LaunchError, Session, SlotId, SlotTable, Untraceable,
+};
+
+use nix::sys::signal::Signal;
+
+use crate::{
+    failure::Failure,
+    protection::Mode,
+    resolve::{Delivered, Outcome},
+    run::Prepared,
+};
+
+/// More stack than a launch uses.
+pub(crate) const STACK_BYTES: usize = 128 * 1024;
+
+/// A started app.
+pub(crate) struct Started {
+    /// Its session.
+    pub(crate) session: Session,
+    /// Which slot holds which variable.
+    pub(crate) slots: Vec<(Vec<u8>, SlotId)>,
+}
+
+/// Starts the app.
+pub(crate) fn start(prepared: &Prepared, outcome: &Outcome) -> Result<Started, Failure> {
+    let mut table = SlotTable::new();
+    let mut slots = Vec::new();
+    let mut env = Vec::new();
+    for variable in &outcome.variables {
+        match &variable.value {
+            Delivered::Plain(value) => env.push(EnvEntry::Plain(entry(&variable.name, value)?)),
+            Delivered::Sealed(secret) => {
+                let slot = table.add(&variable.name, secret.expose()).map_err(|error| {
+                    Failure::start(&String::from_utf8_lossy(&variable.name), error)
+                })?;
+                slots.push((variable.name.clone(), slot));
+                env.push(EnvEntry::Sealed(slot));
+            }
+        }
+    }
+    let argv = prepared.command.iter().map(|arg| text(arg.as_bytes().to_vec()));
+    let launch = Launch {
+        argv: argv.collect::<Result<_, _>>()?,
+        program: text(prepared.target.path.clone().into_os_string().into_vec())?,
+        env,
+        delivery: match prepared.choice.mode {
+            Mode::Follow => Delivery::ExecFollow,
+            Mode::OneShot => Delivery::OneShot,
+            Mode::Plain => Delivery::Plain,
+        },
+        dumpable: if prepared.choice.undumpable { Dumpable::Off } else { Dumpable::Keep },
+        untraceable: match prepared.plan.delivery.untraceable {
+            Asked::Allow => Untraceable::Allow,
+            Asked::Refuse => Untraceable::Refuse,
+        },
+    };
+    let session = Session::launch(launch, table).map_err(failed)?;
+    Ok(Started { session, slots })
+}
+
+/// A launch that the session refused, with the code that container runtimes use.
+pub(crate) fn failed(error: LaunchError) -> Failure {
+    let code = match error.exit_code() {
+        127 => Code::NotFound,
+        126 => Code::NotExecutable,
+        _ => Code::LaunchFailed,
+    };
+    Failure::Start { what: "the app cannot be started".to_owned(), code, source: Some(Box::new(error)) }
+}
+
+/// The signal that tells the app of new values: `HUP` unless the plan names another.
+///
+/// # Errors
+/// [`Failure`] where the plan names none that exists.
+pub(crate) fn rotation_signal(rotation: &Rotation) -> Result<Signal, Failure> {
+    let Some(name) = &rotation.signal else { return Ok(Signal::SIGHUP) };
+    let upper = name.to_ascii_uppercase();
+    let full = if upper.starts_with("SIG") { upper } else { format!("SIG{upper}") };
+    full.parse().map_err(|_unknown| Failure::Signal { name: name.chars().take(20).collect() })
+}
+
+fn entry(name: &[u8], value: &[u8]) -> Result<CString, Failure> {
+    text([name, b"=", value].concat())
+}
+
+fn text(bytes: Vec<u8>) -> Result<CString, Failure> {
+    CString::new(bytes).map_err(|_nul| Failure::Internal("a zero byte in an argument"))
+}

@@ -1,0 +1,193 @@
+//! Which delivery this place allows for this program, and what the launch may claim with it.
+//!
+//! Pure: facts and target in, choice and level out. Each step down from the best has a reason in
+//! the words of the platform; a mode that was asked for by name and cannot be had is an error, not
+//! a step down.
+
+use cloudtaser_core::{
+    ProtectionLevel,
+    level::{Agent, Attach, Environ, Facets, Memory, Supervisor, Transport},
+    plan::{Delivery as Asked, DeliveryMode, Dumpable},
+};
+use cloudtaser_sys::{
+    facts::{Facts, Probe},
+    target::{Kind, Target},
+};
+
+#[cfg(test)]
+mod tests;
+
+/// Attaching to a process that is not dumpable needs a capability that restricted pods lack.
+const NOT_BOTH: &str = "without CAP_SYS_PTRACE the programs that a non-dumpable app executes cannot be followed: \
+     it is one or the other";
+
+/// What will be done.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Choice {
+    /// How values reach the app.
+    pub(crate) mode: Mode,
+    /// Whether the app is made non-dumpable.
+    pub(crate) undumpable: bool,
+    /// Why it is not better.
+    pub(crate) reasons: Vec<String>,
+}
+
+/// How values reach the app.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Mode {
+    /// An ordinary environment.
+    Plain,
+    /// Sealed pages in the first image.
+    OneShot,
+    /// Sealed pages in every image.
+    Follow,
+}
+
+/// A mode that was asked for and cannot be had.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("delivery by {asked} was asked for and cannot be had here: {}", reasons.join("; "))]
+pub(crate) struct Unavailable {
+    asked: &'static str,
+    reasons: Vec<String>,
+}
+
+/// Chooses the best delivery, or the one that was asked for.
+///
+/// # Errors
+/// [`Unavailable`] where a mode was named that this place does not allow.
+pub(crate) fn choose(
+    asked: &Asked,
+    facts: &Facts,
+    target: Option<&Target>,
+) -> Result<Choice, Unavailable> {
+    let mut reasons = Vec::new();
+    let best = best(facts, target, &mut reasons);
+    let (mode, named) = match asked.mode {
+        DeliveryMode::Auto => (best, "auto"),
+        DeliveryMode::Follow => (Mode::Follow, "exec-follow"),
+        DeliveryMode::OneShot => (Mode::OneShot, "one-shot"),
+        DeliveryMode::Plain => {
+            reasons.push("the plan asks for an ordinary environment".to_owned());
+            (Mode::Plain, "plain")
+        }
+    };
+    if mode > best {
+        return Err(Unavailable { asked: named, reasons });
+    }
+    let follows_undumpable = facts.tracing.seize_undumpable.works();
+    let mode = match (asked.dumpable, mode) {
+        (Dumpable::Off, Mode::Follow) if !follows_undumpable => {
+            reasons.push(NOT_BOTH.to_owned());
+            if asked.mode == DeliveryMode::Follow {
+                return Err(Unavailable { asked: named, reasons });
+            }
+            Mode::OneShot
+        }
+        (_, mode) => mode,
+    };
+    let undumpable = match (asked.dumpable, mode) {
+        // Nothing of ours is in a plainly started app that could ask for it.
+        (_, Mode::Plain) => false,
+        (Dumpable::Keep, _) => {
+            reasons.push("the plan leaves the app dumpable".to_owned());
+            false
+        }
+        (Dumpable::Auto, Mode::Follow) if !follows_undumpable => {
+            reasons.push(NOT_BOTH.to_owned());
+            false
+        }
+        _ => true,
+    };
+    Ok(Choice { mode, undumpable, reasons })
+}
+
+/// What the launch may claim. `heap_sealed` is about the supervisor's own memory.
+pub(crate) fn level(
+    choice: &Choice,
+    facts: &Facts,
+    heap_sealed: bool,
+    transport: Transport,
+) -> ProtectionLevel {
+    let yama = facts.kernel.yama_scope.known().copied().unwrap_or(0);
+    let facets = Facets {
+        memory: if choice.mode == Mode::Plain { Memory::Plain } else { Memory::Sealed },
+        environ: match choice.mode {
+            Mode::Plain => Environ::Plain,
+            Mode::OneShot => Environ::FirstImage,
+            Mode::Follow => Environ::Hidden,
+        },
+        supervisor: if heap_sealed { Supervisor::Sealed } else { Supervisor::Wiped },
+        attach: match (choice.undumpable, yama) {
+            (true, _) => Attach::Refused,
+            (false, 0) => Attach::Open,
+            (false, _) => Attach::Ancestors,
+        },
+        transport,
+        // The agent's registration socket is what would say otherwise.
+        agent: Agent::Off,
+    };
+    let mut reasons = choice.reasons.clone();
+    if !heap_sealed {
+        reasons.push(
+            "the supervisor's heap does not fit the limit on locked memory (RLIMIT_MEMLOCK)"
+                .to_owned(),
+        );
+    }
+    ProtectionLevel::from_facets(facets, reasons)
+}
+
+fn best(facts: &Facts, target: Option<&Target>, reasons: &mut Vec<String>) -> Mode {
+    if let Some(why) = refusal(facts.secret_memory) {
+        reasons.push(format!("no sealed memory: memfd_secret {why}"));
+        return Mode::Plain;
+    }
+    if let Some(why) = refusal(facts.tracing.trace_me) {
+        reasons.push(format!("values cannot be placed: ptrace {why}"));
+        return Mode::Plain;
+    }
+    if let Some(target) = target
+        && let Some(why) = unplaceable(facts, target)
+    {
+        reasons.push(why);
+        return Mode::Plain;
+    }
+    if let Some(why) = refusal(facts.tracing.listener) {
+        reasons.push(format!("later programs cannot be followed: the seccomp listener {why}"));
+        return Mode::OneShot;
+    }
+    if let Some(why) = refusal(facts.tracing.seize) {
+        reasons.push(format!("later programs cannot be followed: attaching {why}"));
+        return Mode::OneShot;
+    }
+    Mode::Follow
+}
+
+/// Why values cannot be placed into this program.
+fn unplaceable(facts: &Facts, target: &Target) -> Option<String> {
+    let target = target.program();
+    match &target.kind {
+        Kind::Foreign(_) => {
+            return Some("the program is for another architecture, or 32-bit".to_owned());
+        }
+        Kind::Unrecognised => {
+            return Some("the program is neither ELF nor a script with #!".to_owned());
+        }
+        Kind::Native(_) | Kind::Script(_) | Kind::Unreadable => {}
+    }
+    let root = facts.tracing.seize_undumpable.works();
+    if !root && !target.readable {
+        return Some("the program is execute-only: its image cannot be written to".to_owned());
+    }
+    if !root && target.privileged && !facts.identity.no_new_privileges {
+        return Some(
+            "the program is setuid or has file capabilities: placed values would take them away"
+                .to_owned(),
+        );
+    }
+    None
+}
+
+/// Why a probe did not work, in words.
+fn refusal(probe: Probe) -> Option<String> {
+    probe.reason().map(|errno| format!("is refused ({errno})"))
+}

@@ -1,0 +1,208 @@
+//! The resolver's view of OpenBao: one login, reads under one deadline, and memory of what must
+//! not be asked twice.
+//!
+//! A rotation poll reads static secrets again. What has a side effect or a lease (a written
+//! certificate, database credentials) is kept instead, until its lease says otherwise.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use cloudtaser_bao::{
+    Answer, BaoError, Client, Deadline, Lease, Login, Method, RandomJitter, Session, TransitKey,
+    renewal::{self, Grant, Next},
+};
+use cloudtaser_core::{
+    Secret,
+    level::Transport,
+    plan::{Revoke, Transit},
+    reference::Source,
+};
+use serde_json::{Map, Value};
+
+use crate::resolve::Vault;
+
+/// How long the end of a launch may wait for OpenBao to take a token back.
+const REVOKE_WITHIN: Duration = Duration::from_secs(2);
+
+/// OpenBao, logged in.
+pub(crate) struct Bao {
+    client: Client,
+    login: Login,
+    session: Session,
+    first_ttl: Duration,
+    deadline: Deadline,
+    revoke: Revoke,
+    token_given: bool,
+    kept: BTreeMap<Source, Kept>,
+    plain: BTreeMap<String, Secret>,
+}
+
+/// An answer that is not asked for again at each poll.
+struct Kept {
+    fields: Map<String, Value>,
+    lease: Option<Lease>,
+    first_ttl: Duration,
+}
+
+impl Bao {
+    /// Logs in.
+    pub(crate) fn login(
+        client: Client,
+        login: Login,
+        revoke: Revoke,
+        within: Duration,
+    ) -> Result<Self, BaoError> {
+        let deadline = Deadline::after(within);
+        let session = client.login(&login, &deadline)?;
+        Ok(Self {
+            first_ttl: session.lease,
+            client,
+            login,
+            session,
+            deadline,
+            revoke,
+            token_given: false,
+            kept: BTreeMap::new(),
+            plain: BTreeMap::new(),
+        })
+    }
+
+    /// Starts a new deadline for what follows.
+    pub(crate) fn within(&mut self, time: Duration) {
+        self.deadline = Deadline::after(time);
+    }
+
+    /// What the connection turned out to be worth: `best` is what the settings allow.
+    pub(crate) fn transport(&self, best: Transport) -> Transport {
+        match best {
+            Transport::Tls if self.client.key_exchange_is_hybrid() => Transport::Hybrid,
+            other => other,
+        }
+    }
+
+    /// Whether somebody outside this process holds the token: the app, or whoever gave it to us.
+    pub(crate) fn token_is_shared(&self) -> bool {
+        self.token_given || self.is_handed_over()
+    }
+
+    /// What the token needs next.
+    pub(crate) fn token_next(&self) -> Next {
+        next(self.session.lease, self.session.renewable, self.first_ttl)
+    }
+
+    /// The sources whose answers have a lease.
+    pub(crate) fn leased(&self) -> Vec<Source> {
+        let leased = self.kept.iter().filter(|(_, kept)| kept.lease.is_some());
+        leased.map(|(source, _)| source.clone()).collect()
+    }
+
+    /// What the lease of a source needs next.
+    pub(crate) fn lease_next(&self, source: &Source) -> Next {
+        match self.kept.get(source) {
+            Some(Kept { lease: Some(lease), first_ttl, .. }) => {
+                next(lease.duration, lease.renewable, *first_ttl)
+            }
+            _ => Next::Never,
+        }
+    }
+
+    /// Renews the token.
+    pub(crate) fn renew(&mut self) -> Result<(), BaoError> {
+        self.session = self.client.renew_self(&self.session, &self.deadline)?;
+        Ok(())
+    }
+
+    /// Logs in again, when the token cannot live longer.
+    pub(crate) fn login_again(&mut self) -> Result<(), BaoError> {
+        self.session = self.client.login(&self.login, &self.deadline)?;
+        self.first_ttl = self.session.lease;
+        Ok(())
+    }
+
+    /// Renews one lease.
+    pub(crate) fn renew_lease(&mut self, source: &Source) -> Result<(), BaoError> {
+        if let Some(kept) = self.kept.get_mut(source)
+            && let Some(lease) = &kept.lease
+        {
+            kept.lease = Some(self.client.renew_lease(&self.session, lease, &self.deadline)?);
+        }
+        Ok(())
+    }
+
+    /// Forgets an answer, so that the next pass asks anew.
+    pub(crate) fn forget(&mut self, source: &Source) {
+        self.kept.remove(source);
+    }
+
+    /// Gives leases and token back. A token that was handed to us is not ours to revoke; what was
+    /// leased with it is.
+    pub(crate) fn give_back(&mut self) -> Result<(), BaoError> {
+        self.deadline = Deadline::after(REVOKE_WITHIN);
+        if self.revoke == Revoke::Never {
+            return Ok(());
+        }
+        if self.is_handed_over() {
+            let leases = self.kept.values().filter_map(|kept| kept.lease.as_ref());
+            return leases
+                .map(|lease| self.client.revoke_lease(&self.session, lease, &self.deadline))
+                .fold(Ok(()), Result::and);
+        }
+        // The leases of a token end with the token.
+        self.client.revoke_self(&self.session, &self.deadline)
+    }
+
+    const fn is_handed_over(&self) -> bool {
+        matches!(self.login.method, Method::Token(_))
+    }
+}
+
+fn next(ttl: Duration, renewable: bool, first_ttl: Duration) -> Next {
+    renewal::next(&Grant { ttl, renewable, first_ttl }, &RandomJitter)
+}
+
+impl Vault for Bao {
+    type Error = BaoError;
+
+    fn read(&mut self, source: &Source) -> Result<Map<String, Value>, BaoError> {
+        if let Some(kept) = self.kept.get(source) {
+            return Ok(kept.fields.clone());
+        }
+        let Answer { fields, lease, .. } =
+            self.client.read(&self.session, source, &self.deadline)?;
+        let object = match serde_json::from_slice(fields.json().expose()) {
+            Ok(Value::Object(object)) => object,
+            // The client gives nothing but objects.
+            _ => Map::new(),
+        };
+        if lease.is_some() || source.write.is_some() {
+            let first_ttl = lease.as_ref().map_or(Duration::ZERO, |lease| lease.duration);
+            self.kept.insert(source.clone(), Kept { fields: object.clone(), lease, first_ttl });
+        }
+        Ok(object)
+    }
+
+    fn decrypt(&mut self, transit: &Transit, texts: &[&str]) -> Result<Vec<Secret>, BaoError> {
+        let unknown =
+            texts.iter().copied().filter(|t| !self.plain.contains_key(*t)).collect::<Vec<_>>();
+        if !unknown.is_empty() {
+            let key = TransitKey {
+                mount: transit.mount.clone(),
+                key: transit.key.clone(),
+                batch: usize::from(transit.batch),
+            };
+            let plain =
+                self.client.transit_decrypt(&self.session, &key, &unknown, &self.deadline)?;
+            self.plain.extend(unknown.into_iter().map(str::to_owned).zip(plain));
+        }
+        let known = texts.iter().map(|text| self.plain.get(*text).map_or(&[][..], Secret::expose));
+        Ok(known.map(|bytes| Secret::new(bytes.to_vec())).collect())
+    }
+
+    fn token(&mut self) -> Option<Secret> {
+        self.token_given = true;
+        Some(Secret::new(self.session.token().expose().to_vec()))
+    }
+
+    fn is_missing(error: &BaoError) -> bool {
+        error.is_missing()
+    }
+}
