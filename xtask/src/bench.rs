@@ -1,23 +1,78 @@
-//! `cargo xtask bench`: builds what is shipped and measures it with the bench program.
+//! `cargo xtask bench`: builds what is to be measured, and runs the bench program on it.
 //!
 //! What is measured, and how, is known to that program alone (`tests/bench`, `cloudtaser-bench`).
 
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+
 use crate::artifacts;
-use crate::command::{self, Unavailable, cargo};
+use crate::command::{self, cargo};
 use crate::place;
-use crate::tools::{self, Need};
+use crate::tools::{self, Need, rust};
+
+/// Names the directory of the programs that `bench tls` compares.
+const TLS_PROGRAMS: &str = "CLOUDTASER_TLS_PROGRAMS";
+
+/// One build of `bench/tls-provider`: the name that the bench knows, and how it comes about.
+struct Provider {
+    name: &'static str,
+    feature: &'static str,
+    program: &'static str,
+    /// A switch that the C library's build script reads.
+    switch: Option<&'static str>,
+}
+
+const PROVIDERS: &[Provider] = &[
+    Provider { name: "graviola", feature: "graviola", program: "get-graviola", switch: None },
+    Provider { name: "aws-lc", feature: "aws-lc", program: "get-aws-lc", switch: None },
+    Provider {
+        name: "aws-lc-no-jitter",
+        feature: "aws-lc",
+        program: "get-aws-lc",
+        switch: Some("AWS_LC_SYS_NO_JITTER_ENTROPY"),
+    },
+];
 
 /// The verb; without a name the bench program says what it has.
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
-    if !place::root().join("tests/bench/Cargo.toml").is_file() {
-        return Err(
-            Unavailable("there is no tests/bench, so nothing can be measured".into()).into()
-        );
-    }
     tools::ensure(Need::Demo)?;
-    let artifacts = artifacts::build()?;
     let mut bench = cargo(["run", "--quiet", "--locked", "--release", "--package"]);
     bench.args(["cloudtaser-bench", "--"]).args(arguments);
-    artifacts.announce(&mut bench);
+    match arguments.first().map(String::as_str) {
+        Some("tls") => {
+            bench.env("CLOUDTASER_BAO", place::bao()).env(TLS_PROGRAMS, tls_programs()?);
+        }
+        Some(_) => artifacts::build()?.announce(&mut bench),
+        None => {}
+    }
     command::run(&mut bench)
+}
+
+/// Builds each provider's program, statically with glibc: the C library of one of them has no musl
+/// compiler everywhere. Each has a target directory of its own, since a switch in the environment
+/// must not be hidden by an earlier build.
+fn tls_programs() -> anyhow::Result<PathBuf> {
+    let home = place::target().join("tls-provider");
+    let programs = home.join("programs");
+    fs::create_dir_all(&programs).context("cannot make the directory of the programs")?;
+    let target = rust::host();
+    for provider in PROVIDERS {
+        let folder = home.join(provider.name);
+        let mut build = cargo(["build", "--quiet", "--locked", "--release", "--manifest-path"]);
+        build.arg(place::root().join("bench/tls-provider/Cargo.toml"));
+        build.args(["--target", &target, "--features", provider.feature]);
+        build.args(["--bin", provider.program]);
+        build.env("CARGO_TARGET_DIR", &folder).env("RUSTFLAGS", "-C target-feature=+crt-static");
+        match provider.switch {
+            Some(switch) => build.env(switch, "1"),
+            None => build.env_remove("AWS_LC_SYS_NO_JITTER_ENTROPY"),
+        };
+        command::run(&mut build)?;
+        let built = folder.join(&target).join("release").join(provider.program);
+        fs::copy(&built, programs.join(provider.name))
+            .with_context(|| format!("cannot copy {}", built.display()))?;
+    }
+    Ok(programs)
 }

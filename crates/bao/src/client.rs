@@ -16,6 +16,7 @@ use ureq::Agent;
 use crate::{
     answer::{self, Lease, Session},
     deadline::{Deadline, Stop},
+    dial::KeyExchanges,
     driver::{Driver, agent},
     error::{BaoError, Failure, Operation},
     json::Object,
@@ -67,9 +68,11 @@ impl Client {
         if settings.address.is_tls() && settings.tls.is_none() {
             return refuse(Failure::Address("it is https, and no TLS was set up"));
         }
+        let exchanges = Arc::new(KeyExchanges::default());
         let driver = Driver {
             verifies: settings.tls.as_ref().is_some_and(TlsClient::verifies),
-            agent: agent(settings.tls, settings.resolver),
+            agent: agent(settings.tls, settings.resolver, Arc::clone(&exchanges)),
+            exchanges,
             address: settings.address,
             namespace: settings.namespace.filter(|namespace| !namespace.is_empty()),
             max_body: settings.max_body.max(1),
@@ -79,6 +82,12 @@ impl Client {
             stop: Arc::new(Stop::default()),
         };
         Ok(Self { driver, mounts: Mutex::default() })
+    }
+
+    /// Whether there was a connection, and every one so far had a hybrid post-quantum key exchange.
+    #[must_use]
+    pub fn key_exchange_is_hybrid(&self) -> bool {
+        self.driver.exchanges.all_hybrid()
     }
 
     /// A handle that ends whatever this client waits for.

@@ -4,9 +4,17 @@
 //! ([`NotConnected`]); whatever ureq reports otherwise may have been sent. The traits implemented
 //! here may change between ureq's minor versions, which is why its version is held.
 
-use std::{fmt, io, net::SocketAddr, time::Duration};
+use std::{
+    fmt, io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
-use rustls::{ClientConnection, StreamOwned};
+use rustls::{ClientConnection, NamedGroup, StreamOwned};
 use ureq::{
     config::Config,
     http::Uri,
@@ -77,10 +85,34 @@ impl Resolver for Names {
     }
 }
 
+/// What kinds of key exchange the connections so far had.
+#[derive(Debug, Default)]
+pub(crate) struct KeyExchanges {
+    hybrid: AtomicBool,
+    classical: AtomicBool,
+}
+
+impl KeyExchanges {
+    fn note(&self, session: &ClientConnection) {
+        let group = session.negotiated_key_exchange_group().map(|group| group.name());
+        let seen = match group {
+            Some(NamedGroup::X25519MLKEM768) => &self.hybrid,
+            _ => &self.classical,
+        };
+        seen.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether there was a connection, and every one was hybrid.
+    pub(crate) fn all_hybrid(&self) -> bool {
+        self.hybrid.load(Ordering::Relaxed) && !self.classical.load(Ordering::Relaxed)
+    }
+}
+
 /// Opens TCP, and speaks TLS over it where the scheme is `https`.
 #[derive(Debug)]
 pub(crate) struct Dial {
     pub(crate) tls: Option<TlsClient>,
+    pub(crate) exchanges: Arc<KeyExchanges>,
 }
 
 impl Connector<()> for Dial {
@@ -106,6 +138,7 @@ impl Connector<()> for Dial {
         while session.is_handshaking() {
             session.complete_io(&mut socket).map_err(|error| not_connected(error.into()))?;
         }
+        self.exchanges.note(&session);
         let config = details.config;
         let buffers = LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size());
         Ok(Some(Box::new(Encrypted { buffers, stream: StreamOwned::new(session, socket) })))

@@ -24,7 +24,7 @@ use crate::{
     address::Address,
     answer,
     deadline::{Deadline, Stop},
-    dial::{Dial, Names, NotConnected},
+    dial::{Dial, KeyExchanges, Names, NotConnected},
     dns::Files,
     error::{BaoError, Failure, Operation},
     jitter::Jitter,
@@ -50,6 +50,7 @@ const FIRST_BODY_LEN: usize = 8 << 10;
 #[derive(Debug)]
 pub(crate) struct Driver {
     pub(crate) agent: Agent,
+    pub(crate) exchanges: Arc<KeyExchanges>,
     pub(crate) address: Address,
     pub(crate) namespace: Option<String>,
     pub(crate) verifies: bool,
@@ -73,7 +74,7 @@ struct Lost {
     outcome: Outcome,
 }
 
-pub(crate) fn agent(tls: Option<TlsClient>, files: Files) -> Agent {
+pub(crate) fn agent(tls: Option<TlsClient>, files: Files, exchanges: Arc<KeyExchanges>) -> Agent {
     let config = Agent::config_builder()
         .proxy(None)
         .http_status_as_error(false)
@@ -88,7 +89,7 @@ pub(crate) fn agent(tls: Option<TlsClient>, files: Files) -> Agent {
         .user_agent(concat!("cloudtaser/", env!("CARGO_PKG_VERSION")))
         .accept("application/json")
         .build();
-    Agent::with_parts(config, Dial { tls }, Names(files))
+    Agent::with_parts(config, Dial { tls, exchanges }, Names(files))
 }
 
 impl Driver {

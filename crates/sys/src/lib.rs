@@ -14,6 +14,8 @@
 
 pub mod elf;
 pub mod facts;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod harden;
 pub mod heap;
 pub mod roads;

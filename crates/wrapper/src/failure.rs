@@ -109,9 +109,11 @@ impl Failure {
             Self::Target(error) if error.exit_code() == 127 => Code::NotFound,
             Self::Target(_) => Code::NotExecutable,
             Self::Connect(ConnectError::Tls(error)) => error.blame().into(),
-            Self::Connect(_) | Self::PlanFile { .. } | Self::Settings(_) | Self::Signal { .. } | Self::Variables(_) => {
-                Code::Usage
-            }
+            Self::Connect(_)
+            | Self::PlanFile { .. }
+            | Self::Settings(_)
+            | Self::Signal { .. }
+            | Self::Variables(_) => Code::Usage,
         }
     }
 }

@@ -13,13 +13,10 @@ use std::{
 
 use cloudtaser_bao::{Client, Login};
 use cloudtaser_core::plan::LaunchPlan;
-use cloudtaser_sys::harden::wipe_stack;
+use cloudtaser_sys::{harden::wipe_stack, session::Signals};
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::{
-        signal::{SigSet, Signal},
-        signalfd::{SfdFlags, SignalFd},
-    },
+    sys::signal::Signal,
 };
 
 use crate::{
@@ -51,33 +48,6 @@ pub(crate) struct Fetched {
     pub(crate) outcome: Outcome,
 }
 
-/// Signals that end the launch, held back until somebody listens.
-pub(crate) struct Stops {
-    descriptor: SignalFd,
-    before: SigSet,
-}
-
-impl Stops {
-    /// Holds the signals back.
-    pub(crate) fn listen() -> Result<Self, nix::Error> {
-        let set = SigSet::from_iter(STOPS);
-        let before = set.thread_swap_mask(nix::sys::signal::SigmaskHow::SIG_BLOCK)?;
-        let descriptor =
-            SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
-        Ok(Self { descriptor, before })
-    }
-
-    /// The mask that the app is to start with.
-    pub(crate) const fn before(&self) -> SigSet {
-        self.before
-    }
-
-    fn heard(&self) -> Option<i32> {
-        let info = self.descriptor.read_signal().ok()??;
-        i32::try_from(info.ssi_signo).ok()
-    }
-}
-
 /// Logs in and makes every value.
 ///
 /// # Errors
@@ -87,7 +57,7 @@ pub(crate) fn fetch(
     login: Login,
     variables: Variables,
     plan: &LaunchPlan,
-    stops: &Stops,
+    signals: &Signals,
 ) -> Result<Fetched, Failure> {
     let stopper = client.stopper();
     let plan = plan.clone();
@@ -106,7 +76,7 @@ pub(crate) fn fetch(
         .stack_size(STACK_BYTES)
         .spawn(work)
         .map_err(|source| Failure::start("a thread", source))?;
-    if let Some(signal) = wait(&ready, stops)? {
+    if let Some(signal) = wait(&ready, signals)? {
         stopper.stop();
         // The exit that follows ends the thread wherever it is.
         let _late = told.recv_timeout(STOP_WITHIN);
@@ -117,19 +87,21 @@ pub(crate) fn fetch(
 }
 
 /// Waits for the work or for a signal, whichever comes first.
-fn wait(ready: &OwnedFd, stops: &Stops) -> Result<Option<i32>, Failure> {
+fn wait(ready: &OwnedFd, signals: &Signals) -> Result<Option<i32>, Failure> {
     loop {
         let mut waited = [
             PollFd::new(ready.as_fd(), PollFlags::POLLIN),
-            PollFd::new(stops.descriptor.as_fd(), PollFlags::POLLIN),
+            PollFd::new(signals.as_fd(), PollFlags::POLLIN),
         ];
         match poll(&mut waited, PollTimeout::NONE) {
             Ok(_) => {}
             Err(nix::Error::EINTR) => continue,
             Err(error) => return Err(Failure::system("poll")(error)),
         }
-        if let Some(signal) = stops.heard() {
-            return Ok(Some(signal));
+        while let Some(signal) = signals.take() {
+            if STOPS.iter().any(|stop| *stop as i32 == signal) {
+                return Ok(Some(signal));
+            }
         }
         // The writing end is closed when the work is done.
         if waited.first().and_then(PollFd::any).unwrap_or(false) {

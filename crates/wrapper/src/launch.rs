@@ -7,10 +7,11 @@ use std::{
 
 use cloudtaser_core::{
     exit::Code,
-    plan::{Rotation, Untraceable as Asked},
+    plan::{Rotation, RotationAction, Untraceable as Asked},
 };
 use cloudtaser_sys::session::{
-    Delivery, Dumpable, EnvEntry, Launch, LaunchError, Session, SlotId, SlotTable, Untraceable,
+    Delivery, Dumpable, EnvEntry, Launch, LaunchError, Session, Signals, SlotId, SlotTable,
+    Untraceable,
 };
 
 use nix::sys::signal::Signal;
@@ -25,6 +26,9 @@ use crate::{
 /// More stack than a launch uses.
 pub(crate) const STACK_BYTES: usize = 128 * 1024;
 
+/// Running images that get new values in place; each costs two pages of locked memory.
+const KEPT_IMAGES: usize = 64;
+
 /// A started app.
 pub(crate) struct Started {
     /// Its session.
@@ -34,7 +38,11 @@ pub(crate) struct Started {
 }
 
 /// Starts the app.
-pub(crate) fn start(prepared: &Prepared, outcome: &Outcome) -> Result<Started, Failure> {
+pub(crate) fn start(
+    prepared: &Prepared,
+    signals: Signals,
+    outcome: &Outcome,
+) -> Result<Started, Failure> {
     let mut table = SlotTable::new();
     let mut slots = Vec::new();
     let mut env = Vec::new();
@@ -65,8 +73,13 @@ pub(crate) fn start(prepared: &Prepared, outcome: &Outcome) -> Result<Started, F
             Asked::Allow => Untraceable::Allow,
             Asked::Refuse => Untraceable::Refuse,
         },
+        privileges: prepared.choice.privileges(),
+        kept_images: match prepared.plan.rotation.action {
+            RotationAction::InPlace | RotationAction::Signal => KEPT_IMAGES,
+            RotationAction::None | RotationAction::Restart => 0,
+        },
     };
-    let session = Session::launch(launch, table).map_err(failed)?;
+    let session = Session::launch_with(launch, table, signals).map_err(failed)?;
     Ok(Started { session, slots })
 }
 
@@ -77,7 +90,11 @@ pub(crate) fn failed(error: LaunchError) -> Failure {
         126 => Code::NotExecutable,
         _ => Code::LaunchFailed,
     };
-    Failure::Start { what: "the app cannot be started".to_owned(), code, source: Some(Box::new(error)) }
+    Failure::Start {
+        what: "the app cannot be started".to_owned(),
+        code,
+        source: Some(Box::new(error)),
+    }
 }
 
 /// The signal that tells the app of new values: `HUP` unless the plan names another.

@@ -11,6 +11,7 @@ use cloudtaser_core::{
 };
 use cloudtaser_sys::{
     facts::{Facts, Probe},
+    session::Privileges,
     target::{Kind, Target},
 };
 
@@ -21,6 +22,9 @@ mod tests;
 const NOT_BOTH: &str = "without CAP_SYS_PTRACE the programs that a non-dumpable app executes cannot be followed: \
      it is one or the other";
 
+const NO_ELEVATION: &str = "the listener needs no_new_privs: setuid programs (sudo, ping) that the \
+     app starts run without elevation";
+
 /// What will be done.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Choice {
@@ -28,8 +32,19 @@ pub(crate) struct Choice {
     pub(crate) mode: Mode,
     /// Whether the app is made non-dumpable.
     pub(crate) undumpable: bool,
+    /// Whether programs in the tree may still gain privileges.
+    pub(crate) elevation: Elevation,
     /// Why it is not better.
     pub(crate) reasons: Vec<String>,
+}
+
+/// Whether programs in the app's tree may gain privileges by setuid or file capabilities.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Elevation {
+    /// The kernel wants them given up for the listener.
+    GivenUp,
+    /// As before.
+    Kept,
 }
 
 /// How values reach the app.
@@ -41,6 +56,16 @@ pub(crate) enum Mode {
     OneShot,
     /// Sealed pages in every image.
     Follow,
+}
+
+impl Choice {
+    /// The same in the session's words.
+    pub(crate) const fn privileges(&self) -> Privileges {
+        match self.elevation {
+            Elevation::GivenUp => Privileges::NoNew,
+            Elevation::Kept => Privileges::Keep,
+        }
+    }
 }
 
 /// A mode that was asked for and cannot be had.
@@ -98,7 +123,16 @@ pub(crate) fn choose(
         }
         _ => true,
     };
-    Ok(Choice { mode, undumpable, reasons })
+    let elevation = match mode {
+        Mode::Follow if facts.tracing.listener_needs_no_new_privileges => {
+            if !facts.identity.no_new_privileges {
+                reasons.push(NO_ELEVATION.to_owned());
+            }
+            Elevation::GivenUp
+        }
+        _ => Elevation::Kept,
+    };
+    Ok(Choice { mode, undumpable, elevation, reasons })
 }
 
 /// What the launch may claim. `heap_sealed` is about the supervisor's own memory.

@@ -13,7 +13,7 @@ use cloudtaser_core::{
     level::Transport,
     plan::{LaunchPlan, LogFormat, LogLevel},
 };
-use cloudtaser_sys::{facts::Facts, harden, heap, target::Target};
+use cloudtaser_sys::{facts::Facts, harden, heap, session::Signals, target::Target};
 use nix::sys::signal::Signal;
 use serde_json::json;
 
@@ -23,7 +23,7 @@ use crate::{
     connect,
     explain::explain,
     failure::Failure,
-    fetch::{Fetched, Stops, fetch},
+    fetch::{Fetched, fetch},
     launch,
     log::Log,
     protection::{self, Choice},
@@ -57,8 +57,6 @@ pub(crate) struct Prepared {
     pub(crate) plan: LaunchPlan,
     /// What tells the app of new values.
     pub(crate) tell: Signal,
-    /// The signals that the app may get.
-    pub(crate) stops: Stops,
     /// The log.
     pub(crate) log: Log,
 }
@@ -88,13 +86,13 @@ fn try_run(asked: Run, log: &mut Log) -> Result<u8, Failure> {
     let Some(target) = target else {
         return Err(Failure::Internal("a launch without a command"));
     };
-    let stops = Stops::listen().map_err(Failure::system("signalfd"))?;
+    let signals = Signals::block().map_err(Failure::system("signalfd"))?;
     let (command, plan, log) = (asked.command, settings.plan.clone(), *log);
     let tell = launch::rotation_signal(&plan.rotation)?;
-    let prepared = Prepared { command, target, choice, plan, tell, stops, log };
+    let prepared = Prepared { command, target, choice, plan, tell, log };
     if !variables.need_openbao() {
         log.debug("no variable refers to OpenBao: the app gets its environment as it is");
-        return supervise::without_secrets(prepared, as_it_is(variables));
+        return supervise::without_secrets(prepared, signals, as_it_is(variables));
     }
     demand(&promised, &prepared.plan)?;
     if let Some(delay) = prepared.plan.reads.delay {
@@ -103,9 +101,9 @@ fn try_run(asked: Run, log: &mut Log) -> Result<u8, Failure> {
     let client = connect::client(&settings)?;
     let login = connect::login(&mut settings)?;
     drop(settings);
-    let fetched = fetch(client, login, variables, &prepared.plan, &prepared.stops)?;
+    let fetched = fetch(client, login, variables, &prepared.plan, &signals)?;
     report(&prepared, &facts, transport, &fetched)?;
-    supervise::with_secrets(prepared, fetched)
+    supervise::with_secrets(prepared, signals, fetched)
 }
 
 /// Plan, environment and flags brought together; credentials wiped from where they came.

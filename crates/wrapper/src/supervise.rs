@@ -11,7 +11,7 @@ use cloudtaser_core::{
 };
 use cloudtaser_sys::{
     harden::wipe_stack,
-    session::{Event, Notice, Session, SlotId},
+    session::{Event, Notice, Session, Signals, SlotId},
 };
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -34,15 +34,23 @@ const GRACE: Duration = Duration::from_secs(20);
 const STOPS: [Signal; 4] = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM];
 
 /// Starts an app whose environment refers to no secret, and stays as its parent.
-pub(crate) fn without_secrets(prepared: Prepared, outcome: Outcome) -> Result<u8, Failure> {
-    let started = launch::start(&prepared, &outcome)?;
+pub(crate) fn without_secrets(
+    prepared: Prepared,
+    signals: Signals,
+    outcome: Outcome,
+) -> Result<u8, Failure> {
+    let started = launch::start(&prepared, signals, &outcome)?;
     Supervisor::new(started, prepared).stay(None)
 }
 
 /// Starts the app with its secrets, and keeps them alive.
-pub(crate) fn with_secrets(prepared: Prepared, fetched: Fetched) -> Result<u8, Failure> {
+pub(crate) fn with_secrets(
+    prepared: Prepared,
+    signals: Signals,
+    fetched: Fetched,
+) -> Result<u8, Failure> {
     let Fetched { mut bao, variables, outcome } = fetched;
-    let started = match launch::start(&prepared, &outcome) {
+    let started = match launch::start(&prepared, signals, &outcome) {
         Ok(started) => started,
         Err(failure) => {
             // A launch that fails leaves no token behind, as far as OpenBao can be reached.
@@ -100,7 +108,9 @@ impl Supervisor {
                     Life::Restarting { .. } => self.start_again()?,
                     Life::Running | Life::Stopping => return Ok(status.code()),
                 },
-                Event::Signal(signal) if STOPS.iter().any(|stop| *stop as i32 == signal) => self.life = Life::Stopping,
+                Event::Signal(signal) if STOPS.iter().any(|stop| *stop as i32 == signal) => {
+                    self.life = Life::Stopping
+                }
                 Event::Notice(notice) => self.log.warn(&described(&notice), &[]),
                 Event::Woken => self.hear(keeper),
                 Event::Timeout => self.kill_if_late(),
@@ -142,7 +152,9 @@ impl Supervisor {
         let mut fits = true;
         for (name, value) in &values {
             let slot = self.slots.iter().find(|(known, _)| known == name).map(|(_, slot)| *slot);
-            fits &= slot.is_some_and(|slot| self.session.rotate(slot, value.expose()).is_ok_and(|outcome| outcome.fits));
+            fits &= slot.is_some_and(|slot| {
+                self.session.rotate(slot, value.expose()).is_ok_and(|outcome| outcome.fits)
+            });
         }
         let done = match (self.rotation.action, fits) {
             (RotationAction::InPlace, true) => "values changed and were written in place",

@@ -350,7 +350,9 @@ impl Captured {
         let reader = thread::spawn(move || {
             let mut chunk = [0; 16 * 1024];
             while let Ok(len @ 1..) = pipe.read(&mut chunk) {
-                into.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&chunk[..len]);
+                into.lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .extend_from_slice(&chunk[..len]);
             }
         });
         Self { bytes, reader: Some(reader) }

@@ -47,7 +47,12 @@ pub fn on_path(name: &str) -> Option<PathBuf> {
 /// # Panics
 /// When the compiler is there and refuses.
 #[must_use]
-pub fn compile_c(scratch: &Scratch, compiler: &str, source: &str, flags: &[&str]) -> Option<PathBuf> {
+pub fn compile_c(
+    scratch: &Scratch,
+    compiler: &str,
+    source: &str,
+    flags: &[&str],
+) -> Option<PathBuf> {
     let compiler = on_path(compiler)?;
     let out = scratch.path().join(output_name(&compiler, source, flags));
     if !out.exists() {
@@ -73,11 +78,7 @@ pub fn compile_rust(scratch: &Scratch, source: &str) -> PathBuf {
 
 fn finish(command: &mut Command) {
     let output = command.output().expect("a compiler that can be started");
-    assert!(
-        output.status.success(),
-        "{command:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 fn output_name(compiler: &Path, source: &str, flags: &[&str]) -> String {

@@ -61,7 +61,8 @@ pub fn scan(pid: i32, needle: &[u8]) -> Scan {
     let Ok(memory) = File::open(format!("/proc/{pid}/mem")) else { return found };
     for region in regions(pid) {
         // The kernel's own pages: no process writes there.
-        if !region.mode.starts_with('r') || matches!(region.name.as_str(), "[vvar]" | "[vsyscall]") {
+        if !region.mode.starts_with('r') || matches!(region.name.as_str(), "[vvar]" | "[vsyscall]")
+        {
             continue;
         }
         let before = found.bytes;

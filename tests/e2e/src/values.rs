@@ -48,8 +48,16 @@ impl Values {
         add("TWIN", format!("bao:secret/{path}#password"), password.clone());
         add("OLD", format!("vault:{at}#password#1"), old.clone());
         add("FIRST_KIND", format!("vault:kv1/{path}#password"), password.clone());
-        add("TEMPLATE", format!("vault:{at}#{{{{ user }}}}:{{{{ password }}}}"), format!("app:{password}"));
-        add("URL", format!("pg://app:${{vault:{at}#password}}@h/db"), format!("pg://app:{password}@h/db"));
+        add(
+            "TEMPLATE",
+            format!("vault:{at}#{{{{ user }}}}:{{{{ password }}}}"),
+            format!("app:{password}"),
+        );
+        add(
+            "URL",
+            format!("pg://app:${{vault:{at}#password}}@h/db"),
+            format!("pg://app:{password}@h/db"),
+        );
         add("EMPTY", format!("vault:{at}#empty"), String::new());
         add("LONG", format!("vault:{at}#long"), long.clone());
         add("ODD", format!("vault:{at}#odd"), odd.clone());
@@ -122,21 +130,18 @@ impl Values {
         assert_eq!(output.stderr, "", "something was said");
     }
 
-
     /// Tells a `show` fixture to go on and demands each value.
     pub fn check_values(&self, running: &mut Running) {
         running.until_stdout("ready", |out| out.starts_with(b"ready\0"));
         running.write(b"\n");
         let count = self.each.len() + 1;
-        let out = running.until_stdout("values", |out| {
-            out.iter().filter(|byte| **byte == 0).count() >= count
-        });
+        let out = running
+            .until_stdout("values", |out| out.iter().filter(|byte| **byte == 0).count() >= count);
         let answers = out.split(|byte| *byte == 0).skip(1);
         for ((name, _, expected), answer) in self.each.iter().zip(answers) {
             // Not assert_eq: 8 KiB twice help nobody.
-            let [got, wanted] = [answer, expected].map(|bytes| {
-                String::from_utf8_lossy(&bytes[..bytes.len().min(120)]).into_owned()
-            });
+            let [got, wanted] = [answer, expected]
+                .map(|bytes| String::from_utf8_lossy(&bytes[..bytes.len().min(120)]).into_owned());
             assert!(answer == expected, "{name} is {got:?} instead of {wanted:?}");
         }
     }

@@ -153,9 +153,8 @@ impl Poller {
 /// Every process there is, newest first: what was just started is what matters.
 fn pids() -> impl Iterator<Item = i32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok);
-    let mut all = entries
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .collect::<Vec<i32>>();
+    let mut all =
+        entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect::<Vec<i32>>();
     all.sort_unstable_by(|a, b| b.cmp(a));
     all.into_iter()
 }

@@ -6,7 +6,8 @@ mod delivery {
     use std::{ffi::OsString, path::PathBuf};
 
     use cloudtaser_e2e::{
-        Bao, Launch, Scratch, User, Values, compile_c, compile_rust, fixture, is_root, on_path, skip,
+        Bao, Launch, Scratch, User, Values, compile_c, compile_rust, fixture, is_root, on_path,
+        skip,
     };
 
     /// Runs an app as the user of the test and, where that is root, as a restricted pod does.
@@ -225,14 +226,16 @@ mod delivery {
         let bao = Bao::shared();
         let values = Values::one(bao);
         let launch = values.refer(Launch::wrapped(bao));
-        let value = "printf '%s|' \"${PASSWORD-none}\"";
+        let scratch = Scratch::new();
+        let tell = r#"printf '%s|' "${PASSWORD-none}""#;
+        let tell = scratch.file("tell", tell, 0o644).display().to_string();
         for (script, expected) in [
-            (format!("env PASSWORD=changed sh -c '{value}'"), "changed|"),
-            (format!("PASSWORD=changed sh -c '{value}'"), "changed|"),
-            (format!("PASSWORD= sh -c '{value}'"), "|"),
-            (format!("env -i sh -c '{value}'"), "none|"),
-            (format!("unset PASSWORD; sh -c '{value}'"), "none|"),
-            (format!("env -u PASSWORD sh -c '{value}'"), "none|"),
+            (format!("env PASSWORD=changed sh {tell}"), "changed|"),
+            (format!("PASSWORD=changed sh {tell}"), "changed|"),
+            (format!("PASSWORD= sh {tell}"), "|"),
+            (format!("env -i sh {tell}"), "none|"),
+            (format!("unset PASSWORD; sh {tell}"), "none|"),
+            (format!("env -u PASSWORD sh {tell}"), "none|"),
         ] {
             let output = launch.run(["sh", "-c", &script]).ok();
             assert_eq!(output.text(), expected, "{script}");
@@ -267,8 +270,14 @@ mod delivery {
         let mut lines = output.text().lines().map(str::to_owned).collect::<Vec<_>>();
         lines.sort();
         let path = lines.iter().find(|line| line.starts_with("PATH=")).cloned().unwrap();
-        let expected =
-            ["A_FIRST=1", "B_LAST=2", "EQUALS=a=b=c", "HOME=/", &format!("PASSWORD={password}"), &path];
+        let expected = [
+            "A_FIRST=1",
+            "B_LAST=2",
+            "EQUALS=a=b=c",
+            "HOME=/",
+            &format!("PASSWORD={password}"),
+            &path,
+        ];
         assert_eq!(lines, expected);
     }
 }

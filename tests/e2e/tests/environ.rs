@@ -28,7 +28,8 @@ mod environ {
 
     /// Starts `/bin/true` from one shell again and again.
     fn shell(times: u32) -> [OsString; 3] {
-        let script = format!("i=0; while [ $i -lt {times} ]; do /bin/true || exit 9; i=$((i+1)); done");
+        let script =
+            format!("i=0; while [ $i -lt {times} ]; do /bin/true || exit 9; i=$((i+1)); done");
         ["dash".into(), "-c".into(), script.into()]
     }
 
@@ -48,7 +49,8 @@ mod environ {
         }
         let bao = Bao::shared();
         let values = Values::seed(bao);
-        let launch = values.refer(Launch::wrapped(bao)).user(user).patience(Duration::from_secs(550));
+        let launch =
+            values.refer(Launch::wrapped(bao)).user(user).patience(Duration::from_secs(550));
         let (output, watched) = EnvironWatcher::during(&values.needles(), || launch.run(app));
         let output = output.ok();
         assert_eq!(output.stderr, "");
@@ -98,7 +100,8 @@ mod environ {
         };
         let path = "PATH=/nonexistent:/etc:/etc/passwd:/bin";
         let times = execs().to_string();
-        let app = ["/usr/bin/env", path, &spawn.display().to_string(), "again", &times, "search", "true"];
+        let app =
+            ["/usr/bin/env", path, &spawn.display().to_string(), "again", &times, "search", "true"];
         nothing_is_seen(&app.map(OsString::from), User::Same);
     }
 
@@ -109,7 +112,8 @@ mod environ {
         }
         let values = Values::seed(Bao::shared());
         let launch = values.set(Launch::bare());
-        let (output, watched) = EnvironWatcher::during(&values.needles(), || launch.run(shell(200)));
+        let (output, watched) =
+            EnvironWatcher::during(&values.needles(), || launch.run(shell(200)));
         drop(output.ok());
         report(&watched);
         assert!(watched.hit_processes.len() > 20, "blind: {watched:?}");
@@ -125,9 +129,8 @@ mod environ {
         let spawn = compile_c(&scratch, "gcc", "spawn.c", &["-pthread"]).unwrap();
         let values = Values::seed(Bao::shared());
         // The parent has a clean block of its own: only what exec brings can be seen.
-        let assignments = ["PASSWORD", "URL"].map(|name| {
-            format!("{name}={}", String::from_utf8_lossy(values.expected(name)))
-        });
+        let assignments = ["PASSWORD", "URL"]
+            .map(|name| format!("{name}={}", String::from_utf8_lossy(values.expected(name))));
         let code = "import os, sys
 env = dict(line.split('=', 1) for line in sys.stdin.read().splitlines())
 for _ in range(300):

@@ -67,7 +67,9 @@ mod tests {
     #[test]
     fn a_missing_path_names_every_path_that_was_tried() {
         let double = Double::start(|_, request, stream| match request.path.as_str() {
-            path if path.contains("/internal/ui/mounts/") => answer(stream, "403 Forbidden", DENIED),
+            path if path.contains("/internal/ui/mounts/") => {
+                answer(stream, "403 Forbidden", DENIED)
+            }
             _ => answer(stream, "404 Not Found", r#"{"errors":[]}"#),
         });
         let output = at(&double).env("S", "vault:kv1/x#a").run(APP);
@@ -78,7 +80,12 @@ mod tests {
     #[test]
     fn a_path_that_is_not_there_is_told_with_what_to_check() {
         let output = real(Bao::shared(), "vault:secret/data/nowhere#a").run(APP);
-        let parts = ["S: cannot read", "secret/data/nowhere", "404, nothing is there", "check mount and path"];
+        let parts = [
+            "S: cannot read",
+            "secret/data/nowhere",
+            "404, nothing is there",
+            "check mount and path",
+        ];
         refused(&output, 76, &parts);
     }
 
@@ -88,7 +95,8 @@ mod tests {
         let (user, password) = (canary(), canary());
         bao.put("fields", &json!({ "user": user, "password": password }));
         let output = real(bao, "vault:secret/data/fields#pasword").run(APP);
-        let parts = [r#"S: secret/data/fields has no field "pasword"; there is: "#, "password", "user"];
+        let parts =
+            [r#"S: secret/data/fields has no field "pasword"; there is: "#, "password", "user"];
         refused(&output, 76, &parts);
         shows_nothing(&output, &[&user, &password]);
     }
@@ -149,7 +157,11 @@ mod tests {
         let launch = setup.apply(real(bao, "vault:secret/data/wrapped#a"));
         ended(&launch.run(APP), 0);
         let output = launch.run(APP);
-        refused(&output, 76, &["was used already or has expired: if you did not use it, somebody else has"]);
+        refused(
+            &output,
+            76,
+            &["was used already or has expired: if you did not use it, somebody else has"],
+        );
         shows_nothing(&output, &[&setup.credentials[0]]);
     }
 
@@ -171,7 +183,8 @@ mod tests {
         thread::sleep(Duration::from_millis(700));
         assert!(!running.ended(), "it gave up: {}", running.stderr());
         let late = TcpListener::bind(("127.0.0.1", port)).unwrap();
-        let double = Double::serve_on(late, |_, _, stream| answer(stream, "200 OK", &secret_body()));
+        let double =
+            Double::serve_on(late, |_, _, stream| answer(stream, "200 OK", &secret_body()));
         let output = running.wait();
         ended(&output, 0);
         assert_eq!((output.text().as_str(), double.reads()), ("started\n", 1));
@@ -180,7 +193,8 @@ mod tests {
     #[test]
     fn a_name_that_nobody_knows_is_called_so() {
         let bao = Bao::shared();
-        let launch = real(bao, "vault:kv1/data/x#a").env("VAULT_ADDR", "https://nowhere.invalid:8200");
+        let launch =
+            real(bao, "vault:kv1/data/x#a").env("VAULT_ADDR", "https://nowhere.invalid:8200");
         let output = launch.env("VAULT_CLIENT_TIMEOUT", "2s").run(APP);
         refused(&output, 69, &["the host name cannot be resolved"]);
     }
@@ -203,7 +217,9 @@ mod tests {
             }
             2 => answer(stream, "503 Service Unavailable", r#"{"errors":["Vault is sealed"]}"#),
             3 => answer(stream, "502 Bad Gateway", "<html>"),
-            4 => answer(stream, "412 Precondition Failed", r#"{"errors":["required index state"]}"#),
+            4 => {
+                answer(stream, "412 Precondition Failed", r#"{"errors":["required index state"]}"#)
+            }
             5 => say(stream, "HTTP/1.1 429 Slow\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n"),
             _ => answer(stream, "200 OK", &secret_body()),
         });
@@ -266,7 +282,10 @@ mod tests {
         let thief = Double::good();
         let to = format!("{}/v1/kv1/data/x", thief.url());
         let double = Double::start(move |_, _, stream| {
-            say(stream, &format!("HTTP/1.1 307 Away\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n"))
+            say(
+                stream,
+                &format!("HTTP/1.1 307 Away\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n"),
+            )
         });
         let output = at(&double).run(APP);
         refused(&output, 69, &["a redirect was not followed", "leads to another host"]);
@@ -280,15 +299,24 @@ mod tests {
     fn a_token_does_not_travel_in_the_clear() {
         let launch = towards("http://192.0.2.7:8200").env("S", "vault:kv1/data/x#a");
         let output = launch.run(APP);
-        refused(&output, 64, &["the address is http, so the token would travel unencrypted: use https"]);
+        refused(
+            &output,
+            64,
+            &["the address is http, so the token would travel unencrypted: use https"],
+        );
     }
 
     #[test]
     fn a_server_of_another_authority_is_refused() {
         let Some(other) = Certificate::make() else { return };
-        let launch = real(Bao::shared(), "vault:kv1/data/x#a").env("VAULT_CACERT", other.file("cert.pem"));
+        let launch =
+            real(Bao::shared(), "vault:kv1/data/x#a").env("VAULT_CACERT", other.file("cert.pem"));
         let output = launch.run(APP);
-        refused(&output, 64, &["the server's certificate is signed by no trusted CA: give the CA that signed it"]);
+        refused(
+            &output,
+            64,
+            &["the server's certificate is signed by no trusted CA: give the CA that signed it"],
+        );
     }
 
     #[test]
@@ -306,7 +334,11 @@ mod tests {
             .env("VAULT_CACERT", certificate.file("cert.pem"))
             .env("S", "vault:kv1/data/x#a");
         let output = launch.run(APP);
-        refused(&output, 69, &["the server does not speak TLS 1.3", "set tls_min_version of its listener"]);
+        refused(
+            &output,
+            69,
+            &["the server does not speak TLS 1.3", "set tls_min_version of its listener"],
+        );
     }
 
     #[test]
@@ -357,7 +389,9 @@ mod tests {
                 .spawn()
                 .unwrap();
             let server = Server { child, port };
-            eventually("openssl listens", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+            eventually("openssl listens", || {
+                std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
+            });
             server
         }
     }
@@ -413,18 +447,43 @@ mod tests {
             (&[&unknown], &[], &["the launch plan in", "unknown field `every`", "line 1"]),
             (&[&broken], &[], &["the launch plan in", "line 2"]),
             (&[&missing], &[], &["nowhere cannot be read", "No such file"]),
-            (&["--require", "memory=best"], &[], &["--require", "\"memory=best\" is no requirement", "sealed"]),
-            (&[], &[("CLOUDTASER_REQUIRE", "T7=closed")], &["CLOUDTASER_REQUIRE", "is no requirement"]),
+            (
+                &["--require", "memory=best"],
+                &[],
+                &["--require", "\"memory=best\" is no requirement", "sealed"],
+            ),
+            (
+                &[],
+                &[("CLOUDTASER_REQUIRE", "T7=closed")],
+                &["CLOUDTASER_REQUIRE", "is no requirement"],
+            ),
             (&["--nope"], &[], &["there is no flag --nope; see --help"]),
             (&["--log-format", "xml"], &[], &["--log-format takes text or json"]),
             (&[], &[("CLOUDTASER_ROTATE_SIGNAL", "SIGNOPE")], &["there is no signal \"SIGNOPE\""]),
-            (&[], &[("CLOUDTASER_ROTATE_EVERY", "soon")], &["CLOUDTASER_ROTATE_EVERY must be a time such as 30s"]),
-            (&[], &[("CLOUDTASER_DELIVERY", "magic")], &["CLOUDTASER_DELIVERY must be one of auto, follow"]),
-            (&[], &[("VAULT_SKIP_VERIFY", "perhaps")], &["VAULT_SKIP_VERIFY must be true or false"]),
-            (&[], &[("VAULT_AUTH_METHOD", "magic")], &["VAULT_AUTH_METHOD must be one of kubernetes"]),
+            (
+                &[],
+                &[("CLOUDTASER_ROTATE_EVERY", "soon")],
+                &["CLOUDTASER_ROTATE_EVERY must be a time such as 30s"],
+            ),
+            (
+                &[],
+                &[("CLOUDTASER_DELIVERY", "magic")],
+                &["CLOUDTASER_DELIVERY must be one of auto, follow"],
+            ),
+            (
+                &[],
+                &[("VAULT_SKIP_VERIFY", "perhaps")],
+                &["VAULT_SKIP_VERIFY must be true or false"],
+            ),
+            (
+                &[],
+                &[("VAULT_AUTH_METHOD", "magic")],
+                &["VAULT_AUTH_METHOD must be one of kubernetes"],
+            ),
         ];
         for (flags, env, parts) in table {
-            let launch = env.iter().fold(flag(at(&double), flags), |launch, (n, v)| launch.env(n, v));
+            let launch =
+                env.iter().fold(flag(at(&double), flags), |launch, (n, v)| launch.env(n, v));
             refused(&launch.run(APP), 64, parts);
         }
         assert!(double.seen().is_empty(), "{:?}", double.seen());
@@ -434,15 +493,31 @@ mod tests {
     fn a_login_that_lacks_something_says_what_to_set() {
         let url = Double::good().url();
         let table: &[(&[(&str, &str)], &str)] = &[
-            (&[("VAULT_AUTH_METHOD", "approle"), ("VAULT_SECRET_ID_FILE", "/dev/null")], "login by approle needs a role id: set VAULT_ROLE_ID"),
-            (&[("VAULT_AUTH_METHOD", "userpass")], "login by userpass needs a user: set VAULT_USERNAME"),
-            (&[("VAULT_AUTH_METHOD", "userpass"), ("VAULT_USERNAME", "u")], "login by userpass needs a password: set VAULT_PASSWORD_FILE"),
-            (&[("VAULT_AUTH_METHOD", "cert")], "login by cert needs a certificate: set VAULT_CLIENT_CERT"),
-            (&[("VAULT_AUTH_METHOD", "token")], "login by token needs a token: set VAULT_TOKEN_FILE"),
+            (
+                &[("VAULT_AUTH_METHOD", "approle"), ("VAULT_SECRET_ID_FILE", "/dev/null")],
+                "login by approle needs a role id: set VAULT_ROLE_ID",
+            ),
+            (
+                &[("VAULT_AUTH_METHOD", "userpass")],
+                "login by userpass needs a user: set VAULT_USERNAME",
+            ),
+            (
+                &[("VAULT_AUTH_METHOD", "userpass"), ("VAULT_USERNAME", "u")],
+                "login by userpass needs a password: set VAULT_PASSWORD_FILE",
+            ),
+            (
+                &[("VAULT_AUTH_METHOD", "cert")],
+                "login by cert needs a certificate: set VAULT_CLIENT_CERT",
+            ),
+            (
+                &[("VAULT_AUTH_METHOD", "token")],
+                "login by token needs a token: set VAULT_TOKEN_FILE",
+            ),
             (&[], "login by kubernetes needs a role: set VAULT_ROLE"),
         ];
         for (env, part) in table {
-            let launch = Launch::wrapped_bare().env("VAULT_ADDR", &url).env("S", "vault:kv1/data/x#a");
+            let launch =
+                Launch::wrapped_bare().env("VAULT_ADDR", &url).env("S", "vault:kv1/data/x#a");
             let launch = env.iter().fold(launch, |launch, (name, value)| launch.env(name, value));
             refused(&launch.run(APP), 64, &[part]);
         }
@@ -452,7 +527,11 @@ mod tests {
             .env("VAULT_ADDR", &url)
             .env("VAULT_TOKEN_FILE", "/nowhere/token")
             .env("S", "vault:kv1/data/x#a");
-        refused(&unread.run(APP), 64, &["the credential in /nowhere/token cannot be read", "No such file"]);
+        refused(
+            &unread.run(APP),
+            64,
+            &["the credential in /nowhere/token cannot be read", "No such file"],
+        );
     }
 
     // What is to be started cannot be started: nothing is fetched for it.
@@ -478,7 +557,11 @@ mod tests {
     #[test]
     fn a_launch_without_a_command_shows_how_to_write_one() {
         let nothing: [&str; 0] = [];
-        refused(&Launch::wrapped_bare().run(nothing), 64, &["no command given; write: cloudtaser-wrapper run -- COMMAND"]);
+        refused(
+            &Launch::wrapped_bare().run(nothing),
+            64,
+            &["no command given; write: cloudtaser-wrapper run -- COMMAND"],
+        );
     }
 
     // A stop while OpenBao is away.
@@ -514,7 +597,9 @@ mod tests {
         });
         let closed = format!("http://127.0.0.1:{}", closed_port());
         for url in [closed, silent.url()] {
-            for (signal, code) in [(Signal::SIGTERM, 143), (Signal::SIGINT, 130), (Signal::SIGHUP, 129)] {
+            for (signal, code) in
+                [(Signal::SIGTERM, 143), (Signal::SIGINT, 130), (Signal::SIGHUP, 129)]
+            {
                 stopped(waits(&url), signal, code, Some);
             }
         }
@@ -527,7 +612,8 @@ mod tests {
         let launch = waits(&closed).behind(words);
         stopped(launch, Signal::SIGTERM, 143, |unshare| {
             let wrapper = |pid: &i32| {
-                fs::read(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.starts_with(b"cloudtaser"))
+                fs::read(format!("/proc/{pid}/comm"))
+                    .is_ok_and(|comm| comm.starts_with(b"cloudtaser"))
             };
             descendants(unshare).into_iter().find(wrapper)
         });
@@ -561,8 +647,11 @@ mod tests {
         idle.close_stdin();
         assert_ne!(idle.wait().code(), 69);
 
-        let mut looking =
-            launch().env("CLOUDTASER_ROTATE_EVERY", "1s").spawn(["sh", "-c", "echo started; read -r _"]);
+        let mut looking = launch().env("CLOUDTASER_ROTATE_EVERY", "1s").spawn([
+            "sh",
+            "-c",
+            "echo started; read -r _",
+        ]);
         looking.until_stdout("start", |out| out == b"started\n");
         assert_eq!(tokens_beside_the_tests(&bao), before + 1, "while it is needed");
         looking.close_stdin();

@@ -46,7 +46,8 @@ mod tests {
         fn prepare(path: &'static str) -> Option<Self> {
             let scratch = Scratch::new();
             let app = programs::c(&scratch, "watch", WATCH_VALUE)?;
-            let watched = Self { bao: Bao::shared(), path, app, first: canary(), _scratch: scratch };
+            let watched =
+                Self { bao: Bao::shared(), path, app, first: canary(), _scratch: scratch };
             watched.put(&watched.first);
             Some(watched)
         }
@@ -120,7 +121,9 @@ mod tests {
         let Some(watched) = Watched::prepare("signal") else { return };
         for (name, number) in [(None, 1), (Some("usr1"), 10)] {
             let launch = watched.launch("signal");
-            let launch = name.iter().fold(launch, |launch, name| launch.env("CLOUDTASER_ROTATE_SIGNAL", name));
+            let launch = name
+                .iter()
+                .fold(launch, |launch, name| launch.env("CLOUDTASER_ROTATE_SIGNAL", name));
             watched.put(&watched.first);
             let mut running = watched.start(&launch);
             let next = canary();
@@ -197,11 +200,12 @@ mod tests {
         for action in ["in-place", "signal"] {
             watched.put(&watched.first);
             let mut running = watched.start(&watched.launch(action));
-            let next = canary().repeat(2000);
+            let one = canary();
+            let next = one.repeat(2000);
             watched.put(&next);
             sees(&mut running, &next);
             assert_eq!(lines(&running, "pid ").len(), 2, "{action}: {}", running.stderr());
-            finish(running, &[&watched.first, &next[..39]]);
+            finish(running, &[&watched.first, &one]);
         }
     }
 
@@ -215,13 +219,17 @@ mod tests {
             "generate_lease": true, "enforce_hostnames": false,
         });
         bao.api("POST", "pki/roles/app", &role);
-        bao.policy("pki", r#"
+        bao.policy(
+            "pki",
+            r#"
             path "pki/issue/app" { capabilities = ["update"] }
             path "sys/leases/*" { capabilities = ["update"] }
-        "#);
+        "#,
+        );
         let token = bao.token_with(&json!({ "policies": ["pki"], "ttl": "1h" }));
         let file = bao.scratch().credential("token-pki", &token);
-        let reference = |field: &str| format!(r#">>vault:pki/issue/app#{field}#{{"common_name":"app"}}"#);
+        let reference =
+            |field: &str| format!(r#">>vault:pki/issue/app#{field}#{{"common_name":"app"}}"#);
         Launch::wrapped(bao)
             .without_flag("--quiet")
             .env("VAULT_TOKEN_FILE", file)

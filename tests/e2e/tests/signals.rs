@@ -39,7 +39,8 @@ mod tests {
     }
 
     fn all_but(left_out: &[i32]) -> Vec<i32> {
-        let is_left_out = |number: &i32| left_out.contains(number) || TAKEN_BY_LIBC.contains(number);
+        let is_left_out =
+            |number: &i32| left_out.contains(number) || TAKEN_BY_LIBC.contains(number);
         (1..=64).filter(|number| !is_left_out(number)).collect()
     }
 
@@ -84,7 +85,10 @@ mod tests {
             }
             send(running.pid(), 10);
             eventually("USR1", || !lines(&running, "signal 10 ").is_empty());
-            assert!(lines(&running, "signal 17 ").is_empty() && lines(&running, "signal 23 ").is_empty());
+            assert!(
+                lines(&running, "signal 17 ").is_empty()
+                    && lines(&running, "signal 23 ").is_empty()
+            );
             kill(running.app(), Signal::SIGKILL);
             running.wait();
         }
@@ -98,7 +102,8 @@ mod tests {
         for launch in both() {
             let mut running = launch.spawn([&count]);
             running.until_stdout("readiness", |out| out.starts_with(b"ready\n"));
-            let expected = (0..20).map(|nth| format!("signal 40 value {}", 4711 + nth)).collect::<Vec<_>>();
+            let expected =
+                (0..20).map(|nth| format!("signal 40 value {}", 4711 + nth)).collect::<Vec<_>>();
             for nth in 0..20 {
                 let words = [running.pid().to_string(), "40".into(), (4711 + nth).to_string()];
                 assert!(Command::new(&queue).args(words).status().unwrap().success());
@@ -192,7 +197,10 @@ mod tests {
             kill(app, Signal::SIGCONT);
             running.write(b"line\n");
             let output = running.wait();
-            assert_eq!((output.status.code(), output.text().as_str()), (Some(6), "ready\ngot line\n"));
+            assert_eq!(
+                (output.status.code(), output.text().as_str()),
+                (Some(6), "ready\ngot line\n")
+            );
         }
     }
 
@@ -267,7 +275,10 @@ os._exit(4)
         let scratch = Scratch::new();
         for (nth, launch) in both().into_iter().enumerate() {
             let told = scratch.path().join(format!("told-{nth}"));
-            let app = format!("trap 'echo told >{}; exit 0' TERM; echo ready; while :; do read -r _ || read -r _ </dev/zero; done", told.display());
+            let app = format!(
+                "trap 'echo told >{}; exit 0' TERM; echo ready; while :; do read -r _ || read -r _ </dev/zero; done",
+                told.display()
+            );
             let mut running = launch.spawn(["sh", "-c", &app]);
             running.until_stdout("readiness", |out| out.starts_with(b"ready\n"));
             let app = running.app();
@@ -291,7 +302,9 @@ os._exit(4)
         for moment in [0, 1, 2, 3, 5, 7, 8, 11, 13, 14, 17, 19, 23, 26, 29, 31, 37, 41, 43, 47] {
             let file = scratch.path().join(format!("storm-{moment}"));
             let one = format!("{} S {} {}", check.display(), fnv1a(&value), file.display());
-            let app = format!("trap '' TERM; echo ready; for i in 1 2 3 4; do (while {one}; do :; done) & done; wait");
+            let app = format!(
+                "trap '' TERM; echo ready; for i in 1 2 3 4; do (while {one}; do :; done) & done; wait"
+            );
             let mut running = launch.spawn(["sh", "-c", &app]);
             running.until_stdout("readiness", |out| out.starts_with(b"ready\n"));
             let tree = descendants(running.pid());
@@ -302,7 +315,8 @@ os._exit(4)
             running.wait();
             thread::sleep(Duration::from_millis(100));
             for pid in tree.drain(..).filter(|pid| runs_in(*pid, &file)) {
-                let _gone = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL);
+                let _gone =
+                    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL);
             }
             let text = fs::read_to_string(&file).unwrap();
             let bad = text.lines().filter(|line| *line != "good").collect::<Vec<_>>();

@@ -48,7 +48,9 @@ mod tests {
 
     impl Terminal {
         fn run<A: AsRef<OsStr>>(launch: Launch, app: impl IntoIterator<Item = A>) -> Self {
-            Self::start(launch.behind(["setsid", "--ctty", "--wait"]).env("TERM", "dumb").command(app))
+            Self::start(
+                launch.behind(["setsid", "--ctty", "--wait"]).env("TERM", "dumb").command(app),
+            )
         }
 
         fn start(mut command: Command) -> Self {
@@ -141,7 +143,8 @@ mod tests {
         fn drop(&mut self) {
             if matches!(self.child.try_wait(), Ok(None)) {
                 for pid in descendants(self.pid()).into_iter().chain([self.pid()]) {
-                    let _gone = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL);
+                    let _gone =
+                        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL);
                 }
                 let _reaped = self.child.wait();
             }
@@ -218,7 +221,8 @@ mod tests {
             return;
         }
         for launch in both() {
-            let mut terminal = Terminal::run(launch, ["sh", "-c", "echo rea''dy; read -r _; stty size"]);
+            let mut terminal =
+                Terminal::run(launch, ["sh", "-c", "echo rea''dy; read -r _; stty size"]);
             terminal.until("ready");
             terminal.resize("rows", 31);
             terminal.resize("cols", 77);
@@ -236,11 +240,15 @@ mod tests {
         let scratch = Scratch::new();
         for (nth, launch) in both().into_iter().enumerate() {
             let file = scratch.path().join(format!("hangup-{nth}"));
-            let app = format!("trap 'echo hup >>{}; exit 0' HUP; echo rea''dy; while :; do sleep 0.05; done", file.display());
+            let app = format!(
+                "trap 'echo hup >>{}; exit 0' HUP; echo rea''dy; while :; do sleep 0.05; done",
+                file.display()
+            );
             // A reader of the screen would keep the terminal open: this one has none.
             let (mut screen, device) = pseudo_terminal();
             let end = || side(&device);
-            let mut command = launch.behind(["setsid", "--ctty", "--wait"]).command(["sh", "-c", &app]);
+            let mut command =
+                launch.behind(["setsid", "--ctty", "--wait"]).command(["sh", "-c", &app]);
             let mut child = command.stdin(end()).stdout(end()).stderr(end()).spawn().unwrap();
             drop(command);
             let (mut shown, mut chunk) = (Vec::new(), [0; 100]);
@@ -258,7 +266,8 @@ mod tests {
     /// One line for a shell that starts this launch.
     fn line(command: &Command) -> String {
         let words = std::iter::once(command.get_program()).chain(command.get_args());
-        let quoted = words.map(|word| format!("'{}'", word.to_string_lossy().replace('\'', r"'\''")));
+        let quoted =
+            words.map(|word| format!("'{}'", word.to_string_lossy().replace('\'', r"'\''")));
         quoted.collect::<Vec<_>>().join(" ") + "\n"
     }
 
@@ -272,15 +281,18 @@ mod tests {
                 skip!("{} is not installed", shell[0]);
             }
             for launch in both() {
-                let app = "echo \"a''pp $$\"; read -r line; echo \"got $line\"; exit 6".replace("a''pp", "app");
+                let app = "echo \"a''pp $$\"; read -r line; echo \"got $line\"; exit 6"
+                    .replace("a''pp", "app");
                 let started = launch.command(["sh", "-c", &app]);
-                let environment = started.get_envs().filter_map(|(name, value)| Some((name, value?)));
+                let environment =
+                    started.get_envs().filter_map(|(name, value)| Some((name, value?)));
                 let bare = Launch::bare().env("TERM", "dumb");
                 let bare = environment.fold(bare, |launch, (name, value)| launch.env(name, value));
                 // The shell itself has no reference: only the wrapper's line gives it one.
                 let reference = started.get_envs().find(|(name, _)| *name == "S").is_some();
                 let bare = bare.without_env("S").env("PS1", "$ ");
-                let mut terminal = Terminal::start(bare.behind(["setsid", "--ctty", "--wait"]).command(shell));
+                let mut terminal =
+                    Terminal::start(bare.behind(["setsid", "--ctty", "--wait"]).command(shell));
                 terminal.until("$ ");
                 let prefix = if reference { "S=vault:secret/data/terminal#a " } else { "" };
                 terminal.types(&format!("{prefix}{}", line(&started)));

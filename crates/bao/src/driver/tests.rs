@@ -18,7 +18,8 @@ impl Read for Trickle<'_> {
 
 fn driver(address: &str, verifies: bool) -> Driver {
     Driver {
-        agent: agent(None, Files::default()),
+        agent: agent(None, Files::default(), Arc::default()),
+        exchanges: Arc::default(),
         address: Address::parse(address).unwrap(),
         namespace: None,
         verifies,

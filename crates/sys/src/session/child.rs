@@ -144,8 +144,7 @@ fn restore_signals(plan: &Plan<'_>) {
         // SAFETY: SIG_IGN is a valid disposition for SIGCHLD, and the one we found.
         unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
     }
-    // SAFETY: the mask is a set that pthread_sigmask filled; no old set is asked for.
-    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, plan.mask, ptr::null_mut()) };
+    super::signals::change_mask(plan.mask, None);
 }
 
 fn check(result: libc::c_long, step: Step, socket: RawFd) {

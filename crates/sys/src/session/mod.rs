@@ -23,6 +23,8 @@ mod child;
 mod environment;
 mod filter;
 mod follow;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod images;
 mod inject;
 mod launch;

@@ -2,7 +2,8 @@
 //!
 //! The app is in our process group, so what the terminal sends it has had already, and what it
 //! sends to its own group comes back to us: neither is sent a second time. `SIGCHLD` and `SIGURG`
-//! are news for the supervisor alone. Faults of our own are not blocked.
+//! are news for the supervisor alone. A fault of our own ends us all the
+//! same.
 
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -24,17 +25,6 @@ const FROM_TERMINAL: [i32; 7] = [
     libc::SIGTTIN,
     libc::SIGTTOU,
     libc::SIGWINCH,
-];
-
-/// Faults of this process itself, which must not wait.
-const OWN_FAULTS: [i32; 7] = [
-    libc::SIGABRT,
-    libc::SIGBUS,
-    libc::SIGFPE,
-    libc::SIGILL,
-    libc::SIGSEGV,
-    libc::SIGSYS,
-    libc::SIGTRAP,
 ];
 
 /// A signal that came to the supervisor.
@@ -126,15 +116,9 @@ impl Signals {
     /// # Errors
     /// The errno of `signalfd`, when descriptors are used up.
     pub fn block() -> Result<Self, Errno> {
-        let mut all = set(libc::sigfillset);
-        for fault in OWN_FAULTS {
-            // SAFETY: `all` is an initialised set and `fault` a valid number.
-            unsafe { libc::sigdelset(&raw mut all, fault) };
-        }
+        let all = everything();
         let mut original = set(libc::sigemptyset);
-        let (new, old) = (&raw const all, &raw mut original);
-        // SAFETY: both point to live sets.
-        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, new, old) };
+        change_mask(&all, Some(&mut original));
         // SAFETY: `all` is an initialised set; minus one asks for a new descriptor.
         let fd =
             unsafe { libc::signalfd(-1, &raw const all, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
@@ -155,6 +139,14 @@ impl Signals {
     /// Whether `SIGCHLD` was ignored before.
     pub(super) const fn ignored_children(&self) -> bool {
         self.ignored_children
+    }
+
+    /// Takes the next signal that has come, for an owner that has no session yet.
+    ///
+    /// The descriptor ([`AsFd`]) is readable when there is one.
+    #[must_use]
+    pub fn take(&self) -> Option<i32> {
+        self.next().map(|incoming| incoming.signal)
     }
 
     /// Reads one signal.
@@ -186,10 +178,29 @@ impl AsFd for Signals {
 
 impl Drop for Signals {
     fn drop(&mut self) {
-        let original = &raw const self.original;
-        // SAFETY: the set was filled by pthread_sigmask; no old set is asked for.
-        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, original, ptr::null_mut()) };
+        change_mask(&self.original, None);
     }
+}
+
+/// Every signal, those included that the C library keeps for itself and leaves out of its own
+/// `sigfillset`: an app of another C library may use them. A fault of our own is not held up by
+/// this: KERNEL: `force_sig_info_to_task` unblocks it and takes the default action.
+fn everything() -> libc::sigset_t {
+    let mut all = set(libc::sigfillset);
+    // SAFETY: a kernel signal set is the first eight bytes of the library's, which is larger.
+    unsafe { (&raw mut all).cast::<u64>().write_unaligned(u64::MAX) };
+    all
+}
+
+/// Sets the mask of this thread, past the C library, which would filter it.
+pub(super) fn change_mask(new: &libc::sigset_t, old: Option<&mut libc::sigset_t>) {
+    const KERNEL_SET_BYTES: usize = 8;
+    let old = old.map_or(ptr::null_mut(), ptr::from_mut);
+    let new = ptr::from_ref(new);
+    // SAFETY: both sets are live and at least as large as the kernel's, whose size is passed.
+    unsafe {
+        libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, new, old, KERNEL_SET_BYTES)
+    };
 }
 
 fn set(fill: unsafe extern "C" fn(*mut libc::sigset_t) -> i32) -> libc::sigset_t {

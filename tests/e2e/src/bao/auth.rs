@@ -155,7 +155,13 @@ impl Bao {
         let curve = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2";
         let authority = "-x509 -subj /CN=e2e-clients -keyout client-ca.key -out client-ca.pem";
         openssl(dir, &format!("req {curve} {authority}"))?;
-        openssl(dir, &format!("req {} -subj /CN=app -keyout client.key -out client.csr", curve.replace(" -days 2", "")))?;
+        openssl(
+            dir,
+            &format!(
+                "req {} -subj /CN=app -keyout client.key -out client.csr",
+                curve.replace(" -days 2", "")
+            ),
+        )?;
         fs::write(dir.join("client.ext"), "extendedKeyUsage=clientAuth\n").ok()?;
         openssl(
             dir,

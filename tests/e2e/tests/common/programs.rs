@@ -158,11 +158,12 @@ int main(int count, char **words) {
     struct sock_filter code[] = { BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW) };
     struct sock_fprog program = { .len = 1, .filter = code };
     if (count < 2) return 64;
-    if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, &program) < 0) {
+    int listener = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, &program);
+    // The copy outlives the exec: a listener that nobody holds is none.
+    if (listener < 0 || dup(listener) < 0) {
         perror("listener");
         return 71;
     }
-    // The descriptor stays open in this process: a child runs the command.
     execvp(words[1], words + 1);
     return 72;
 }
