@@ -222,6 +222,30 @@ mod delivery {
     }
 
     #[test]
+    fn one_shot_delivery_covers_the_first_image() {
+        let scratch = Scratch::new();
+        let bao = Bao::shared();
+        for flags in [&[][..], &["-static"]] {
+            let Some(app) = compile_c(&scratch, "gcc", "show.c", flags) else {
+                skip!("gcc is not installed")
+            };
+            let values = Values::seed(bao);
+            let launch = values.refer(Launch::wrapped(bao)).env("CLOUDTASER_DELIVERY", "one-shot");
+            values.check(&launch, [app]);
+        }
+    }
+
+    #[test]
+    fn a_plain_environment_shows_the_values_to_this_very_check() {
+        let bao = Bao::shared();
+        let values = Values::one(bao);
+        let launch = values.refer(Launch::wrapped(bao)).env("CLOUDTASER_DELIVERY", "plain");
+        let output = launch.run(["cat", "/proc/self/environ"]).ok();
+        let hits = cloudtaser_e2e::find(&output.stdout, values.expected("PASSWORD"));
+        assert_eq!(hits.len(), 1, "{}", output.stderr);
+    }
+
+    #[test]
     fn a_changed_variable_is_left_alone() {
         let bao = Bao::shared();
         let values = Values::one(bao);

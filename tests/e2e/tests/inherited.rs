@@ -165,6 +165,21 @@ os.execvp(sys.argv[1], sys.argv[1:])";
     }
 
     #[test]
+    fn only_the_filter_and_the_dumpability_tell_an_app_of_the_wrapper() {
+        let scratch = Scratch::new();
+        let Some(state) = state(&scratch) else { skip!("gcc is not installed") };
+        let both = Twice::run(|launch| launch, &[state]);
+        let has = |lines: &BTreeSet<String>, line: &str| lines.contains(line);
+        assert!(has(&both.bare, "status Seccomp:\t0") || has(&both.bare, "status Seccomp:\t2"));
+        assert!(has(&both.wrapped, "status Seccomp:\t2"), "no filter: {:?}", both.wrapped);
+        assert!(has(&both.bare, "dumpable 1"));
+        if is_root() {
+            assert!(has(&both.wrapped, "dumpable 0"), "root keeps its apps from being dumped");
+            assert!(has(&both.wrapped, "status NoNewPrivs:\t0"), "root needs no NoNewPrivs");
+        }
+    }
+
+    #[test]
     fn exit_codes_and_deaths_are_passed_on() {
         let bao = Bao::shared();
         let values = Values::one(bao);

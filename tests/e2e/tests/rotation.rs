@@ -19,7 +19,9 @@ mod tests {
         time::Duration,
     };
 
-    use cloudtaser_e2e::{Bao, Launch, Role, Running, Scratch, canary, skip};
+    use cloudtaser_e2e::{
+        Bao, Launch, Role, Running, Scratch, User, canary, is_root, on_path, skip,
+    };
     use nix::sys::signal::Signal;
     use serde_json::{Value, json};
 
@@ -103,6 +105,20 @@ mod tests {
         running.until_stderr("values changed and were written in place");
         assert!(running.stderr().contains("names: [\"S\"]"), "{}", running.stderr());
         finish(running, &[&watched.first, &same]);
+    }
+
+    #[test]
+    fn a_value_changes_in_place_without_privileges() {
+        let Some(watched) = Watched::prepare("restricted") else { return };
+        if !is_root() || on_path("setpriv").is_none() {
+            skip!("it takes root and setpriv to drop privileges");
+        }
+        let mut running = watched.start(&watched.launch("in-place").user(User::Unprivileged));
+        let next = canary();
+        watched.put(&next);
+        sees(&mut running, &next);
+        assert_eq!(lines(&running, "pid ").len(), 1, "it was started again");
+        finish(running, &[&watched.first, &next]);
     }
 
     #[test]

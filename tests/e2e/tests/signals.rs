@@ -10,7 +10,9 @@ mod common;
 mod tests {
     use std::{fs, path::Path, process::Command, thread, time::Duration};
 
-    use cloudtaser_e2e::{Bao, Launch, Running, Scratch, canary, descendants, status_field};
+    use cloudtaser_e2e::{
+        Bao, Launch, Running, Scratch, User, canary, descendants, is_root, on_path, status_field,
+    };
     use nix::sys::signal::Signal;
     use serde_json::json;
 
@@ -33,6 +35,18 @@ mod tests {
         [Launch::wrapped(bao).env("S", "vault:secret/data/signals#a"), Launch::wrapped(bao)]
     }
 
+    /// The same, and a restricted pod's: uid 1000, no capabilities, `NoNewPrivs`.
+    fn everywhere() -> Vec<Launch> {
+        let mut all = Vec::from(both());
+        if is_root() && on_path("setpriv").is_some() {
+            let [secret, _] = both();
+            all.push(secret.user(User::Unprivileged));
+        } else {
+            println!("SKIP: the part without privileges: it takes root and setpriv to drop them");
+        }
+        all
+    }
+
     fn lines(running: &Running, prefix: &str) -> Vec<String> {
         let out = String::from_utf8_lossy(&running.stdout()).into_owned();
         out.lines().filter(|line| line.starts_with(prefix)).map(str::to_owned).collect()
@@ -53,7 +67,7 @@ mod tests {
     fn every_signal_reaches_the_app_once() {
         let scratch = Scratch::new();
         let Some(count) = programs::c(&scratch, "count", COUNT_SIGNALS) else { return };
-        for launch in both() {
+        for launch in everywhere() {
             let mut running = launch.spawn([&count]);
             running.until_stdout("readiness", |out| out.starts_with(b"ready\n"));
             let forwarded = all_but(&NOT_FORWARDED);
@@ -77,7 +91,7 @@ mod tests {
     fn signals_about_the_wrapper_itself_are_not_forwarded() {
         let scratch = Scratch::new();
         let Some(count) = programs::c(&scratch, "count", COUNT_SIGNALS) else { return };
-        for launch in both() {
+        for launch in everywhere() {
             let mut running = launch.spawn([&count]);
             running.until_stdout("readiness", |out| out.starts_with(b"ready\n"));
             for number in [17, 23] {
@@ -99,7 +113,7 @@ mod tests {
         let scratch = Scratch::new();
         let Some(count) = programs::c(&scratch, "count", COUNT_SIGNALS) else { return };
         let Some(queue) = programs::c(&scratch, "queue", QUEUE_SIGNAL) else { return };
-        for launch in both() {
+        for launch in everywhere() {
             let mut running = launch.spawn([&count]);
             running.until_stdout("readiness", |out| out.starts_with(b"ready\n"));
             let expected =
@@ -122,7 +136,7 @@ mod tests {
         let show = ["grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status"];
         let bare = Launch::bare().run(show).ok().text();
         assert!(bare.contains("SigBlk"), "{bare}");
-        for launch in both() {
+        for launch in everywhere() {
             assert_eq!(launch.run(show).ok().text(), bare);
         }
     }
@@ -159,7 +173,7 @@ mod tests {
     #[test]
     fn an_app_that_handles_its_stop_ends_with_its_own_code() {
         let app = "trap 'exit 5' TERM; echo ready; while :; do sleep 0.05; done";
-        for launch in both() {
+        for launch in everywhere() {
             let mut running = launch.spawn(["sh", "-c", app]);
             running.until_stdout("readiness", |out| out.starts_with(b"ready\n"));
             running.signal(Signal::SIGTERM);
@@ -177,7 +191,7 @@ mod tests {
 
     #[test]
     fn a_stopped_app_goes_on_when_it_is_told_to() {
-        for launch in both() {
+        for launch in everywhere() {
             let app = "trap '' TERM; echo ready; read -r line; echo \"got $line\"; exit 6";
             let mut running = launch.spawn(["sh", "-c", app]);
             running.until_stdout("readiness", |out| out.starts_with(b"ready\n"));

@@ -51,10 +51,9 @@ impl Vault for Table {
     }
 }
 
-fn run(
-    pairs: &[(&str, &str)],
-    plan: &str,
-) -> (Result<Vec<(String, String)>, String>, Table, Vec<String>) {
+type Values = Vec<(String, String)>;
+
+fn run(pairs: &[(&str, &str)], plan: &str) -> (Result<Values, String>, Table, Vec<String>) {
     let plan = LaunchPlan::from_json(plan.as_bytes()).unwrap();
     let inherited = pairs.iter().map(|(n, v)| (n.as_bytes().to_vec(), v.as_bytes().to_vec()));
     let variables = Variables::parse(inherited.collect(), &plan).unwrap();
