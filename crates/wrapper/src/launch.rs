@@ -64,6 +64,8 @@ pub(crate) fn start(
         program: text(prepared.target.path.clone().into_os_string().into_vec())?,
         env,
         delivery: match prepared.choice.mode {
+            // Nothing to follow: execs cost nothing, and debuggers and other supervisors work.
+            _ if slots.is_empty() => Delivery::Plain,
             Mode::Follow => Delivery::ExecFollow,
             Mode::OneShot => Delivery::OneShot,
             Mode::Plain => Delivery::Plain,

@@ -90,11 +90,11 @@ fn try_run(asked: Run, log: &mut Log) -> Result<u8, Failure> {
     let (command, plan, log) = (asked.command, settings.plan.clone(), *log);
     let tell = launch::rotation_signal(&plan.rotation)?;
     let prepared = Prepared { command, target, choice, plan, tell, log };
+    demand(&promised, &prepared.plan)?;
     if !variables.need_openbao() {
         log.debug("no variable refers to OpenBao: the app gets its environment as it is");
         return supervise::without_secrets(prepared, signals, as_it_is(variables));
     }
-    demand(&promised, &prepared.plan)?;
     if let Some(delay) = prepared.plan.reads.delay {
         std::thread::sleep(delay.0);
     }

@@ -50,8 +50,8 @@ pub(crate) struct Usage {
     pub(crate) resident_kib: u64,
     /// Of that, memory of its own.
     pub(crate) anonymous_kib: u64,
-    /// Of that, shared memory: sealed pages are such.
-    pub(crate) shared_kib: u64,
+    /// Locked: sealed pages are, and count as resident too.
+    pub(crate) locked_kib: u64,
     /// Time on a CPU, in nanoseconds, of all threads that are there.
     pub(crate) cpu_ns: u64,
 }
@@ -71,7 +71,7 @@ impl Usage {
             sum.peak_kib += kib("VmHWM:");
             sum.resident_kib += kib("VmRSS:");
             sum.anonymous_kib += kib("RssAnon:");
-            sum.shared_kib += kib("RssShmem:");
+            sum.locked_kib += kib("VmLck:");
             sum.cpu_ns += cpu_ns(*pid)?;
         }
         Ok(sum)
@@ -83,7 +83,7 @@ impl Usage {
             "peak_kib": self.peak_kib,
             "resident_kib": self.resident_kib,
             "anonymous_kib": self.anonymous_kib,
-            "shared_kib": self.shared_kib,
+            "locked_kib": self.locked_kib,
             "cpu_us": self.cpu_ns / 1000,
         })
     }

@@ -77,7 +77,10 @@ fn line(text: &mut String, figure: &Figure) -> anyhow::Result<()> {
         Unit::Megabytes => " MB",
         Unit::Milliseconds => " ms",
     };
-    let target = figure.target.map_or_else(String::new, |target| format!("≤ {target}{unit}"));
+    let target = figure.target.map_or_else(String::new, |target| match figure.unit {
+        Unit::Count => format!("{target}"),
+        _ => format!("≤ {target}{unit}"),
+    });
     let met = figure.is_met().map_or("", yes);
     let ratio = figure.ratio().map_or_else(String::new, |ratio| format!("{}×", short(ratio)));
     let (name, ours, peer) = (figure.name, short(figure.ours), short(figure.peer));
