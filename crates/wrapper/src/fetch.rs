@@ -13,7 +13,10 @@ use std::{
 
 use cloudtaser_bao::{Client, Login};
 use cloudtaser_core::plan::LaunchPlan;
-use cloudtaser_sys::{harden::wipe_stack, session::Signals};
+use cloudtaser_sys::{
+    harden::wipe_stack,
+    session::{Signals, hold_back_signals},
+};
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::signal::Signal,
@@ -65,6 +68,7 @@ pub(crate) fn fetch(
         nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(Failure::system("pipe"))?;
     let (tell, told) = channel();
     let work = move || {
+        hold_back_signals();
         let made = work(client, login, variables, &plan);
         wipe_stack(STACK_BYTES / 2);
         // Nobody listens any more where a signal was quicker.
@@ -76,6 +80,7 @@ pub(crate) fn fetch(
         .stack_size(STACK_BYTES)
         .spawn(work)
         .map_err(|source| Failure::start("a thread", source))?;
+    hold_back_signals();
     if let Some(signal) = wait(&ready, signals)? {
         stopper.stop();
         // The exit that follows ends the thread wherever it is.

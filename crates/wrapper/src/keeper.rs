@@ -13,7 +13,7 @@ use std::{
 
 use cloudtaser_bao::{Jitter as _, RandomJitter, renewal::Next};
 use cloudtaser_core::{Secret, plan::LaunchPlan, reference::Source};
-use cloudtaser_sys::harden::wipe_stack;
+use cloudtaser_sys::{harden::wipe_stack, session::hold_back_signals};
 
 use crate::{
     chain::Chain,
@@ -83,12 +83,14 @@ impl Keeper {
             }),
         };
         let thread = std::thread::Builder::new().name("keeper".to_owned()).spawn(move || {
+            hold_back_signals();
             round.run(&stopped);
             drop(round);
             wipe_stack(STACK_BYTES);
             // The supervisor may have given up waiting.
             let _told = finish.send(());
         })?;
+        hold_back_signals();
         Ok(Self { stop, news, done, thread })
     }
 

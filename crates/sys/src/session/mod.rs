@@ -45,7 +45,7 @@ pub use follow::Untraceable;
 pub use launch::{Delivery, EnvEntry, Launch, LaunchError, Privileges};
 pub use place::Dumpable;
 pub use report::{ExitStatus, Notice, PlaceError, SessionReport};
-pub use signals::Signals;
+pub use signals::{Signals, hold_back_signals};
 pub use slots::{SlotError, SlotId, SlotTable};
 pub use stack::{StackError, StackView};
 pub use supervise::{Event, RotateOutcome, Session, SessionError};

@@ -182,6 +182,15 @@ impl Drop for Signals {
     }
 }
 
+/// Blocks every signal in the calling thread.
+///
+/// For each thread of a process that holds [`Signals`], first thing, and for the thread that holds
+/// them after it has started another: musl unblocks its own signals (33, 34) in whoever makes the
+/// first thread, and an app of another C library may be sent 34.
+pub fn hold_back_signals() {
+    change_mask(&everything(), None);
+}
+
 /// Every signal, those included that the C library keeps for itself and leaves out of its own
 /// `sigfillset`: an app of another C library may use them. A fault of our own is not held up by
 /// this: KERNEL: `force_sig_info_to_task` unblocks it and takes the default action.

@@ -139,7 +139,10 @@ impl Bao {
             "token_policies": [NAME],
         });
         self.api("POST", "auth/jwt/role/app", &role);
-        let claims = json!({ "sub": NAME, "aud": "openbao", "exp": 4_102_444_800_u32 });
+        let claims = json!({
+            "sub": NAME, "aud": "openbao",
+            "iat": 1_700_000_000_u32, "nbf": 1_700_000_000_u32, "exp": 4_102_444_800_u32,
+        });
         let head = base64url(br#"{"alg":"EdDSA","typ":"JWT"}"#);
         let signed = format!("{head}.{}", base64url(claims.to_string().as_bytes()));
         fs::write(dir.join("jwt.in"), &signed).ok()?;
