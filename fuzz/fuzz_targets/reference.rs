@@ -1,4 +1,6 @@
 //! References, as people write them into variables.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|text: &str| cloudtaser_core::fuzz::reference(text));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    cloudtaser_core::fuzz::reference(&String::from_utf8_lossy(data));
+});

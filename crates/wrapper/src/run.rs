@@ -67,6 +67,10 @@ fn try_run(asked: Run, log: &mut Log) -> Result<u8, Failure> {
     let mut settings = settle(&asked)?;
     *log = Log::new(settings.plan.log.format, settings.plan.log.level);
     let variables = Variables::parse(std::mem::take(&mut settings.app), &settings.plan)?;
+    // SECURITY: fail closed: an app that waits for a file must not start without it in silence.
+    if !variables.files.is_empty() {
+        return Err(Failure::Files);
+    }
     for suspicion in &variables.suspicions {
         log.warn(suspicion, &[]);
     }
