@@ -140,11 +140,11 @@ mod tests {
     use super::*;
 
     const TREE: &str = "\
-cloudtaser-wrapper v0.1.0 (/work/crates/wrapper)
-cloudtaser-bao v0.1.0 (/work/crates/bao)
+cloudtaser-wrapper v0.1.0 (/src/crates/wrapper)
+cloudtaser-bao v0.1.0 (/src/crates/bao)
 tokio-rustls v0.26.6
 rustls v0.23.46
-cloudtaser-bao v0.1.0 (/work/crates/bao) (*)
+cloudtaser-bao v0.1.0 (/src/crates/bao) (*)
 ";
 
     fn rule(package: &str) -> &'static Rule {
