@@ -102,7 +102,7 @@ impl Rounds {
         match effort {
             // The peer needs more than two seconds for each start, hence fewer of them.
             Effort::Full => Self {
-                start: 40,
+                start: 120,
                 agent_start: 8,
                 many: 20,
                 agent_many: 3,

@@ -55,6 +55,17 @@ pub(crate) fn wrapper(
     Ok(text)
 }
 
+/// The machine alone, in a short line.
+pub(crate) fn machine(record: &Value) -> String {
+    format!(
+        "{}, {} cores, Linux {}, {}",
+        string(record, "/machine/cpu"),
+        string(record, "/machine/cores"),
+        string(record, "/machine/kernel"),
+        string(record, "/machine/date"),
+    )
+}
+
 /// The machine and its load, in one line.
 pub(crate) fn place(record: &Value) -> String {
     format!(

@@ -90,7 +90,7 @@ fn draw(svg: &mut String, record: &Value, figures: &Figures) -> fmt::Result {
         pair(svg, bar, figure, top)?;
         top += PAIR;
     }
-    let place = escaped(&markdown::place(record));
+    let place = escaped(&markdown::machine(record));
     writeln!(svg, "  <text class=\"small\" x=\"16\" y=\"{}\">{place}</text>", height - 12.0)?;
     writeln!(svg, "</svg>")
 }
