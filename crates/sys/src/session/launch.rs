@@ -13,6 +13,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::child::{self, Child, Message, Plan, Step};
 use super::environment::Due;
+use super::files::FileCall;
 use super::filter::Trapped;
 use super::follow::{Follower, Untraceable};
 use super::images::Image;
@@ -38,7 +39,7 @@ pub enum EnvEntry {
 /// How the app gets its secrets.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Delivery {
-    /// In secret pages, in every program of the tree.
+    /// In secret pages, in every program of the tree; the only one that has secret files.
     ExecFollow,
     /// In secret pages, in the first program only; what it starts gets bare values from it.
     OneShot,
@@ -108,6 +109,9 @@ pub enum LaunchError {
     /// The environment names a secret that the table does not have.
     #[error("the environment names a secret that there is not")]
     UnknownSlot,
+    /// There are files, and the delivery is not the one that has them.
+    #[error("secret files need the delivery that follows execs")]
+    Files,
     /// A descriptor or a page of the supervisor's own was refused.
     #[error("the supervisor could not be set up")]
     Setup(#[source] Errno),
@@ -141,6 +145,9 @@ pub(super) fn start(
     signals: &Signals,
     follower: &mut Follower,
 ) -> Result<Running, LaunchError> {
+    if launch.delivery != Delivery::ExecFollow && !follower.files.is_empty() {
+        return Err(LaunchError::Files);
+    }
     let environment = Strings::of(launch, follower)?;
     let prepared = match launch.delivery {
         Delivery::OneShot if !environment.due.is_empty() => {
@@ -161,7 +168,8 @@ pub(super) fn start(
         traced: launch.delivery != Delivery::Plain,
         no_new_privileges: launch.privileges == Privileges::NoNew,
         filter: match launch.delivery {
-            Delivery::ExecFollow => Trapped::default().program(),
+            Delivery::ExecFollow if follower.files.is_empty() => Trapped::default().program(),
+            Delivery::ExecFollow => Trapped { extra: FileCall::TRAPPED }.program(),
             Delivery::OneShot | Delivery::Plain => Vec::new(),
         },
         inherited: prepared.as_ref().map(|(_, file)| file.as_fd().as_raw_fd()),
