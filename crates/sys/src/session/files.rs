@@ -12,6 +12,8 @@
 //! that it may carry out, for nothing is guarded here; only a process of the tree is ever answered.
 
 mod call;
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzz;
 mod lookup;
 mod path;
 mod shown;
@@ -26,7 +28,7 @@ use zeroize::Zeroizing;
 pub(super) use self::call::FileCall;
 use self::call::Wish;
 use self::path::{Folder, Meaning};
-use self::shown::Shown;
+use self::shown::{Shown, State};
 use super::arch::{self, STAT_LEN, STATX_LEN};
 use super::listener::{Listener, Notification};
 use super::remote;
@@ -165,15 +167,20 @@ impl Files {
         Ok(())
     }
 
-    /// Overwrites what nobody has open any more; says when to come again.
+    /// Drops what nobody has open any more; says when to come again.
     pub(super) fn tidy(&mut self, now: Instant) -> Option<Instant> {
-        let current = self.table.entries.iter_mut().filter_map(|entry| entry.shown.as_mut());
-        let mut next = current.filter_map(|shown| shown.tidy(now)).min();
-        self.retired.retain_mut(|shown| {
-            let again = shown.tidy(now);
-            next = next.into_iter().chain(again).min();
-            again.is_some()
-        });
+        let mut next = None;
+        let mut look = |shown: &mut Shown| {
+            let state = shown.look(now);
+            if let State::Open { look } = state {
+                next = Some(next.map_or(look, |next: Instant| next.min(look)));
+            }
+            state
+        };
+        for entry in &mut self.table.entries {
+            drop(entry.shown.take_if(|shown| look(shown) == State::Left));
+        }
+        self.retired.retain_mut(|shown| matches!(look(shown), State::Open { .. }));
         next
     }
 
@@ -377,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn a_replaced_file_is_wiped_when_its_last_reader_is_gone() {
+    fn a_replaced_file_is_dropped_when_its_last_reader_is_gone() {
         let mut table = FileTable::new(b"/run/cloudtaser").unwrap();
         let id = table.add(b"a", b"old").unwrap();
         let mut files = Files::new(table);

@@ -35,7 +35,6 @@ mod launch;
 mod listener;
 mod needles;
 mod place;
-mod published;
 mod remote;
 mod report;
 mod scratch;

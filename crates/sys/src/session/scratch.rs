@@ -1,18 +1,19 @@
 //! Where a task finds the environment that it is told to hand to the kernel instead of its own.
 //!
-//! A [`Published`] file, mapped read-only at one address in every image that was given secrets, and
-//! writable only here. It holds pointer arrays and strings `NAME=`, never a value.
+//! An ordinary sealed memfd, mapped read-only at one address in every image that was given
+//! secrets, and writable only here. It holds pointer arrays and strings `NAME=`, never a value.
 //! It exists because a task that asks for a new program often shares its stack's memory with a
 //! parent that still runs (`vfork`), so nothing may be written there.
 //!
 //! Invariant: whether it is mapped in a task is proved by reading random bytes that only a task
 //! of this session can have.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::ptr::{self, NonNull};
 
 use nix::errno::Errno;
-
-use super::published::Published;
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+use nix::sys::memfd::{MFdFlags, memfd_create};
 
 /// The proof sits in the first page.
 const HEADER: usize = 4096;
@@ -43,7 +44,8 @@ pub(super) struct Segment(usize);
 /// The file and our view of it.
 #[derive(Debug)]
 pub(super) struct Scratch {
-    file: Published,
+    fd: OwnedFd,
+    start: NonNull<u8>,
     base: u64,
     proof: [u8; PROOF],
     used: [bool; SEGMENTS],
@@ -52,11 +54,29 @@ pub(super) struct Scratch {
 impl Scratch {
     /// Makes the file; images will have it at `base`.
     pub(super) fn create(base: u64, proof: [u8; PROOF]) -> Result<Self, Errno> {
-        let file = Published::create(c"cloudtaser-exec", LENGTH)?;
-        if !file.write(0, &proof) {
-            return Err(Errno::EFBIG);
+        let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+        let fd = memfd_create(c"cloudtaser-exec", flags)?;
+        let size = libc::off_t::try_from(LENGTH).or(Err(Errno::EFBIG))?;
+        nix::unistd::ftruncate(&fd, size)?;
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: a new mapping at an address of the kernel's choice replaces nothing of ours.
+        let address = unsafe {
+            libc::mmap(ptr::null_mut(), LENGTH, protection, libc::MAP_SHARED, fd.as_raw_fd(), 0)
+        };
+        if address == libc::MAP_FAILED {
+            return Err(Errno::last());
         }
-        Ok(Self { file, base, proof, used: [false; SEGMENTS] })
+        let start = NonNull::new(address.cast()).ok_or(Errno::ENOMEM)?;
+        let scratch = Self { fd, start, base, proof, used: [false; SEGMENTS] };
+        // SECURITY: from here on nobody maps it writable or changes its size, though its
+        // descriptor passes through every image.
+        let seals = SealFlag::F_SEAL_SHRINK
+            | SealFlag::F_SEAL_GROW
+            | SealFlag::F_SEAL_FUTURE_WRITE
+            | SealFlag::F_SEAL_SEAL;
+        fcntl(&scratch.fd, FcntlArg::F_ADD_SEALS(seals))?;
+        scratch.write(0, &proof);
+        Ok(scratch)
     }
 
     /// Where images have it.
@@ -99,10 +119,8 @@ impl Scratch {
         if table.len().checked_add(strings.len())? > SEGMENT {
             return None;
         }
-        let strings_offset = offset.checked_add(table.len())?;
-        if !self.file.write(offset, &table) || !self.file.write(strings_offset, &strings) {
-            return None;
-        }
+        self.write(offset, &table);
+        self.write(offset.checked_add(table.len())?, &strings);
         *self.used.get_mut(index)? = true;
         Some((Segment(index), address))
     }
@@ -114,11 +132,29 @@ impl Scratch {
             *used = false;
         }
     }
+
+    fn write(&self, offset: usize, bytes: &[u8]) {
+        if offset.checked_add(bytes.len()).is_none_or(|end| end > LENGTH) {
+            return;
+        }
+        // SAFETY: `offset` is at most LENGTH, so the result is inside or one past the mapping.
+        let target = unsafe { self.start.add(offset) };
+        // SAFETY: `target` is writable for `bytes.len()` bytes by the check above, until Drop; the
+        // mapping is no allocation of ours, so it does not overlap `bytes`.
+        unsafe { target.as_ptr().copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+    }
 }
 
 impl AsFd for Scratch {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.file.as_fd()
+        self.fd.as_fd()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // SAFETY: this is the mapping made in `create`; no reference into it is ever handed out.
+        unsafe { libc::munmap(self.start.as_ptr().cast(), LENGTH) };
     }
 }
 
@@ -129,7 +165,7 @@ mod tests {
     fn read(scratch: &Scratch, address: u64, len: usize) -> Vec<u8> {
         let mut copy = vec![0; len];
         let offset = i64::try_from(address - scratch.base).unwrap();
-        nix::sys::uio::pread(&scratch.file, &mut copy, offset).unwrap();
+        nix::sys::uio::pread(&scratch.fd, &mut copy, offset).unwrap();
         copy
     }
 
@@ -156,5 +192,23 @@ mod tests {
         let segments: Vec<_> =
             std::iter::from_fn(|| scratch.write_environment(&[Pointer::Own(1)])).collect();
         assert_eq!(segments.len(), SEGMENTS);
+    }
+
+    #[test]
+    fn nobody_else_can_write_to_it() {
+        let scratch = Scratch::create(0, [0; PROOF]).unwrap();
+        assert_eq!(nix::unistd::write(&scratch.fd, b"x"), Err(Errno::EPERM));
+        // SAFETY: asks for a new mapping at an address of the kernel's choice.
+        let mapped = unsafe {
+            libc::mmap(
+                ptr::null_mut(),
+                HEADER,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED,
+                scratch.fd.as_raw_fd(),
+                0,
+            )
+        };
+        assert_eq!(mapped, libc::MAP_FAILED);
     }
 }
