@@ -280,9 +280,10 @@ fn copy(secret: &Secret) -> Secret {
     Secret::new(secret.expose().to_vec())
 }
 
-/// A tenth more or less, so that a thousand pods started together do not poll together.
+/// Up to a fifth less, so that a thousand pods started together do not poll together; never more,
+/// since who asks for a poll is promised new values within that time.
 fn spread(every: Duration) -> Duration {
-    every.mul_f64(0.9) + RandomJitter.up_to(every / 5)
+    every.mul_f64(0.8) + RandomJitter.up_to(every / 5)
 }
 
 fn pause() -> Duration {
