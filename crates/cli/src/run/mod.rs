@@ -9,7 +9,6 @@ mod plan;
 
 use std::{
     ffi::OsString,
-    os::unix::process::CommandExt,
     path::PathBuf,
     process::{Command, ExitCode},
 };
@@ -17,6 +16,7 @@ use std::{
 use anyhow::{Context, Result};
 use clap::Args;
 use cloudtaser_core::{level::Requirement, names};
+use cloudtaser_sys::beginning;
 
 use crate::tools;
 
@@ -88,5 +88,6 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
     if !args.command.is_empty() {
         command.arg("--").args(&args.command);
     }
-    Err(command.exec()).with_context(|| format!("cannot execute {}", wrapper.display()))
+    Err(beginning::exec(&mut command))
+        .with_context(|| format!("cannot execute {}", wrapper.display()))
 }

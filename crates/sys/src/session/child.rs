@@ -111,6 +111,7 @@ fn become_program(plan: &Plan<'_>, filter: &libc::sock_fprog, socket: RawFd, par
         // SAFETY: clears the flags of a descriptor that the parent keeps open until the exec.
         unsafe { libc::fcntl(inherited, libc::F_SETFD, 0) };
     }
+    crate::beginning::restore();
     restore_signals(plan);
     let (arguments, environment) = (plan.arguments.as_ptr(), plan.environment.as_ptr());
     // SAFETY: the program and both arrays end as the kernel expects and point to strings that the
@@ -137,9 +138,6 @@ fn install(filter: &libc::sock_fprog) -> libc::c_long {
 }
 
 fn restore_signals(plan: &Plan<'_>) {
-    // The start-up code of Rust programs ignores it, which an exec would hand on.
-    // SAFETY: SIG_DFL is a valid disposition.
-    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
     if plan.ignores_children {
         // SAFETY: SIG_IGN is a valid disposition for SIGCHLD, and the one we found.
         unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
