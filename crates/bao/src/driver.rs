@@ -316,6 +316,7 @@ fn refusal(answered: &Answered, request: &Request) -> Failure {
     match answered.status {
         404 => answer::missing(text).unwrap_or_else(|| Failure::NotFound {
             tried: vec![request.place().path],
+            written: None,
             errors: answer::errors(text),
         }),
         status => Failure::Status { status, errors: answer::errors(text) },

@@ -115,9 +115,12 @@ impl fmt::Display for Failure {
             }
             Self::Entry { index, said } => write!(f, "entry {index} of the batch failed: {said}"),
             Self::Name(_) => f.write_str("the host name cannot be resolved"),
-            Self::NotFound { tried, errors } => {
+            Self::NotFound { tried, written, errors } => {
                 f.write_str("404, nothing is there")?;
-                if let Some((_, others @ [_, ..])) = tried.split_last() {
+                if let Some(written) = written {
+                    write!(f, " (where KV v2 keeps {written})")?;
+                }
+                if let Some((_, others @ [_, ..])) = tried.split_first() {
                     write!(f, " (also tried {})", others.join(", "))?;
                 }
                 said(f, errors)
