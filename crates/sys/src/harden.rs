@@ -17,7 +17,9 @@ use std::mem::MaybeUninit;
 use nix::errno::Errno;
 use zeroize::Zeroize;
 
-pub use environment::{EnvironmentError, scrub_own_environment, take_environment};
+pub use environment::{
+    EnvironmentError, placed_variables, scrub_own_environment, take_environment,
+};
 
 /// What one frame of [`wipe_stack`] clears.
 const FRAME_BYTES: usize = 4096;

@@ -9,9 +9,12 @@ use cloudtaser_core::{
     exit::Code,
     plan::{Rotation, RotationAction, Untraceable as Asked},
 };
-use cloudtaser_sys::session::{
-    Delivery, Dumpable, EnvEntry, Launch, LaunchError, Session, Signals, SlotId, SlotTable,
-    Untraceable,
+use cloudtaser_sys::{
+    harden::placed_variables,
+    session::{
+        Delivery, Dumpable, EnvEntry, Launch, LaunchError, Session, Signals, SlotId, SlotTable,
+        Untraceable,
+    },
 };
 
 use nix::sys::signal::Signal;
@@ -46,18 +49,27 @@ pub(crate) fn start(
     let mut table = SlotTable::new();
     let mut slots = Vec::new();
     let mut env = Vec::new();
+    // What an outer wrapper gave us in secret pages is its app's secret as much as ours are.
+    let placed = placed_variables();
     for variable in &outcome.variables {
-        match &variable.value {
-            Delivered::Plain(value) => env.push(EnvEntry::Plain(entry(&variable.name, value)?)),
-            Delivered::Sealed(secret) => {
-                let slot = table.add(&variable.name, secret.expose()).map_err(|error| {
-                    Failure::start(&String::from_utf8_lossy(&variable.name), error)
-                })?;
-                slots.push((variable.name.clone(), slot));
-                env.push(EnvEntry::Sealed(slot));
+        let name = &variable.name;
+        let mut seal = |value: &[u8]| {
+            let slot = table.add(name, value);
+            slot.map_err(|error| Failure::start(&String::from_utf8_lossy(name), error))
+        };
+        env.push(match &variable.value {
+            Delivered::Plain(value) if placed.iter().any(|known| known.as_bytes() == name) => {
+                EnvEntry::Sealed(seal(value)?)
             }
-        }
+            Delivered::Plain(value) => EnvEntry::Plain(entry(name, value)?),
+            Delivered::Sealed(secret) => {
+                let slot = seal(secret.expose())?;
+                slots.push((name.clone(), slot));
+                EnvEntry::Sealed(slot)
+            }
+        });
     }
+    let has_secrets = env.iter().any(|entry| matches!(entry, EnvEntry::Sealed(_)));
     let argv = prepared.command.iter().map(|arg| text(arg.as_bytes().to_vec()));
     let launch = Launch {
         argv: argv.collect::<Result<_, _>>()?,
@@ -65,7 +77,7 @@ pub(crate) fn start(
         env,
         delivery: match prepared.choice.mode {
             // Nothing to follow: execs cost nothing, and debuggers and other supervisors work.
-            _ if slots.is_empty() => Delivery::Plain,
+            _ if !has_secrets => Delivery::Plain,
             Mode::Follow => Delivery::ExecFollow,
             Mode::OneShot => Delivery::OneShot,
             Mode::Plain => Delivery::Plain,

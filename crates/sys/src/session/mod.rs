@@ -40,6 +40,7 @@ mod stack;
 mod supervise;
 mod trace;
 mod waker;
+mod words;
 
 pub use follow::Untraceable;
 pub use launch::{Delivery, EnvEntry, Launch, LaunchError, Privileges};
