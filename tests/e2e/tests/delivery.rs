@@ -6,8 +6,8 @@ mod delivery {
     use std::{ffi::OsString, path::PathBuf};
 
     use cloudtaser_e2e::{
-        Bao, Launch, Output, Scratch, User, Values, compile_c, compile_rust, fixture, is_root,
-        on_path, skip,
+        Bao, Launch, Output, Scratch, User, Values, compile_c, compile_go, compile_rust, fixture,
+        is_root, on_path, skip,
     };
 
     /// Runs an app as the user of the test and, where that is root, as a restricted pod does.
@@ -117,13 +117,8 @@ mod delivery {
 
     #[test]
     fn a_go_program_gets_its_values() {
-        let Some(go) = on_path("go") else { skip!("go is not installed") };
         let scratch = Scratch::new();
-        let app = scratch.path().join("show");
-        let mut build = std::process::Command::new(go);
-        build.args(["build", "-o"]).arg(&app).arg(fixture("show.go"));
-        build.env("CGO_ENABLED", "0").env("GOCACHE", scratch.path().join("cache"));
-        assert!(build.env("GOFLAGS", "-mod=mod").status().unwrap().success());
+        let Some(app) = compile_go(&scratch, "show.go") else { skip!("go is not installed") };
         check(&[app.into()]);
     }
 
