@@ -40,7 +40,10 @@ Exit: the app's own code, 128+N when signal N ended it; 64 usage, 69 OpenBao not
 
 /// Starts a program with secrets from OpenBao in sealed memory.
 #[derive(Args, Debug)]
-#[command(after_help = AFTER)]
+#[command(
+    after_help = AFTER,
+    override_usage = "cloudtaser run [OPTIONS] -- <COMMAND> [ARG]...\n       cloudtaser run --explain [OPTIONS] [-- <COMMAND> [ARG]...]"
+)]
 pub(crate) struct RunArgs {
     /// The launch plan, as YAML or JSON.
     #[arg(long, value_name = "FILE")]
