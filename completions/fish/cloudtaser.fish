@@ -28,7 +28,7 @@ complete -c cloudtaser -n "__fish_cloudtaser_needs_command" -s h -l help -d 'Pri
 complete -c cloudtaser -n "__fish_cloudtaser_needs_command" -s V -l version -d 'Print version'
 complete -c cloudtaser -n "__fish_cloudtaser_needs_command" -f -a "run" -d 'Start a program with secrets from OpenBao in sealed memory'
 complete -c cloudtaser -n "__fish_cloudtaser_needs_command" -f -a "demo" -d 'Show what an attacker gets, without and with cloudtaser, on this machine'
-complete -c cloudtaser -n "__fish_cloudtaser_needs_command" -f -a "probe" -d 'Try every road by which another process could read this one\'s secrets'
+complete -c cloudtaser -n "__fish_cloudtaser_needs_command" -f -a "probe" -d 'Attack a running process: try every road by which others could read its secrets'
 complete -c cloudtaser -n "__fish_cloudtaser_needs_command" -f -a "completions" -d 'Print completions for a shell'
 complete -c cloudtaser -n "__fish_cloudtaser_needs_command" -f -a "man" -d 'Print the manual page, or write one per verb'
 complete -c cloudtaser -n "__fish_cloudtaser_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
@@ -45,7 +45,7 @@ complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand demo" -l keep -d '
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand demo" -l no-color -d 'Print without colour, as with NO_COLOR set'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand demo" -s h -l help -d 'Print help'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand demo" -s V -l version -d 'Print version'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand probe" -l canary-file -d 'Read the canary from a file; `-` is standard input' -r -F
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand probe" -l canary-file -d 'Read the canary, the value to look for, from a file; `-` is standard input' -r -F
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand probe" -l canary-env -d 'Take the canary from this variable of your own environment; debuggers ask for the same name' -r
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand probe" -l needle-fd -d 'Read the canary from an open descriptor' -r
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand probe" -l env -d 'The variable that a debugger makes the target look up' -r
@@ -64,7 +64,7 @@ complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand man" -s h -l help 
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand man" -s V -l version -d 'Print version'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo probe completions man help" -f -a "run" -d 'Start a program with secrets from OpenBao in sealed memory'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo probe completions man help" -f -a "demo" -d 'Show what an attacker gets, without and with cloudtaser, on this machine'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo probe completions man help" -f -a "probe" -d 'Try every road by which another process could read this one\'s secrets'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo probe completions man help" -f -a "probe" -d 'Attack a running process: try every road by which others could read its secrets'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo probe completions man help" -f -a "completions" -d 'Print completions for a shell'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo probe completions man help" -f -a "man" -d 'Print the manual page, or write one per verb'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo probe completions man help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

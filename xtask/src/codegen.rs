@@ -19,12 +19,8 @@ use crate::ui;
 /// Folders that hold nothing but what is made here.
 const FOLDERS: [&str; 4] = ["completions/bash", "completions/fish", "completions/zsh", "docs/man"];
 
-/// Shells, with the names by which they find completions for a program.
-const SHELLS: [(&str, fn(&str) -> String); 3] = [
-    ("bash", |program| program.to_owned()),
-    ("fish", |program| format!("{program}.fish")),
-    ("zsh", |program| format!("_{program}")),
-];
+/// Shells, with what they want before and after a program's name to find its completions.
+const SHELLS: [(&str, &str, &str); 3] = [("bash", "", ""), ("fish", "", ".fish"), ("zsh", "_", "")];
 
 type Files = BTreeMap<PathBuf, String>;
 
@@ -80,8 +76,9 @@ fn make() -> anyhow::Result<Files> {
     let version = said_by("cloudtaser-wrapper", &["--version"])?;
     let wrapper = wrapper::Help::parse(&help)?;
     made.insert("docs/man/cloudtaser-wrapper.1".into(), wrapper.page(version.trim()));
-    for (shell, file) in SHELLS {
+    for (shell, before, after) in SHELLS {
         let folder = Path::new("completions").join(shell);
+        let file = |program| format!("{before}{program}{after}");
         let own = said_by("cloudtaser", &["completions", shell])?;
         made.insert(folder.join(file("cloudtaser")), own);
         made.insert(folder.join(file("cloudtaser-wrapper")), wrapper.completions(shell));

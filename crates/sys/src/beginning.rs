@@ -5,7 +5,7 @@
 //! which the C library calls before it calls into Rust. It makes system calls and stores one
 //! number: no allocation, no lock, nothing that another constructor would have to prepare.
 //!
-//! Invariant that the forked child relies on: [`restore`] only makes system calls. Descriptors of
+//! Invariant that the forked child relies on: `restore` only makes system calls. Descriptors of
 //! our own are never among the three that it may close, since all three are taken when `main`
 //! begins.
 

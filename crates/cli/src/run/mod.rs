@@ -35,6 +35,10 @@ A plan:
   env:    { DB_URL: 'postgres://app:${vault:secret/data/db#password}@db/app' }
   require: [memory=sealed]
 
+Without a plan, server and login come from VAULT_ADDR, VAULT_ROLE and so on; that list, and every
+form of a reference, is in cloudtaser-wrapper --help. The wrapper is the program that does the work:
+CLOUDTASER_WRAPPER, else beside this program, else on the PATH.
+
 Exit: the app's own code, 128+N when signal N ended it; 64 usage, 69 OpenBao not reachable,
 70 internal, 76 refused by OpenBao, 77 below a required level, 125 to 127 not started.";
 
