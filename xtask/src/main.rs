@@ -8,6 +8,7 @@
 mod artifacts;
 mod bench;
 mod boundaries;
+mod codegen;
 mod command;
 mod demo;
 mod dist;
@@ -35,6 +36,7 @@ cargo xtask VERB: the chores of this repository
   check             the quick part of it: fmt, clippy, boundaries, docs
   demo [ARGS]       builds the programs and runs `cloudtaser demo ARGS` with a real OpenBao
   bench [NAME ARGS] builds the programs and measures them (without a name: what there is)
+  codegen           writes manual pages and completions from what the programs say
   boundaries        who may depend on whom, licences, sources, sizes of files
   fuzz [SECONDS]    each target of fuzz/ for so long (default 60; needs nightly and cargo-fuzz)
   dist              release build of the programs into target/dist, with their sha256
@@ -66,6 +68,7 @@ fn main() -> ExitCode {
         "demo" => demo::run(rest),
         "bench" => bench::run(rest),
         "boundaries" => boundaries::report(),
+        "codegen" => codegen::run(),
         "fuzz" => match fuzz::parse_seconds(rest) {
             Some(seconds) => fuzz::run(seconds),
             None => return misused("fuzz takes one number of seconds, at least 1"),

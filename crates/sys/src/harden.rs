@@ -14,7 +14,9 @@ mod stack;
 
 use nix::errno::Errno;
 
-pub use environment::{EnvironmentError, scrub_own_environment, take_environment};
+pub use environment::{
+    EnvironmentError, placed_variables, scrub_own_environment, take_environment,
+};
 pub use stack::wipe_stack;
 
 /// Makes this process undumpable: no core file, and no reading through `/proc` or ptrace by

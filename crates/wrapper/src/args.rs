@@ -19,10 +19,13 @@ Flags:
   --require LIST     refuse to start below these levels, e.g. memory=sealed,T3=partial
   --explain          print what protects the app here, per adversary, and exit;
                      nothing is fetched and nothing is started
-  --log-format FORM  text or json
-  -q, --quiet        warnings and errors only
-  -h, --help         this text
-  -V, --version      the version
+  --log-format FORM  form of log lines, on standard error: text or json
+  -q, --quiet        log warnings and errors only
+  -h, --help         print this help
+  -V, --version      print the version
+
+Example:
+  DB_PASSWORD=vault:secret/data/db#password cloudtaser-wrapper run -- ./server
 
 References in the values of variables are resolved, everything else is passed on:
   vault:secret/data/db#password         a field (bao: works as well)

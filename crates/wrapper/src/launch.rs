@@ -10,9 +10,12 @@ use cloudtaser_core::{
     names::FILE_ROOT,
     plan::{Rotation, RotationAction, Untraceable as Asked},
 };
-use cloudtaser_sys::session::{
-    Delivery, Dumpable, EnvEntry, FileId, FileTable, Launch, LaunchError, Secrets, Session,
-    Signals, SlotId, SlotTable, Untraceable,
+use cloudtaser_sys::{
+    harden::placed_variables,
+    session::{
+        Delivery, Dumpable, EnvEntry, FileId, FileTable, Launch, LaunchError, Secrets, Session,
+        Signals, SlotId, SlotTable, Untraceable,
+    },
 };
 
 use nix::sys::signal::Signal;
@@ -56,18 +59,27 @@ pub(crate) fn start(
     let mut table = SlotTable::new();
     let mut held = Vec::new();
     let mut env = Vec::new();
+    // What an outer wrapper gave us in secret pages is its app's secret as much as ours are.
+    let placed = placed_variables();
     for variable in &outcome.variables {
-        match &variable.value {
-            Delivered::Plain(value) => env.push(EnvEntry::Plain(entry(&variable.name, value)?)),
-            Delivered::Sealed(secret) => {
-                let place = Place::Variable(variable.name.clone());
-                let slot = table
-                    .add(&variable.name, secret.expose())
-                    .map_err(|error| Failure::start(&place.to_string(), error))?;
-                held.push((place, Held::Variable(slot)));
-                env.push(EnvEntry::Sealed(slot));
+        let place = Place::Variable(variable.name.clone());
+        let mut seal = |value: &[u8]| {
+            let slot = table.add(&variable.name, value);
+            slot.map_err(|error| Failure::start(&place.to_string(), error))
+        };
+        env.push(match &variable.value {
+            Delivered::Plain(value)
+                if placed.iter().any(|known| known.as_bytes() == variable.name) =>
+            {
+                EnvEntry::Sealed(seal(value)?)
             }
-        }
+            Delivered::Plain(value) => EnvEntry::Plain(entry(&variable.name, value)?),
+            Delivered::Sealed(secret) => {
+                let slot = seal(secret.expose())?;
+                held.push((place, Held::Variable(slot)));
+                EnvEntry::Sealed(slot)
+            }
+        });
     }
     let mut files = FileTable::new(FILE_ROOT.as_bytes())
         .map_err(|error| Failure::start("its secret files", error))?;
@@ -78,6 +90,8 @@ pub(crate) fn start(
             .map_err(|error| Failure::start(&place.to_string(), error))?;
         held.push((place, Held::File(file)));
     }
+    let has_secrets =
+        !files.is_empty() || env.iter().any(|entry| matches!(entry, EnvEntry::Sealed(_)));
     let argv = prepared.command.iter().map(|arg| text(arg.as_bytes().to_vec()));
     let launch = Launch {
         argv: argv.collect::<Result<_, _>>()?,
@@ -85,7 +99,7 @@ pub(crate) fn start(
         env,
         delivery: match prepared.choice.mode {
             // Nothing to follow: execs cost nothing, and debuggers and other supervisors work.
-            _ if held.is_empty() => Delivery::Plain,
+            _ if !has_secrets => Delivery::Plain,
             Mode::Follow => Delivery::ExecFollow,
             Mode::OneShot => Delivery::OneShot,
             Mode::Plain => Delivery::Plain,

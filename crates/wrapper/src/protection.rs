@@ -14,6 +14,7 @@ use cloudtaser_sys::{
     session::Privileges,
     target::{Kind, Target},
 };
+use nix::errno::Errno;
 
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,9 @@ const FILES_ARE_ORDINARY: &str = "secret files: no file can be read from sealed 
 
 const NO_ELEVATION: &str = "the listener needs no_new_privs: setuid programs (sudo, ping) that the \
      app starts run without elevation";
+
+const NESTED: &str = "the outer supervisor has the listener and must be able to read the programs \
+     that a dumpable app executes";
 
 /// What will be done.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -143,6 +147,11 @@ pub(crate) fn choose(
             reasons.push(NOT_BOTH.to_owned());
             false
         }
+        // One-shot for want of a listener that somebody outside has, who will want to look.
+        (Dumpable::Auto, Mode::OneShot) if !follows_undumpable && is_nested(facts) => {
+            reasons.push(NESTED.to_owned());
+            false
+        }
         _ => true,
     };
     let elevation = match mode {
@@ -155,6 +164,11 @@ pub(crate) fn choose(
         _ => Elevation::Kept,
     };
     Ok(Choice { mode, undumpable, files, elevation, reasons })
+}
+
+/// Whether somebody outside has the one listener that a process may have.
+fn is_nested(facts: &Facts) -> bool {
+    facts.tracing.listener == Probe::Refused(Errno::EBUSY)
 }
 
 /// What the launch may claim. `heap_sealed` is about the supervisor's own memory.

@@ -21,6 +21,7 @@ const PROGRAMS: &[(&str, &[&str], Need)] = &[
     ("dash", &["dash"], Need::Tests),
     ("gcc", &["gcc", "libc6-dev"], Need::Demo),
     ("gdb", &["gdb"], Need::Tests),
+    ("go", &["golang-go"], Need::Tests),
     ("java", &["default-jre-headless"], Need::Tests),
     ("musl-gcc", &["musl-tools"], Need::Tests),
     ("node", &["nodejs"], Need::Tests),

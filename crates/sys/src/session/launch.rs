@@ -6,7 +6,6 @@
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd};
-use std::ptr;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -23,6 +22,7 @@ use super::report::{ExitStatus, PlaceError};
 use super::signals::Signals;
 use super::slots::SlotId;
 use super::trace::{self, Resume, Status, Wait};
+use super::words::{Kind, Words};
 
 /// How often a start looks whether the child still lives.
 const PATIENCE_MS: u16 = 20;
@@ -156,15 +156,13 @@ pub(super) fn start(
         }
         _ => None,
     };
+    let kind = if launch.delivery == Delivery::Plain { Kind::Secret } else { Kind::Open };
     let plan = Plan {
-        program: &launch.program,
-        arguments: launch.argv.iter().map(|text| text.as_ptr()).chain([ptr::null()]).collect(),
-        environment: environment
-            .texts
-            .iter()
-            .map(|text| text.as_ptr())
-            .chain([ptr::null()])
-            .collect(),
+        words: Words::lay_out(kind, &launch.program, &launch.argv, &environment.texts)
+            .map_err(LaunchError::Setup)?,
+        // SECURITY: its ordinary memory is then open to the same user until the exec, a moment before
+        // the program's own is. Needed only where an outer supervisor has the listener that we lack.
+        dumpable: launch.dumpable == Dumpable::Keep && launch.delivery != Delivery::ExecFollow,
         traced: launch.delivery != Delivery::Plain,
         no_new_privileges: launch.privileges == Privileges::NoNew,
         filter: match launch.delivery {

@@ -44,6 +44,7 @@ mod stack;
 mod supervise;
 mod trace;
 mod waker;
+mod words;
 
 pub use files::{FileError, FileId, FileTable};
 pub use follow::Untraceable;

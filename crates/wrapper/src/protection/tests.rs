@@ -110,6 +110,20 @@ fn without_the_capability_it_is_follow_or_undumpable() {
 }
 
 #[test]
+fn inside_another_supervisor_an_app_stays_open_to_it() {
+    let mut facts = facts();
+    facts.tracing.listener = Probe::Refused(Errno::EBUSY);
+    // With the capability, the outer one has it as well.
+    assert!(auto(&facts, None).undumpable);
+    facts.tracing.seize_undumpable = Probe::Refused(Errno::EPERM);
+    let choice = auto(&facts, None);
+    assert_eq!((choice.mode, choice.undumpable), (Mode::OneShot, false));
+    assert!(choice.reasons.iter().any(|reason| reason == NESTED), "{:?}", choice.reasons);
+    let off = choose(&asked(DeliveryMode::Auto, Dumpable::Off), &facts, None, Files::None).unwrap();
+    assert!(off.undumpable, "as the plan has it");
+}
+
+#[test]
 fn yama_counts_for_attaching_and_not_for_more() {
     let mut facts = facts();
     facts.tracing.seize_undumpable = Probe::Refused(Errno::EPERM);
