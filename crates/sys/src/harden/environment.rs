@@ -68,6 +68,10 @@ pub fn placed_variables() -> Vec<OsString> {
     let array = unsafe { environ }.addr();
     // SAFETY: getauxval takes a number and reads what the C library keeps.
     let end = unsafe { libc::getauxval(libc::AT_EXECFN) };
+    if end == 0 {
+        // A sandbox that does not tell: nothing of ours is placed there either.
+        return Vec::new();
+    }
     // KERNEL: the first stack holds, going up: pointers, arguments, environment, the file's name.
     let first_stack = array..usize::try_from(end).unwrap_or(usize::MAX);
     let elsewhere = |entry: &*mut c_char| !first_stack.contains(&entry.addr());
