@@ -22,7 +22,7 @@ const PROGRAMS: &[(&str, &[&str], Need)] = &[
     ("gcc", &["gcc", "libc6-dev"], Need::Demo),
     ("gdb", &["gdb"], Need::Tests),
     ("go", &["golang-go"], Need::Tests),
-    ("java", &["default-jre-headless"], Need::Tests),
+    ("javac", &["default-jdk-headless"], Need::Tests),
     ("musl-gcc", &["musl-tools"], Need::Tests),
     ("node", &["nodejs"], Need::Tests),
     ("perl", &["perl"], Need::Tests),
@@ -93,7 +93,7 @@ mod tests {
     #[test]
     fn only_what_a_need_wants_and_lacks_is_installed() {
         assert_eq!(missing(Need::Tests, |_| true), [""; 0]);
-        assert_eq!(missing(Need::Tests, |name| name != "java"), ["default-jre-headless"]);
+        assert_eq!(missing(Need::Tests, |name| name != "javac"), ["default-jdk-headless"]);
         assert_eq!(missing(Need::Demo, |_| false), ["bash", "gcc", "libc6-dev", "python3"]);
         assert_eq!(missing(Need::Build, |_| false), [""; 0]);
     }
