@@ -74,7 +74,7 @@ fn judge(entries: &[Entry], pointers: &[u64], found: &Environment, space: &SlotS
     assert!(unsure || found.has_unknown == unknown);
     assert!(found.has_unknown || !unknown);
     assert!(found.due.is_sorted_by(|one, next| one.index < next.index));
-    assert_eq!(found.is_plain(), found.due.is_empty() && !unknown);
+    assert_eq!(found.is_plain(), found.due.is_empty() && !found.has_unknown);
 }
 
 fn entry(part: &[u8]) -> Entry {
