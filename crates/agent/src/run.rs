@@ -26,7 +26,7 @@ use crate::canary::{self, Attackers};
 use crate::events::{self, Log};
 use crate::host::{self, Preemption};
 use crate::road::Attack;
-use crate::socket::{Answer, Asked, Listener, Question};
+use crate::socket::{Answer, Asked, Listener, Question, ask};
 use crate::state::{self, Doubts, Report, State};
 use crate::table::Table;
 
@@ -79,6 +79,8 @@ enum TierName {
 
 /// The verb. `socket` is where to listen.
 pub(crate) fn run(args: &RunArgs, socket: PathBuf) -> anyhow::Result<Code> {
+    let alone = args.once || ask(&socket, Question::Status).is_err();
+    ensure!(alone, "another agent listens at {}", socket.display());
     match start(args) {
         Ok(agent) => {
             events::write(&json!({"event": "state", "state": agent.state.to_string()}));
@@ -148,6 +150,8 @@ struct Agent {
     table: Arc<Table>,
     attackers: Arc<Attackers>,
     tier: Tier,
+    /// Program files that may load BPF.
+    loaders: usize,
     before: Attack,
     now: Attack,
     proved: Instant,
@@ -161,7 +165,7 @@ impl Agent {
     fn attach(tier: Tier, args: &RunArgs) -> anyhow::Result<Self> {
         let loaded = bpf::load(tier, &args.leave_open)?;
         let table = Table::of(&loaded)?;
-        list_loaders(&loaded, &args.allow_loader)?;
+        let loaders = list_loaders(&loaded, &args.allow_loader)?;
         // SECURITY: from the first program on, nobody but a marked process may touch the maps.
         table.mark_agent()?;
         let attackers = Attackers::default();
@@ -176,6 +180,7 @@ impl Agent {
             table: Arc::new(table),
             attackers: Arc::new(attackers),
             tier,
+            loaders,
             before,
             now,
             proved: Instant::now(),
@@ -277,6 +282,10 @@ impl Agent {
             doubts.add(format!("{} processes did not fit into the table", self.log.unguarded));
         }
         if self.tier == Tier::FmodRet {
+            if self.loaders > 0 {
+                // bpf_bprm_opts_set is for security modules only.
+                doubts.add("root can put code into a listed loader (LD_PRELOAD)");
+            }
             match Preemption::read() {
                 Preemption::Full => doubts.add("the kernel preempts fully, so races may pass"),
                 Preemption::Unknown => {
@@ -335,7 +344,7 @@ fn question_waits(listener: BorrowedFd<'_>) -> anyhow::Result<bool> {
     Ok(question.revents().is_some_and(|events| events.contains(PollFlags::POLLIN)))
 }
 
-fn list_loaders(loaded: &Loaded, more: &[PathBuf]) -> anyhow::Result<()> {
+fn list_loaders(loaded: &Loaded, more: &[PathBuf]) -> anyhow::Result<usize> {
     let map = loaded.map("ct_loaders")?;
     let mut files = BTreeSet::new();
     for path in LOADERS {
@@ -349,8 +358,8 @@ fn list_loaders(loaded: &Loaded, more: &[PathBuf]) -> anyhow::Result<()> {
         ensure!(data.is_file(), "loader {} is no file", path.display());
         files.insert((data.ino(), data.dev()));
     }
-    for (inode, device) in files {
-        map.update(&abi::loader(inode, device), &1_u32.to_ne_bytes(), MapFlags::ANY)?;
+    for (inode, device) in &files {
+        map.update(&abi::loader(*inode, *device), &1_u32.to_ne_bytes(), MapFlags::ANY)?;
     }
-    Ok(())
+    Ok(files.len())
 }
