@@ -1,7 +1,7 @@
 //! Builds the programs that are shipped, and holds them to the gates of [`crate::elf`].
 //!
 //! `test`, `demo`, `bench` and `dist` share these builds, so what is tested is what is shipped.
-//! Both are built with an explicit target: the paths then do not depend on the machine, and flags
+//! All are built with an explicit target: the paths then do not depend on the machine, and flags
 //! do not reach build scripts.
 
 use std::env;
@@ -28,6 +28,8 @@ pub(crate) struct Artifacts {
     pub(crate) wrapper: PathBuf,
     /// The command line.
     pub(crate) cli: PathBuf,
+    /// The static agent.
+    pub(crate) agent: PathBuf,
 }
 
 impl Artifacts {
@@ -39,12 +41,42 @@ impl Artifacts {
     }
 }
 
-/// Builds the static wrapper and the command line, silently when nothing changed.
+/// The programs of a virtual machine, which has no library of any kind.
+#[derive(Debug)]
+pub(crate) struct Guest {
+    /// The attack suite.
+    pub(crate) cli: PathBuf,
+    /// The agent as it is shipped.
+    pub(crate) agent: PathBuf,
+    /// What runs the test inside.
+    pub(crate) guest: PathBuf,
+}
+
+/// Builds what goes into a virtual machine.
+pub(crate) fn build_guest() -> anyhow::Result<Guest> {
+    let (target, linkage_flags) = wrapper_target();
+    let agent = build_agent(&["--bins", "--examples"])?;
+    let examples = agent.with_file_name("examples");
+    let cli = build_one("cloudtaser", &target, linkage_flags)?;
+    Ok(Guest { cli, agent, guest: examples.join("guest") })
+}
+
+/// The agent is static as well. Its C libraries are Debian's, so it is linked with glibc.
+fn build_agent(what: &[&str]) -> anyhow::Result<PathBuf> {
+    let (package, target) = ("cloudtaser-agent", rust::host());
+    let mut build = cargo(["build", "--quiet", "--locked", "--release", "--package", package]);
+    build.args(what).args(["--target", &target]);
+    command::run(build.env("RUSTFLAGS", flags("-C target-feature=+crt-static")?))?;
+    Ok(place::target().join(target).join("release").join(package))
+}
+
+/// Builds the static wrapper, the command line and the static agent, silently when nothing changed.
 pub(crate) fn build() -> anyhow::Result<Artifacts> {
     let (target, linkage_flags) = wrapper_target();
     Ok(Artifacts {
         wrapper: build_one("cloudtaser-wrapper", &target, linkage_flags)?,
         cli: build_one("cloudtaser", &rust::host(), "")?,
+        agent: build_agent(&["--bins"])?,
     })
 }
 
@@ -56,6 +88,7 @@ pub(crate) fn gate(artifacts: &Artifacts) -> anyhow::Result<()> {
         "the wrapper has {wrapper} bytes, more than its budget of {WRAPPER_MAX_BYTES}"
     );
     gate_one(&artifacts.cli, Linkage::Dynamic)?;
+    gate_one(&artifacts.agent, Linkage::Static)?;
     Ok(())
 }
 

@@ -16,7 +16,7 @@ const LONG: usize = 400;
 /// More than this fails.
 const TOO_LONG: usize = 700;
 /// Folders of the work tree that hold our sources.
-const FOLDERS: &[&str] = &["bench", "crates", "fuzz", "tests", "xtask"];
+const FOLDERS: &[&str] = &["bench", "bpf", "crates", "fuzz", "tests", "xtask"];
 /// Folders inside them that hold none.
 const FOREIGN: &[&str] = &["artifacts", "corpus", "results", "target"];
 /// Kinds of files that are read.

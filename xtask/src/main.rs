@@ -23,6 +23,7 @@ mod supply;
 mod test;
 mod tools;
 mod ui;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -38,6 +39,9 @@ cargo xtask VERB: the chores of this repository
   bench [NAME ARGS] builds the programs and measures them (without a name: what there is)
   codegen           writes manual pages and completions from what the programs say
   boundaries        who may depend on whom, licences, sources, sizes of files
+  vm test [--full] [--write]
+                    the agent in virtual machines, attacked on every road; --full also boots what
+                    degrades it, --write renews docs/kernel-support.md
   fuzz [SECONDS]    each target of fuzz/ for so long (default 60; needs nightly and cargo-fuzz)
   dist              release build of the programs into target/dist, with their sha256
   tools             installs what is missing for the verbs above, and says what
@@ -58,7 +62,7 @@ fn main() -> ExitCode {
         ui::complain(HELP);
         return ExitCode::from(USAGE);
     };
-    let takes_arguments = matches!(verb.as_str(), "bench" | "demo" | "fuzz");
+    let takes_arguments = matches!(verb.as_str(), "bench" | "demo" | "fuzz" | "vm");
     if !rest.is_empty() && !takes_arguments {
         return misused(&format!("{verb} takes no arguments"));
     }
@@ -74,7 +78,11 @@ fn main() -> ExitCode {
             None => return misused("fuzz takes one number of seconds, at least 1"),
         },
         "dist" => dist::run(),
-        "tools" => tools::ensure(Need::Tests),
+        "vm" => match vm::parse(rest) {
+            Some((matrix, document)) => vm::test(matrix, document),
+            None => return misused("vm takes `test`, and after it `--full` or `--write`, or both"),
+        },
+        "tools" => tools::ensure(Need::Tests).and_then(|()| tools::ensure(Need::Vm)),
         "help" | "--help" | "-h" => {
             ui::say(HELP);
             Ok(())

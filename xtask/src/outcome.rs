@@ -84,6 +84,12 @@ impl Outcome {
         outcome
     }
 
+    /// Counts something that could not be run, with the reason.
+    pub(crate) fn skip(&mut self, what: &str, reason: &str) {
+        self.skipped += 1;
+        self.reasons.push(format!("{what}: {reason}"));
+    }
+
     fn add_success(&mut self, name: &str, reasons: impl Iterator<Item = String>) {
         let before = self.reasons.len();
         self.reasons.extend(reasons.map(|reason| format!("{name}: {reason}")));

@@ -15,6 +15,8 @@ pub enum Code {
     Unavailable = 69,
     /// A fault of ours (`EX_SOFTWARE`).
     Internal = 70,
+    /// The kernel refuses what the agent stands on (`EX_OSERR`): starting it again changes nothing.
+    Unsupported = 71,
     /// OpenBao refused the login or a path, or a path is not there (`EX_NOPERM`, and permanent).
     Refused = 76,
     /// A required protection level was not reached.

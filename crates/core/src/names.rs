@@ -23,3 +23,6 @@ pub const ENV_WRAPPER: &str = "CLOUDTASER_WRAPPER";
 
 /// Path of the `bao` program, for `demo` and for tests.
 pub const ENV_BAO: &str = "CLOUDTASER_BAO";
+
+/// Where the node agent listens; only root may connect.
+pub const AGENT_SOCKET: &str = "/run/cloudtaser-agent/agent.sock";

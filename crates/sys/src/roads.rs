@@ -10,6 +10,7 @@
 
 mod descriptor;
 mod injection;
+mod kernel;
 mod memory;
 mod perf;
 mod tracing;
@@ -18,6 +19,11 @@ mod tracing;
 mod tests;
 
 pub use descriptor::{Descriptor, open_process, take_descriptor};
-pub use memory::{RawMemory, open_raw_memory, read_memory, rewrite_memory, shares_memory};
+pub use kernel::{
+    BpfObject, load_program, offer_kernel, offer_module, offer_module_file, open_bpf_object,
+};
+pub use memory::{
+    RawMemory, open_raw_memory, read_memory, rewrite_core_limit, rewrite_memory, shares_memory,
+};
 pub use perf::{place_uprobe, sample_stack};
 pub use tracing::Attached;

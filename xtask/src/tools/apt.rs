@@ -6,6 +6,7 @@
 use std::fs;
 use std::io::{self, IsTerminal as _};
 use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::Context as _;
@@ -14,25 +15,33 @@ use super::Need;
 use crate::command::{find, program, read, succeeds};
 use crate::ui;
 
-/// A program, the packages that bring it, and from which need on it is wanted.
+/// A program, or a file where it begins with `/`; the packages that bring it; and from which need on
+/// it is wanted.
 const PROGRAMS: &[(&str, &[&str], Need)] = &[
+    ("/usr/include/libelf.h", &["libelf-dev"], Need::Build),
+    ("/usr/include/zlib.h", &["zlib1g-dev"], Need::Build),
     ("bash", &["bash"], Need::Demo),
     ("busybox", &["busybox-static"], Need::Tests),
+    ("busybox", &["busybox-static"], Need::Vm),
+    ("clang-14", &["clang-14"], Need::Build),
     ("dash", &["dash"], Need::Tests),
-    ("gcc", &["gcc", "libc6-dev"], Need::Demo),
+    ("gcc", &["gcc", "libc6-dev"], Need::Build),
     ("gdb", &["gdb"], Need::Tests),
     ("go", &["golang-go"], Need::Tests),
     ("javac", &["default-jdk-headless"], Need::Tests),
+    ("make", &["make"], Need::Build),
     ("musl-gcc", &["musl-tools"], Need::Tests),
     ("node", &["nodejs"], Need::Tests),
     ("perl", &["perl"], Need::Tests),
+    ("pkg-config", &["pkg-config"], Need::Build),
     ("python3", &["python3"], Need::Demo),
+    ("qemu-system-x86_64", &["qemu-system-x86", "seabios"], Need::Vm),
     ("strace", &["strace"], Need::Tests),
 ];
 
 /// Installs the missing programs of a need; says so and returns true when there was one.
 pub(super) fn ensure(need: Need) -> bool {
-    let packages = missing(need, |name| find(name).is_some());
+    let packages = missing(need, is_there);
     if packages.is_empty() {
         return false;
     }
@@ -58,8 +67,12 @@ pub(super) fn install(packages: &[&str]) -> anyhow::Result<()> {
     Ok(())
 }
 
+fn is_there(name: &str) -> bool {
+    if name.starts_with('/') { Path::new(name).exists() } else { find(name).is_some() }
+}
+
 fn missing(need: Need, is_there: impl Fn(&str) -> bool) -> Vec<&'static str> {
-    let wanted = PROGRAMS.iter().filter(|(_, _, from)| *from <= need);
+    let wanted = PROGRAMS.iter().filter(|(_, _, from)| need.includes(*from));
     wanted
         .filter(|(name, ..)| !is_there(name))
         .flat_map(|(_, packages, _)| *packages)
@@ -94,7 +107,14 @@ mod tests {
     fn only_what_a_need_wants_and_lacks_is_installed() {
         assert_eq!(missing(Need::Tests, |_| true), [""; 0]);
         assert_eq!(missing(Need::Tests, |name| name != "javac"), ["default-jdk-headless"]);
-        assert_eq!(missing(Need::Demo, |_| false), ["bash", "gcc", "libc6-dev", "python3"]);
-        assert_eq!(missing(Need::Build, |_| false), [""; 0]);
+        let build =
+            ["libelf-dev", "zlib1g-dev", "clang-14", "gcc", "libc6-dev", "make", "pkg-config"];
+        assert_eq!(missing(Need::Build, |_| false), build);
+        let demo = missing(Need::Demo, |_| false);
+        assert!(demo.contains(&"bash") && !demo.contains(&"qemu-system-x86"), "{demo:?}");
+        assert_eq!(
+            missing(Need::Vm, |name| !name.starts_with("qemu")),
+            ["qemu-system-x86", "seabios"]
+        );
     }
 }

@@ -42,6 +42,21 @@ pub fn shares_memory(pid: Pid) -> Result<bool, Errno> {
     Errno::result(result).map(|order| order == 0)
 }
 
+/// Reads the core size limit of the process and sets it to what it is: a core file is a copy of
+/// memory, and the limit is what stands between.
+///
+/// # Errors
+/// `EPERM` where it is forbidden, `ESRCH` when the process is gone.
+pub fn rewrite_core_limit(pid: Pid) -> Result<(), Errno> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let (core, none) = (libc::RLIMIT_CORE, std::ptr::null());
+    // SAFETY: the kernel fills a live structure of its own layout, and reads none.
+    Errno::result(unsafe { libc::prlimit(pid.as_raw(), core, none, &raw mut limit) })?;
+    let none = std::ptr::null_mut();
+    // SAFETY: the kernel reads a live structure of its own layout, and fills none.
+    Errno::result(unsafe { libc::prlimit(pid.as_raw(), core, &raw const limit, none) }).map(drop)
+}
+
 /// Memory of the whole machine.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum RawMemory {

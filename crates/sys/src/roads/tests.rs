@@ -202,6 +202,19 @@ fn only_this_process_shares_its_memory() {
 }
 
 #[test]
+fn a_limit_is_set_to_what_it_was() {
+    let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
+    let limits = || std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    let before = limits();
+    assert_eq!(rewrite_core_limit(pid), Ok(()));
+    assert_eq!(limits(), before);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(rewrite_core_limit(pid), Err(Errno::ESRCH));
+}
+
+#[test]
 fn observers_can_be_placed_by_root_and_are_gone_afterwards() {
     let Some(target) = Target::start(Rest::Asleep) else { return };
     for (name, outcome) in
@@ -227,5 +240,40 @@ fn raw_memory_opens_or_says_why_not() {
                 "{memory:?}: {reason}"
             ),
         }
+    }
+}
+
+#[test]
+fn what_cannot_work_is_looked_at_or_refused_and_never_taken() {
+    let program = std::fs::File::open("/proc/self/exe").unwrap();
+    for (name, outcome, looked_at) in [
+        ("init_module", offer_module(), Errno::ENOEXEC),
+        ("finit_module", offer_module_file(&program), Errno::ENOEXEC),
+        ("kexec_load", offer_kernel(), Errno::EINVAL),
+    ] {
+        match outcome {
+            Err(reason @ (Errno::EPERM | Errno::ENOSYS)) => {
+                println!("SKIP: {name} is refused here: {reason}");
+            }
+            other => assert_eq!(other, Err(looked_at), "{name}"),
+        }
+    }
+}
+
+#[test]
+fn a_bpf_object_that_is_not_there_is_not_opened() {
+    for kind in [BpfObject::Link, BpfObject::Map, BpfObject::Program] {
+        let outcome = open_bpf_object(kind, u32::MAX);
+        assert!(
+            matches!(outcome, Err(Errno::ENOENT | Errno::EPERM | Errno::ENOSYS)),
+            "{outcome:?}"
+        );
+    }
+    match load_program() {
+        Ok(()) => {}
+        Err(reason @ (Errno::EPERM | Errno::ENOSYS)) => {
+            println!("SKIP: loading programs is refused here: {reason}");
+        }
+        Err(other) => panic!("{other}"),
     }
 }

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * The one object that the agent loads. Each hook is a file of its own; they are compiled
+ * together because they share their maps.
+ */
+#include "vmlinux.h"
+
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_helpers.h>
+
+#include "lib/abi.h"
+
+#include "lib/hook.h"
+#include "lib/maps.h"
+
+#include "lib/file.h"
+#include "lib/report.h"
+#include "lib/task.h"
+
+#include "bpf.bpf.c"
+#include "bpf_map.bpf.c"
+#include "bpf_prog.bpf.c"
+#include "bprm_creds_for_exec.bpf.c"
+#include "file_open.bpf.c"
+#include "file_permission.bpf.c"
+#include "kernel_load_data.bpf.c"
+#include "kernel_read_file.bpf.c"
+#include "lifecycle.bpf.c"
+#include "mmap_file.bpf.c"
+#include "perf_event_open.bpf.c"
+#include "ptrace_access_check.bpf.c"
+#include "ptrace_traceme.bpf.c"
+#include "task_kill.bpf.c"
+#include "task_setrlimit.bpf.c"
+
+/* Brings a type into BTF that no map or function names; the agent's layout test reads it there. */
+const struct ct_event *ct_unused_event __attribute__((unused));
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * Denies loading BPF programs to everybody but listed loaders, of every type: more than tracing
+ * programs may read a process's memory. Denies any handle on our own links.
+ */
+CT_HOOK(bpf, int cmd, union bpf_attr *attr)
+{
+	struct ct_object link = { .kind = CT_KIND_LINK };
+
+	if (cmd == BPF_PROG_LOAD) {
+		if (ct_is_agent() || ct_is_loader())
+			return 0;
+		return ct_deny(CT_HOOK_BPF, 0);
+	}
+	if (cmd == BPF_LINK_GET_FD_BY_ID) {
+		link.id = attr->link_id;
+		if (bpf_map_lookup_elem(&ct_objects, &link) && !ct_is_agent())
+			return ct_deny(CT_HOOK_BPF, 0);
+	}
+	return 0;
+}

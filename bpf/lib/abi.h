@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * What crosses between the programs and the agent. The agent keeps a copy in Rust
+ * (crates/agent/src/abi.rs), which a test compares with the BTF of the compiled object.
+ * No holes: pad by hand.
+ */
+#ifndef CT_ABI_H
+#define CT_ABI_H
+
+/* Who judged. Indices of ct_counts; append only, the agent names them in the same order. */
+enum ct_hook {
+	CT_HOOK_PTRACE_ACCESS_CHECK,
+	CT_HOOK_PTRACE_TRACEME,
+	CT_HOOK_FILE_OPEN,
+	CT_HOOK_FILE_PERMISSION,
+	CT_HOOK_MMAP_FILE,
+	CT_HOOK_BPF,
+	CT_HOOK_BPF_MAP,
+	CT_HOOK_BPF_PROG,
+	CT_HOOK_KERNEL_LOAD_DATA,
+	CT_HOOK_KERNEL_READ_FILE,
+	CT_HOOK_PERF_EVENT_OPEN,
+	CT_HOOK_TASK_KILL,
+	CT_HOOK_TASK_ALLOC,
+	CT_HOOK_TASK_SETRLIMIT,
+	CT_HOOK_COUNT,
+};
+
+/* What a task is. */
+enum ct_role {
+	/* Its flags; the group of a process that is guarded is never 0. */
+	CT_ROLE_GUARDED = 1,
+	/* The agent: guarded, and what only it may do. Children do not inherit it. */
+	CT_ROLE_AGENT = 2,
+	/* A child of the agent that has not executed a program yet: its memory is the agent's. */
+	CT_ROLE_UNTIL_EXEC = 4,
+};
+
+/* In task storage, inherited, and by thread group. */
+struct ct_task {
+	__u32 group;
+	__u32 role; /* enum ct_role, or-ed */
+};
+
+/* An object of ours. */
+enum ct_kind {
+	CT_KIND_MAP,
+	CT_KIND_PROG,
+	CT_KIND_LINK,
+};
+
+struct ct_object {
+	__u32 kind; /* enum ct_kind */
+	__u32 id;
+};
+
+/* A program file whose processes may load BPF programs and open perf events. */
+struct ct_loader {
+	__u64 inode;
+	__u32 device; /* as the kernel keeps it: major << 20 | minor */
+	__u32 reserved;
+};
+
+/* What happened. */
+enum ct_event_kind {
+	CT_EVENT_DENIED,
+	/* A child of a guarded task could not be entered into the table of thread groups. */
+	CT_EVENT_TABLE_FULL,
+};
+
+struct ct_event {
+	__u64 at_ns; /* since boot */
+	__u32 kind;  /* enum ct_event_kind */
+	__u32 hook;  /* enum ct_hook */
+	__u32 actor_tgid;
+	__u32 actor_uid;
+	__u32 target_tgid; /* 0 where the road leads to no one process */
+	__u32 reserved;
+	char actor_comm[16];
+};
+
+#endif

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * The verdict on a file, by what the kernel says it is: superblock, inode, device number. Names
+ * are read only inside procfs and tracefs, where the kernel chose them and nobody can rename.
+ */
+#ifndef CT_FILE_H
+#define CT_FILE_H
+
+#include "report.h"
+#include "task.h"
+
+#define PROC_SUPER_MAGIC 0x9fa0
+#define TRACEFS_MAGIC 0x74726163
+#define S_IFMT 0170000
+#define S_IFCHR 0020000
+#define S_IFREG 0100000
+
+/* What is done with the file. */
+enum ct_access {
+	CT_ACCESS_READ = 1,
+	CT_ACCESS_WRITE = 2,
+};
+
+struct ct_finding {
+	bool denied;
+	__u32 target_tgid;
+};
+
+/* Two words, so that a name is compared by two instructions. Longer ones are cut: none of ours is. */
+#define CT_NAME_LEN 16
+
+struct ct_name {
+	__u64 words[CT_NAME_LEN / 8];
+};
+
+/* Whether a zero-padded name is this literal. */
+#define CT_IS(name, literal) ct_same(name, (const char[CT_NAME_LEN]){ literal })
+
+static __always_inline bool ct_same(const struct ct_name *name, const char *literal)
+{
+	struct ct_name other;
+
+	__builtin_memcpy(&other, literal, sizeof(other));
+	return name->words[0] == other.words[0] && name->words[1] == other.words[1];
+}
+
+static __always_inline void ct_read_name(struct ct_name *name, struct dentry *dentry)
+{
+	bpf_probe_read_kernel_str(name, sizeof(*name), BPF_CORE_READ(dentry, d_name.name));
+}
+
+/*
+ * Files below /proc/PID and /proc/PID/task/TID that show or change memory. Not among them, since
+ * node software lives on them and no secret is there: cmdline, comm, stat, statm, status,
+ * cgroup, loginuid, exe, cwd, root, ns/, limits, mountinfo, oom_score_adj, fd/, fdinfo/.
+ */
+static __always_inline bool ct_shows_memory(const struct ct_name *name)
+{
+	return CT_IS(name, "mem") || CT_IS(name, "environ") || CT_IS(name, "maps") ||
+	       CT_IS(name, "smaps") || CT_IS(name, "smaps_rollup") || CT_IS(name, "numa_maps") ||
+	       CT_IS(name, "pagemap") || CT_IS(name, "auxv") || CT_IS(name, "clear_refs") ||
+	       CT_IS(name, "stack") || CT_IS(name, "syscall") || CT_IS(name, "map_files") ||
+	       CT_IS(name, "coredump_filter") || CT_IS(name, "personality");
+}
+
+/* A file that belongs to a process, found by the inode's own reference to it. */
+static __always_inline bool ct_reaches_process(struct pid *pid, const struct ct_name *name, __u32 *tgid)
+{
+	struct hlist_node *node = BPF_CORE_READ(pid, tasks[PIDTYPE_PID].first);
+	struct task_struct *task;
+	struct ct_task *target;
+
+	if (!node) /* it has ended */
+		return false;
+	task = (void *)node - bpf_core_field_offset(struct task_struct, pid_links[PIDTYPE_PID]);
+	target = ct_task_by_address(task, tgid);
+	if (!target || *tgid == bpf_get_current_pid_tgid() >> 32 || ct_may_reach(target))
+		return false;
+	return ct_shows_memory(name);
+}
+
+static __always_inline bool ct_is_kernel_file(struct dentry *dentry, const struct ct_name *name,
+					      enum ct_access access)
+{
+	struct ct_name parent = {};
+
+	if (CT_IS(name, "kcore"))
+		return BPF_CORE_READ(dentry, d_parent) ==
+		       BPF_CORE_READ(dentry, d_parent, d_parent);
+	/* SECURITY: a zero there turns off every BPF program on a trampoline, silently. */
+	if (access & CT_ACCESS_WRITE && CT_IS(name, "ftrace_enabled")) {
+		ct_read_name(&parent, BPF_CORE_READ(dentry, d_parent));
+		return CT_IS(&parent, "kernel");
+	}
+	return false;
+}
+
+/* Physical memory and ports: character devices of major 1. */
+static __always_inline bool ct_is_raw_memory(dev_t device)
+{
+	__u32 minor = device & 0xfffff;
+
+	return device >> 20 == 1 && (minor == 1 || minor == 2 || minor == 4);
+}
+
+static __always_inline struct ct_finding ct_judge_file(struct file *file, enum ct_access access)
+{
+	struct ct_finding finding = {};
+	struct inode *inode = file->f_inode;
+	unsigned long magic = inode->i_sb->s_magic;
+	umode_t kind = inode->i_mode & S_IFMT;
+	struct ct_name name = {};
+	struct proc_inode *proc;
+	struct dentry *dentry;
+	struct pid *pid;
+
+	if (kind == S_IFCHR) {
+		finding.denied = ct_is_raw_memory(inode->i_rdev);
+		return finding;
+	}
+	if (magic == TRACEFS_MAGIC) {
+		/* uprobe_events and its like; a trace that is there may be read. */
+		finding.denied = access & CT_ACCESS_WRITE && !ct_is_loader();
+		return finding;
+	}
+	if (magic != PROC_SUPER_MAGIC)
+		return finding;
+	dentry = file->f_path.dentry;
+	ct_read_name(&name, dentry);
+	proc = (void *)inode - bpf_core_field_offset(struct proc_inode, vfs_inode);
+	pid = BPF_CORE_READ(proc, pid);
+	if (pid)
+		finding.denied = ct_reaches_process(pid, &name, &finding.target_tgid);
+	else
+		finding.denied = ct_is_kernel_file(dentry, &name, access);
+	return finding;
+}
+
+#endif

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* All maps. Only the agent may have a descriptor of one: see bpf.bpf.c. */
+#ifndef CT_MAPS_H
+#define CT_MAPS_H
+
+/* Identity of a task, inherited in task_alloc, kept over exec, freed with the task. */
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct ct_task);
+} ct_tasks SEC(".maps");
+
+/*
+ * The same by thread group, for hooks that have a number and no task, and for threads of a
+ * process that was marked while it ran.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536); /* pid_max of most nodes is larger; overflow is reported */
+	__type(key, __u32);
+	__type(value, struct ct_task);
+} ct_groups SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 256);
+	__type(key, struct ct_object);
+	__type(value, __u32);
+} ct_objects SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 256);
+	__type(key, struct ct_loader);
+	__type(value, __u32);
+} ct_loaders SEC(".maps");
+
+/* Denials per hook. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, CT_HOOK_COUNT);
+	__type(key, __u32);
+	__type(value, __u64);
+} ct_denials SEC(".maps");
+
+/* Reports that found no room, in one number. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} ct_lost SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 256 * 1024);
+} ct_events SEC(".maps");
+
+#endif

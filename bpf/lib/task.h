@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Who is who. Nothing here trusts a name, a path or a number that a process chose. */
+#ifndef CT_TASK_H
+#define CT_TASK_H
+
+#include "maps.h"
+
+/* What this task is; NULL for the rest of the system. */
+static __always_inline struct ct_task *ct_task_of(struct task_struct *task)
+{
+	struct ct_task *known = bpf_task_storage_get(&ct_tasks, task, 0, 0);
+	__u32 tgid;
+
+	if (known)
+		return known;
+	/* A thread that was there before its process was marked has no storage of its own. */
+	tgid = task->tgid;
+	return bpf_map_lookup_elem(&ct_groups, &tgid);
+}
+
+/*
+ * The same for a task that is known by address only, so that helpers do not take it.
+ *
+ * Between the moment when a child becomes visible and sched_process_fork, which enters it into
+ * the table, its parent stands for it: the parent is still in its fork.
+ */
+static __always_inline struct ct_task *ct_task_by_address(struct task_struct *task, __u32 *tgid)
+{
+	struct ct_task *known;
+	__u32 parent;
+
+	*tgid = BPF_CORE_READ(task, tgid);
+	known = bpf_map_lookup_elem(&ct_groups, tgid);
+	if (known)
+		return known;
+	parent = BPF_CORE_READ(task, real_parent, tgid);
+	known = bpf_map_lookup_elem(&ct_groups, &parent);
+	if (!known || known->role & CT_ROLE_AGENT)
+		return 0; /* the agent's children are guarded until they execute, no longer */
+	return known;
+}
+
+static __always_inline struct ct_task *ct_current(void)
+{
+	return ct_task_of(bpf_get_current_task_btf());
+}
+
+static __always_inline bool ct_is_agent(void)
+{
+	struct ct_task *actor = ct_current();
+
+	return actor && actor->role & CT_ROLE_AGENT;
+}
+
+/* A process of a guarded tree may look at the others of its tree: they share what it guards. */
+static __always_inline bool ct_may_reach(struct ct_task *target)
+{
+	struct ct_task *actor = ct_current();
+
+	return actor && actor->group == target->group;
+}
+
+/*
+ * Whether this file is a listed loader, by inode and device.
+ *
+ * Here and below pointers are followed one by one and not by BPF_CORE_READ, which lockdown
+ * forbids; the verifier asks for the checks.
+ */
+static __always_inline bool ct_is_listed(struct inode *inode)
+{
+	struct ct_loader key = {};
+	struct super_block *sb;
+
+	if (!inode)
+		return false;
+	sb = inode->i_sb;
+	if (!sb)
+		return false;
+	key.inode = inode->i_ino;
+	key.device = sb->s_dev;
+	return bpf_map_lookup_elem(&ct_loaders, &key);
+}
+
+/*
+ * Whether this task runs a listed loader. That its code is the file's own is held elsewhere: by
+ * ptrace_access_check, bprm_creds_for_exec, and file_open for its content.
+ */
+static __always_inline bool ct_runs_loader(struct task_struct *task)
+{
+	struct mm_struct *mm = task->mm;
+	struct file *file;
+
+	if (!mm)
+		return false;
+	file = mm->exe_file;
+	return file && ct_is_listed(file->f_inode);
+}
+
+static __always_inline bool ct_is_loader(void)
+{
+	return ct_runs_loader(bpf_get_current_task_btf());
+}
+
+#endif

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * Identity: inherited by every child and thread, kept over exec, forgotten at the end.
+ *
+ * It is inherited in security_task_alloc, which can still fail the fork, and which io_uring's
+ * worker threads pass as well (they do not pass the fork tracepoint). The number of the child is
+ * not known there, so the table by thread group is filled in sched_process_fork, before the child
+ * runs.
+ */
+#define CLONE_THREAD 0x00010000
+
+CT_HOOK(task_alloc, struct task_struct *task, unsigned long clone_flags)
+{
+	struct ct_task *parent = ct_current();
+	struct ct_task *child;
+
+	if (!parent)
+		return 0;
+	child = bpf_task_storage_get(&ct_tasks, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!child) /* better no child than one without a guard */
+		return -ENOMEM;
+	child->group = parent->group;
+	child->role = parent->role;
+	/*
+	 * SECURITY: only threads are the agent. A child has its memory and descriptors until it
+	 * executes a program, so it is guarded until then, and nothing after.
+	 */
+	if (parent->role & CT_ROLE_AGENT && !(clone_flags & CLONE_THREAD))
+		child->role = CT_ROLE_GUARDED | CT_ROLE_UNTIL_EXEC;
+	return 0;
+}
+
+SEC("tp_btf/sched_process_fork")
+int BPF_PROG(ct_sched_process_fork, struct task_struct *parent, struct task_struct *child)
+{
+	struct ct_task *known = bpf_task_storage_get(&ct_tasks, child, 0, 0);
+	struct ct_task copy;
+	__u32 tgid;
+
+	if (!known)
+		return 0;
+	copy = *known;
+	tgid = child->tgid;
+	if (bpf_map_update_elem(&ct_groups, &tgid, &copy, BPF_ANY))
+		ct_report(CT_EVENT_TABLE_FULL, CT_HOOK_TASK_ALLOC, tgid);
+	return 0;
+}
+
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(ct_sched_process_exec, struct task_struct *task)
+{
+	struct ct_task *known = bpf_task_storage_get(&ct_tasks, task, 0, 0);
+	__u32 tgid = task->tgid;
+
+	/* Each for itself: the agent may be writing a new mark at this moment. */
+	if (known && known->role & CT_ROLE_UNTIL_EXEC)
+		bpf_task_storage_delete(&ct_tasks, task);
+	known = bpf_map_lookup_elem(&ct_groups, &tgid);
+	if (known && known->role & CT_ROLE_UNTIL_EXEC)
+		bpf_map_delete_elem(&ct_groups, &tgid);
+	return 0;
+}
+
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(ct_sched_process_exit, struct task_struct *task)
+{
+	__u32 tgid = task->tgid;
+
+	/* The last thread is through exit_mm by now: there is nothing left to guard. */
+	if (task->signal->live.counter == 0)
+		bpf_map_delete_elem(&ct_groups, &tgid);
+	return 0;
+}

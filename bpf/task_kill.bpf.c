@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * Denies signals from outside that would end the agent, and those that would make a guarded
+ * process dump core.
+ *
+ * A signal that the process handles or blocks dumps nothing, so SIGQUIT still asks a web server to
+ * stop and a JVM for its threads. Signals of the kernel itself (a fault, a terminal's ^C) do not
+ * come here. Not seen: cgroup.kill and the OOM killer, which do not ask.
+ */
+#define SIGQUIT 3
+#define SIGILL 4
+#define SIGTRAP 5
+#define SIGABRT 6
+#define SIGBUS 7
+#define SIGFPE 8
+#define SIGSEGV 11
+#define SIGCONT 18
+#define SIGXCPU 24
+#define SIGXFSZ 25
+#define SIGSYS 31
+
+static const __u32 ct_core_signals = 1u << SIGQUIT | 1u << SIGILL | 1u << SIGTRAP | 1u << SIGABRT |
+				     1u << SIGBUS | 1u << SIGFPE | 1u << SIGSEGV | 1u << SIGXCPU |
+				     1u << SIGXFSZ | 1u << SIGSYS;
+
+/*
+ * What the process does with the signal. The place is worked out by hand: CO-RE moves fields, and
+ * does not stretch an array to the size that its elements have in this kernel.
+ */
+static __always_inline __u64 ct_handler(struct task_struct *task, int signal)
+{
+	__u64 at = (__u64)BPF_CORE_READ(task, sighand) + bpf_core_field_offset(struct sighand_struct, action) +
+		   (signal - 1) * bpf_core_type_size(struct k_sigaction) +
+		   bpf_core_field_offset(struct k_sigaction, sa.sa_handler);
+	__u64 handler = 0; /* stays so where it cannot be read, and the signal is denied */
+
+	bpf_probe_read_kernel(&handler, sizeof(handler), (void *)at);
+	return handler;
+}
+
+static __always_inline bool ct_would_dump(struct task_struct *task, int signal)
+{
+	if (signal < SIGQUIT || signal > SIGSYS || !(ct_core_signals & 1u << signal))
+		return false;
+	if (task->blocked.sig[0] & 1ul << (signal - 1))
+		return false;
+	return ct_handler(task, signal) == 0; /* SIG_DFL */
+}
+
+CT_HOOK(task_kill, struct task_struct *task, struct kernel_siginfo *info, int signal)
+{
+	struct ct_task *target = ct_task_of(task);
+
+	if (!target || signal == 0 || signal == SIGCONT || ct_may_reach(target))
+		return 0;
+	if (target->role & CT_ROLE_AGENT || ct_would_dump(task, signal))
+		return ct_deny(CT_HOOK_TASK_KILL, task->tgid);
+	return 0;
+}

@@ -1,0 +1,45 @@
+//! Compiles `bpf/` with clang; the agent embeds the object.
+
+#![forbid(unsafe_code)]
+
+use std::env;
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Debian's; a plain `clang` elsewhere. The code needs nothing newer than 14.
+const COMPILERS: [&str; 2] = ["clang-14", "clang"];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let home = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
+    let sources = home.join("../../bpf");
+    let object = PathBuf::from(env::var("OUT_DIR")?).join("agent.bpf.o");
+    // libbpf-sys names its headers by its `links` key.
+    let libbpf = PathBuf::from(env::var("DEP_BPF_INCLUDE")?);
+    println!("cargo::rerun-if-changed={}", sources.display());
+    for compiler in COMPILERS {
+        let mut command = Command::new(compiler);
+        command.args(["-target", "bpf", "-mcpu=v3", "-O2", "-g", "-Wall", "-Werror", "-c"]);
+        command.arg("-D__TARGET_ARCH_x86");
+        // The object then says nothing of the machine that it was made on.
+        command.arg(format!("-ffile-prefix-map={}=bpf", sources.display()));
+        for folder in [sources.join("include"), sources.clone(), libbpf.clone()] {
+            command.arg("-I").arg(folder);
+        }
+        command.arg(sources.join("agent.bpf.c")).arg("-o").arg(&object);
+        match command.status() {
+            Ok(status) if status.success() => return Ok(()),
+            Ok(status) => return Err(format!("{compiler} failed ({status})").into()),
+            Err(_not_here) => {}
+        }
+    }
+    Err(missing(&sources).into())
+}
+
+fn missing(sources: &Path) -> String {
+    format!(
+        "no clang, which compiles {}: `cargo xtask tools` installs it (apt: clang-14 libelf-dev \
+         zlib1g-dev pkg-config make)",
+        sources.display()
+    )
+}

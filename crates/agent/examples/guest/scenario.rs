@@ -1,0 +1,338 @@
+//! What is tried, in which order, and what must come of it.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::FileExt as _;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use cloudtaser_sys::roads;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+use crate::processes::{
+    AGENT, CLI, GUEST, LOADER, NEEDLE, Running, STORM, USER, denied, denied_by, guard, is_zombie,
+    plain, read, read_all_environments, start_target, status, write_needle,
+};
+
+/// An agent under emulation needs seconds to load, and the machine may be busy.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The whole of a run.
+pub(crate) struct Scenario {
+    failures: u32,
+}
+
+/// Open handles from before the agent's start.
+struct Earlier {
+    kcore: File,
+    ftrace: File,
+    environ: File,
+    mem: File,
+    target: Running,
+}
+
+impl Scenario {
+    /// Runs it against the state that the agent must come to.
+    pub(crate) fn run(expected: &str) {
+        let mut own = Self { failures: 0 };
+        write_needle();
+        // Yama would hide from the same-uid attacker what the agent has to close.
+        drop(fs::write("/proc/sys/kernel/yama/ptrace_scope", "0"));
+        if expected.contains("no hook") {
+            // Roads are open and known to be: what counts is that the agent says so.
+            let _agent = own.start_agent(expected);
+            println!("@@STATE\t{}", status());
+            println!("@@RC {}", own.failures);
+            return;
+        }
+        own.inert_programs_are_noticed(expected);
+        own.attack("without", false);
+        let earlier = Earlier::open();
+        let agent = own.start_agent(expected);
+        own.attack("with", true);
+        own.what_was_opened_before(&earlier);
+        own.identity();
+        own.storm(expected);
+        own.core_files();
+        own.self_guard(&agent);
+        own.loaders(expected);
+        own.neighbours();
+        own.state_after(expected);
+        println!("@@STATE\t{}", status());
+        println!("@@RC {}", own.failures);
+    }
+
+    fn check(&mut self, name: &str, outcome: Result<(), String>) {
+        let words = match outcome {
+            Ok(()) => "ok".to_owned(),
+            Err(words) => {
+                self.failures += 1;
+                words.replace(['\n', '\t'], " ")
+            }
+        };
+        println!("@@CHECK\t{name}\t{words}");
+    }
+
+    /// `lsm/` programs attach without `bpf` in lsm= and never run: the agent must say OFF.
+    fn inert_programs_are_noticed(&mut self, expected: &str) {
+        if expected.contains("lsm") {
+            return;
+        }
+        let output = Command::new(AGENT).args(["run", "--once", "--tier", "lsm"]).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let right = output.status.code() == Some(71) && said.contains("do not run");
+        self.check("inert-programs-are-off", right.then_some(()).ok_or(said));
+    }
+
+    /// Attacks a target of its own per attacker, on every road.
+    fn attack(&mut self, phase: &str, guarded: bool) {
+        for attacker in ["root", "user"] {
+            let target = start_target(guarded);
+            let mut probe = Command::new(CLI);
+            // Core files have a check of their own: the target's runtime handles the probe's signal.
+            probe.args(["probe", "--json", "--canary-file", NEEDLE]);
+            if attacker == "user" {
+                probe.arg(format!("--as-uid={USER}:{USER}"));
+            }
+            let output = probe.arg(target.pid().to_string()).output().unwrap();
+            let Ok(report) = serde_json::from_slice::<Value>(&output.stdout) else {
+                let said = String::from_utf8_lossy(&output.stderr).into_owned();
+                self.check(&format!("probe-{phase}-{attacker}"), Err(said));
+                continue;
+            };
+            for road in report["processes"][0]["roads"].as_array().unwrap() {
+                self.row(phase, attacker, road);
+            }
+            let found = report["found"].as_bool().unwrap();
+            let right = found != guarded;
+            let outcome = right.then_some(()).ok_or_else(|| format!("found: {found}"));
+            self.check(&format!("probe-{phase}-{attacker}"), outcome);
+        }
+    }
+
+    fn row(&mut self, phase: &str, attacker: &str, road: &Value) {
+        let name = road["road"].as_str().unwrap();
+        let access = road["access"].as_str().unwrap();
+        let only_opened = matches!(name, "dev-mem" | "kcore" | "perf-sample" | "uprobe");
+        let result = match access {
+            _ if road["found"].as_u64() > Some(0) => "GOT IT".to_owned(),
+            "open" if !only_opened => "nothing".to_owned(),
+            "closed" => road["errno"].as_str().unwrap_or("closed").to_owned(),
+            other => other.to_owned(),
+        };
+        println!("@@ROW\t{phase}\t{attacker}\t{name}\t{result}");
+        if phase == "with" && only_opened && access == "open" {
+            self.check(&format!("{attacker}-{name}"), Err("is open".to_owned()));
+        }
+    }
+
+    fn start_agent(&mut self, expected: &str) -> Running {
+        let log = File::create("/tmp/agent.log").unwrap();
+        let mut agent = Command::new(AGENT);
+        agent.args(["run", "--canary-every", "5"]).stderr(log);
+        if expected.contains("(lsm") {
+            // The other tier cannot keep foreign code out of a loader, and says so.
+            agent.args(["--allow-loader", LOADER]);
+        }
+        let agent = Running(agent.spawn().unwrap());
+        let until = Instant::now() + PATIENCE;
+        let mut said = status();
+        while said.starts_with("OFF") && Instant::now() < until {
+            thread::sleep(Duration::from_millis(200));
+            said = status();
+        }
+        let log = || fs::read_to_string("/tmp/agent.log").unwrap_or_default();
+        let outcome =
+            said.starts_with(expected).then_some(()).ok_or_else(|| format!("{said} {}", log()));
+        self.check("state", outcome);
+        let report = Command::new(AGENT).args(["status", "--json"]).output().unwrap();
+        let report: Value = serde_json::from_slice(&report.stdout).unwrap_or_default();
+        for road in report["roads"].as_array().into_iter().flatten() {
+            let word = |key: &str| road[key].as_str().unwrap_or("?").to_owned();
+            println!("@@CANARY\t{}\t{}\t{}", word("road"), word("before"), word("now"));
+        }
+        for program in report["verified_instructions"].as_array().into_iter().flatten() {
+            println!("@@COST\t{}\t{}", program[0].as_str().unwrap_or("?"), program[1]);
+        }
+        agent
+    }
+
+    fn what_was_opened_before(&mut self, earlier: &Earlier) {
+        self.check("earlier-kcore", denied(earlier.kcore.read_at(&mut [0; 64], 0)));
+        self.check("earlier-ftrace-switch", denied((&earlier.ftrace).write(b"0\n")));
+        let value = fs::read_to_string("/proc/sys/kernel/ftrace_enabled").unwrap();
+        self.check("ftrace-is-on", (value.trim() == "1").then_some(()).ok_or(value));
+        let pid = earlier.target.pid().to_string();
+        let protect = Command::new(AGENT).args(["protect", &pid]).output().unwrap();
+        let said = String::from_utf8_lossy(&protect.stderr).into_owned();
+        self.check("protect-a-running-process", protect.status.success().then_some(()).ok_or(said));
+        self.check("earlier-environ", denied(earlier.environ.read_at(&mut [0; 64], 0)));
+        self.check("earlier-mem", denied(earlier.mem.read_at(&mut [0; 64], 0)));
+        let opened = File::open(format!("/proc/{pid}/task/{pid}/maps"));
+        self.check("late-maps", denied(opened));
+    }
+
+    fn identity(&mut self) {
+        let mut shell = guard(&["/bin/sh", "-c", "/bin/sleep 300 & echo $!; wait"]);
+        shell.stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut shell = Running(shell.spawn().unwrap());
+        let mut line = String::new();
+        BufReader::new(shell.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let child = line.trim();
+        self.check("child-is-guarded", denied(File::open(format!("/proc/{child}/environ"))));
+        let said = read(guard(&[GUEST, "look-around"]));
+        self.check("own-tree-stays-open", (said == "Ok(())").then_some(()).ok_or(said));
+        let said = read(guard(&[GUEST, "traceme"]));
+        self.check("traceme", (said == "Err(EPERM)").then_some(()).ok_or(said));
+        kill(Pid::from_raw(child.parse().unwrap()), Signal::SIGTERM).unwrap();
+        let ended = (0..50).any(|_| {
+            thread::sleep(Duration::from_millis(100));
+            !fs::exists(format!("/proc/{child}/environ")).unwrap() || is_zombie(child)
+        });
+        self.check(
+            "sigterm-still-ends-it",
+            ended.then_some(()).ok_or_else(|| "it lives".to_owned()),
+        );
+    }
+
+    /// A core file by a signal from outside; a signal that the process handles is not hindered.
+    fn core_files(&mut self) {
+        let dumping = ["/bin/sh", "-c", "ulimit -c unlimited; exec /bin/sleep 300"];
+        for guarded in [false, true] {
+            let mut start = if guarded { guard(&dumping) } else { plain(&dumping) };
+            start.env("GUEST_SECRET", fs::read_to_string(NEEDLE).unwrap()).current_dir("/tmp");
+            let mut target = Running(start.spawn().unwrap());
+            let stat = format!("/proc/{}/comm", target.pid());
+            while fs::read_to_string(&stat).unwrap() != "sleep\n" {
+                thread::sleep(Duration::from_millis(20));
+            }
+            let sent = kill(Pid::from_raw(target.pid()), Signal::SIGABRT);
+            if guarded {
+                self.check("core-signal", denied_by(sent));
+                continue;
+            }
+            target.0.wait().unwrap();
+            let secret = fs::read(NEEDLE).unwrap();
+            let core = fs::read("/tmp/core").unwrap_or_default();
+            let found = core.windows(secret.len()).any(|part| part == secret);
+            let words = || format!("core of {} bytes", core.len());
+            self.check("core-file-without-guard", found.then_some(()).ok_or_else(words));
+        }
+        let mut shell = guard(&["/bin/sh", "-c", "trap '' QUIT; echo ready; read nothing"]);
+        let mut shell =
+            Running(shell.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap());
+        let mut line = String::new();
+        BufReader::new(shell.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let sent = kill(Pid::from_raw(shell.pid()), Signal::SIGQUIT);
+        self.check("handled-signal-passes", sent.map_err(|errno| errno.to_string()));
+    }
+
+    /// Two readers as root go through all processes, again and again, while guarded ones come and go.
+    fn storm(&mut self, expected: &str) {
+        let over = AtomicBool::new(false);
+        let secret = fs::read_to_string(NEEDLE).unwrap();
+        let (tries, found) = thread::scope(|scope| {
+            let readers = [(); 2].map(|()| scope.spawn(|| read_all_environments(&over, &secret)));
+            let said = guard(&[GUEST, "storm"]).status();
+            over.store(true, Ordering::Relaxed);
+            assert!(said.unwrap().success());
+            let each = readers.map(|reader| reader.join().unwrap());
+            (each[0].0 + each[1].0, each[0].1 + each[1].1)
+        });
+        println!("@@RACE\tenviron of {STORM} starts\t{tries}\t{found}");
+        let right = found == 0 || expected.starts_with("DEGRADED");
+        let words = || format!("{found} of {tries} reads gave the secret");
+        self.check("fork-and-exec-storm", right.then_some(()).ok_or_else(words));
+    }
+
+    /// A listed loader may load, and nobody gets into it. Only where the tier can hold that.
+    fn loaders(&mut self, expected: &str) {
+        let said = read(plain(&[GUEST, "load"]));
+        self.check("unlisted-loader", (said == "Err(EPERM)").then_some(()).ok_or(said));
+        if !expected.contains("(lsm") {
+            return;
+        }
+        let said = read(plain(&[LOADER, "load"]));
+        self.check("listed-loader", (said == "Ok(())").then_some(()).ok_or(said));
+        let said = read(plain(&[LOADER, "secure"]));
+        self.check("listed-loader-is-secure", (said == "Some(1)").then_some(()).ok_or(said));
+        let said = read(plain(&[GUEST, "secure"]));
+        self.check("others-are-not", (said == "Some(0)").then_some(()).ok_or(said));
+        let running = Running(plain(&[LOADER, "wait"]).spawn().unwrap());
+        let attached = roads::Attached::to(Pid::from_raw(running.pid()));
+        self.check("attach-to-loader", denied_by(attached.map(drop)));
+        drop(running);
+        let written = OpenOptions::new().write(true).open(LOADER);
+        self.check("write-into-loader", denied(written));
+        fs::copy(GUEST, "/bin/new").unwrap();
+        let renamed = fs::rename("/bin/new", LOADER).map_err(|error| error.to_string());
+        self.check("loader-can-be-renamed-over", renamed);
+        let said = read(plain(&[LOADER, "load"]));
+        self.check("and-is-no-loader-then", (said == "Err(EPERM)").then_some(()).ok_or(said));
+    }
+
+    fn self_guard(&mut self, agent: &Running) {
+        let pid = agent.pid();
+        for signal in [Signal::SIGKILL, Signal::SIGSTOP, Signal::SIGTERM] {
+            let sent = kill(Pid::from_raw(pid), signal);
+            self.check(&format!("agent-{signal}"), denied_by(sent));
+        }
+        self.check("agent-limits", denied_by(roads::rewrite_core_limit(Pid::from_raw(pid))));
+        self.check("agent-mem", denied(File::open(format!("/proc/{pid}/mem"))));
+        let second = Command::new(AGENT).args(["run", "--once"]).output().unwrap();
+        let said = String::from_utf8_lossy(&second.stderr).into_owned();
+        let right = second.status.code() == Some(71) && said.contains("lets nobody here load");
+        self.check("no-second-loader", right.then_some(()).ok_or(said));
+    }
+
+    fn neighbours(&mut self) {
+        let target = start_target(true);
+        let pid = target.pid();
+        for file in
+            ["stat", "status", "cmdline", "comm", "cgroup", "mountinfo", "loginuid", "limits"]
+        {
+            let read = fs::read(format!("/proc/{pid}/{file}"));
+            self.check(&format!("neighbour-{file}"), read.map(drop).map_err(|e| e.to_string()));
+        }
+        for link in ["exe", "cwd", "root", "ns/pid", "ns/mnt"] {
+            let read = fs::read_link(format!("/proc/{pid}/{link}"));
+            let name = link.replace('/', "-");
+            self.check(&format!("neighbour-{name}"), read.map(drop).map_err(|e| e.to_string()));
+        }
+        let ps = read(Command::new("/bin/ps"));
+        self.check("neighbour-ps", ps.contains("guest").then_some(()).ok_or(ps));
+        // An unguarded process is nobody's business.
+        let other = Running(Command::new("/bin/sleep").arg("300").spawn().unwrap());
+        let environ = fs::read(format!("/proc/{}/environ", other.pid()));
+        self.check("unguarded-environ", environ.map(drop).map_err(|e| e.to_string()));
+    }
+
+    /// After all this the canary still survives.
+    fn state_after(&mut self, expected: &str) {
+        thread::sleep(Duration::from_secs(6));
+        let said = status();
+        self.check("state-at-the-end", said.starts_with(expected).then_some(()).ok_or(said));
+        let log = fs::read_to_string("/tmp/agent.log").unwrap();
+        let told = log.contains(r#""event":"denied""#);
+        self.check("denials-are-logged", told.then_some(()).ok_or(log));
+    }
+}
+
+impl Earlier {
+    fn open() -> Self {
+        let target = start_target(false);
+        let open = |path: &str| File::open(path).expect(path);
+        let proc = |file: &str| format!("/proc/{}/{file}", target.pid());
+        Self {
+            kcore: open("/proc/kcore"),
+            ftrace: OpenOptions::new().write(true).open("/proc/sys/kernel/ftrace_enabled").unwrap(),
+            environ: open(&proc("environ")),
+            mem: open(&proc("mem")),
+            target,
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! What crosses between the programs in the kernel and the agent: `bpf/lib/abi.h`, in Rust.
+//!
+//! Values are written and read byte by byte, in the machine's own order; a test compares every
+//! offset and size with the BTF of the compiled object, so that C stays the definition.
+
+/// Hooks in the order of `enum ct_hook`.
+pub(crate) const HOOKS: [&str; 14] = [
+    "ptrace_access_check",
+    "ptrace_traceme",
+    "file_open",
+    "file_permission",
+    "mmap_file",
+    "bpf",
+    "bpf_map",
+    "bpf_prog",
+    "kernel_load_data",
+    "kernel_read_file",
+    "perf_event_open",
+    "task_kill",
+    "task_alloc",
+    "task_setrlimit",
+];
+
+/// What a task is to the programs.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Role {
+    /// The agent's own process.
+    Agent,
+    /// A process whose memory nobody outside its tree may reach.
+    Guarded,
+}
+
+/// `struct ct_task`.
+pub(crate) fn task(group: u32, role: Role) -> [u8; 8] {
+    let bits: u32 = match role {
+        Role::Agent => 1 | 2,
+        Role::Guarded => 1,
+    };
+    join([group, bits])
+}
+
+/// Kinds of `struct ct_object`, in the order of `enum ct_kind`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Kind {
+    /// A map.
+    Map = 0,
+    /// A program.
+    Program = 1,
+    /// What ties a program to its hook.
+    Link = 2,
+}
+
+/// `struct ct_object`.
+pub(crate) fn object(kind: Kind, id: u32) -> [u8; 8] {
+    join([kind as u32, id])
+}
+
+/// `struct ct_loader`, from an inode and a device as `stat(2)` gives it.
+pub(crate) fn loader(inode: u64, device: u64) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    let major = nix::sys::stat::major(device);
+    let minor = nix::sys::stat::minor(device);
+    // KERNEL: dev_t has 12 bits for the major and 20 for the minor number.
+    let kernels = u32::try_from((major << 20) | minor).unwrap_or(0);
+    let (head, tail) = bytes.split_at_mut(8);
+    head.copy_from_slice(&inode.to_ne_bytes());
+    if let Some(field) = tail.first_chunk_mut() {
+        *field = kernels.to_ne_bytes();
+    }
+    bytes
+}
+
+fn join(words: [u32; 2]) -> [u8; 8] {
+    let [first, second] = words.map(u32::to_ne_bytes);
+    let mut bytes = [0; 8];
+    let (head, tail) = bytes.split_at_mut(4);
+    head.copy_from_slice(&first);
+    tail.copy_from_slice(&second);
+    bytes
+}
+
+/// `struct ct_event`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Event {
+    /// Nanoseconds since boot.
+    pub(crate) at_ns: u64,
+    /// What happened.
+    pub(crate) kind: EventKind,
+    /// Who judged.
+    pub(crate) hook: &'static str,
+    /// Who asked.
+    pub(crate) actor: u32,
+    /// Its user.
+    pub(crate) actor_uid: u32,
+    /// What it called itself, which means nothing.
+    pub(crate) actor_comm: String,
+    /// Who would have been reached; 0 where the road leads to no one process.
+    pub(crate) target: u32,
+}
+
+/// `enum ct_event_kind`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum EventKind {
+    /// A road was refused.
+    Denied,
+    /// A child could not be entered into the table of thread groups.
+    TableFull,
+}
+
+impl Event {
+    /// Size of `struct ct_event`.
+    const LEN: usize = 48;
+
+    /// Reads one; `None` when the bytes are none of ours.
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
+        if bytes.len() != Self::LEN {
+            return None;
+        }
+        let word = |at: usize| Some(u32::from_ne_bytes(*bytes.get(at..)?.first_chunk()?));
+        let comm = bytes.get(32..)?.split(|byte| *byte == 0).next()?;
+        Some(Self {
+            at_ns: u64::from_ne_bytes(*bytes.first_chunk()?),
+            kind: match word(8)? {
+                0 => EventKind::Denied,
+                1 => EventKind::TableFull,
+                _ => return None,
+            },
+            hook: HOOKS.get(usize::try_from(word(12)?).ok()?)?,
+            actor: word(16)?,
+            actor_uid: word(20)?,
+            actor_comm: String::from_utf8_lossy(comm).into_owned(),
+            target: word(24)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use libbpf_rs::HasSize as _;
+    use libbpf_rs::btf::{Btf, types};
+
+    use super::*;
+
+    /// Offsets of the members in bytes, by name, and the size.
+    fn layout(btf: &Btf<'_>, name: &str) -> (Vec<(String, u32)>, usize) {
+        let found: types::Struct<'_> = btf.type_by_name(name).unwrap();
+        let members = found.iter().map(|member| {
+            let types::MemberAttr::Normal { offset } = member.attr else { panic!("a bit field") };
+            (member.name.unwrap().to_string_lossy().into_owned(), offset / 8)
+        });
+        (members.collect(), found.size())
+    }
+
+    #[test]
+    fn offsets_are_those_of_the_compiled_object() {
+        let btf = Btf::from_raw("agent", crate::bpf::OBJECT).unwrap().unwrap();
+        let check = |name: &str, members: &[(&str, u32)], size: usize| {
+            let wanted: Vec<_> =
+                members.iter().map(|(name, at)| ((*name).to_owned(), *at)).collect();
+            assert_eq!(layout(&btf, name), (wanted, size), "{name}");
+        };
+        check("ct_task", &[("group", 0), ("role", 4)], 8);
+        check("ct_object", &[("kind", 0), ("id", 4)], 8);
+        check("ct_loader", &[("inode", 0), ("device", 8), ("reserved", 12)], 16);
+        let event = [
+            ("at_ns", 0),
+            ("kind", 8),
+            ("hook", 12),
+            ("actor_tgid", 16),
+            ("actor_uid", 20),
+            ("target_tgid", 24),
+            ("reserved", 28),
+            ("actor_comm", 32),
+        ];
+        check("ct_event", &event, Event::LEN);
+    }
+
+    #[test]
+    fn hooks_are_named_in_the_order_of_the_object() {
+        let source = include_str!("../../../bpf/lib/abi.h");
+        let (_, rest) = source.split_once("enum ct_hook {").unwrap();
+        let names: Vec<String> = rest
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("CT_HOOK_")?.strip_suffix(','))
+            .map(str::to_lowercase)
+            .collect();
+        let (last, hooks) = names.split_last().unwrap();
+        assert_eq!(hooks, HOOKS);
+        assert_eq!(last, "count");
+    }
+
+    #[test]
+    fn only_a_whole_event_is_read() {
+        let mut bytes = vec![0; Event::LEN];
+        bytes[0] = 7;
+        bytes[12] = 1;
+        bytes[16] = 9;
+        bytes[32..36].copy_from_slice(b"evil");
+        let event = Event::parse(&bytes).unwrap();
+        assert_eq!((event.at_ns, event.hook, event.actor), (7, "ptrace_traceme", 9));
+        assert_eq!((event.kind, event.actor_comm.as_str()), (EventKind::Denied, "evil"));
+        assert_eq!(Event::parse(&bytes[1..]), None);
+        bytes[12] = 99;
+        assert_eq!(Event::parse(&bytes), None, "a hook that nobody knows");
+    }
+
+    #[test]
+    fn devices_are_packed_as_the_kernel_packs_them() {
+        let bytes = loader(0x1122, nix::sys::stat::makedev(8, 1));
+        assert_eq!(u64::from_ne_bytes(*bytes.first_chunk().unwrap()), 0x1122);
+        assert_eq!(u32::from_ne_bytes(bytes[8..12].try_into().unwrap()), (8 << 20) | 1);
+    }
+}

@@ -1,0 +1,126 @@
+//! The attacker: a child of the agent, root and nothing more, that walks every road to a canary.
+//!
+//! It is a program of its own, started anew each time, since the agent's own process is let
+//! through. It waits for a line on its standard input and answers with one line of JSON.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufRead as _};
+use std::os::fd::AsFd as _;
+
+use cloudtaser_sys::roads::{self, Attached, BpfObject};
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::road::{Attack, Outcome, Tried};
+
+/// Whom and what to attack.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(crate) struct AttackArgs {
+    /// The canary.
+    #[arg(long)]
+    canary: i32,
+    /// The agent.
+    #[arg(long)]
+    agent: i32,
+    /// A map of the agent's.
+    #[arg(long)]
+    map: u32,
+    /// A program of the agent's.
+    #[arg(long)]
+    program: u32,
+    /// A link of the agent's.
+    #[arg(long)]
+    link: u32,
+}
+
+/// Files of the canary that show or change memory. `stack` and `syscall` need a kernel that has
+/// them; `absent` is then the answer.
+const MEMORY_FILES: &[&str] = &[
+    "auxv",
+    "clear_refs",
+    "environ",
+    "maps",
+    "mem",
+    "pagemap",
+    "smaps",
+    "smaps_rollup",
+    "stack",
+    "syscall",
+];
+
+/// What node software reads of every process; a guard that breaks these breaks the node.
+const NEIGHBOURS: &[&str] =
+    &["cgroup", "cmdline", "comm", "exe", "mountinfo", "ns/net", "ns/pid", "stat", "status"];
+
+/// Waits for the word, attacks, and answers.
+pub(crate) fn run(args: AttackArgs) -> anyhow::Result<()> {
+    io::stdin().lock().read_line(&mut String::new())?;
+    let attack = Attack { broken_neighbours: broken_neighbours(args.canary), roads: walk(args) };
+    serde_json::to_writer(io::stdout().lock(), &attack)?;
+    Ok(())
+}
+
+fn walk(args: AttackArgs) -> Vec<Tried> {
+    let canary = Pid::from_raw(args.canary);
+    let mut tried = Vec::new();
+    let mut road = |name: &str, result: Result<(), Errno>| {
+        tried.push(Tried { road: name.to_owned(), outcome: Outcome::of(result) });
+    };
+    for file in MEMORY_FILES {
+        let read = *file != "clear_refs"; // which can only be written
+        road(&format!("proc-{file}"), open(&format!("/proc/{canary}/{file}"), read));
+    }
+    road("proc-task-environ", open(&format!("/proc/{canary}/task/{canary}/environ"), true));
+    road("process-vm-readv", roads::read_memory(canary, 8, &mut [0; 8]).map(drop));
+    road("process-vm-writev", roads::rewrite_memory(canary, 8));
+    road("pidfd-getfd", take(canary));
+    road("ptrace", Attached::to(canary).map(drop));
+    road("core-limit", roads::rewrite_core_limit(canary));
+    road("perf-sample", roads::sample_stack(canary));
+    road("uprobe", roads::place_uprobe(canary));
+    road("uprobe-by-tracefs", open("/sys/kernel/tracing/uprobe_events", false));
+    road("kcore", open("/proc/kcore", true));
+    road("dev-mem", open("/dev/mem", true));
+    road("dev-port", open("/dev/port", true));
+    road("bpf-program", roads::load_program());
+    road("init-module", roads::offer_module());
+    road("finit-module", own_program().and_then(|file| roads::offer_module_file(&file)));
+    road("kexec", roads::offer_kernel());
+    road("ftrace-switch", open("/proc/sys/kernel/ftrace_enabled", false));
+    road("agent-map", roads::open_bpf_object(BpfObject::Map, args.map));
+    road("agent-program", roads::open_bpf_object(BpfObject::Program, args.program));
+    road("agent-link", roads::open_bpf_object(BpfObject::Link, args.link));
+    // Of all signals the one that does nothing where it is not expected.
+    road("agent-signal", kill(Pid::from_raw(args.agent), Signal::SIGURG));
+    // Last: without a guard it ends the canary. Not SIGSEGV, which Rust's runtime handles.
+    road("core-signal", kill(canary, Signal::SIGABRT));
+    tried
+}
+
+/// Opens a file and closes it: nothing is read or written.
+fn open(path: &str, read: bool) -> Result<(), Errno> {
+    let opened = OpenOptions::new().read(read).write(!read).open(path);
+    opened.map(drop).map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))
+}
+
+fn take(canary: Pid) -> Result<(), Errno> {
+    let process = roads::open_process(canary)?;
+    roads::take_descriptor(process.as_fd(), 0).map(drop)
+}
+
+fn own_program() -> Result<File, Errno> {
+    File::open("/proc/self/exe").map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))
+}
+
+fn broken_neighbours(canary: i32) -> Vec<String> {
+    let works = |file: &str| {
+        let path = format!("/proc/{canary}/{file}");
+        if matches!(file, "exe" | "ns/net" | "ns/pid") {
+            fs::read_link(path).is_ok()
+        } else {
+            fs::read(path).is_ok()
+        }
+    };
+    NEIGHBOURS.iter().filter(|file| !works(file)).map(|file| (*file).to_owned()).collect()
+}

@@ -1,0 +1,309 @@
+//! Loads the programs of one tier and attaches them. That they are attached proves nothing.
+//!
+//! Order matters: the agent is marked before anything is attached, or its own calls would be
+//! denied; its objects are listed before the hooks that guard them run.
+
+use std::ffi::OsStr;
+use std::os::fd::AsFd as _;
+use std::sync::Mutex;
+
+use anyhow::{Context as _, anyhow};
+use libbpf_rs::btf::{Btf, types};
+use libbpf_rs::query::ProgInfoIter;
+use libbpf_rs::{
+    ErrorKind, Link, MapCore as _, MapFlags, MapHandle, Object, ObjectBuilder, PrintLevel, Program,
+};
+use serde_json::json;
+
+use crate::abi::{self, Kind};
+use crate::events;
+
+/// libbpf reads the object in place and wants it aligned.
+#[repr(C, align(8))]
+struct Aligned<T: ?Sized>(T);
+
+static ALIGNED: &Aligned<[u8]> =
+    &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/agent.bpf.o")));
+
+/// The compiled programs.
+pub(crate) static OBJECT: &[u8] = &ALIGNED.0;
+
+/// How the kernel asks for a verdict.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Serialize)]
+pub(crate) enum Tier {
+    /// As a security module.
+    #[serde(rename = "lsm")]
+    Lsm,
+    /// In front of the kernel's own `security_*` functions.
+    #[serde(rename = "fmod_ret")]
+    FmodRet,
+}
+
+impl Tier {
+    /// The word for people and for `--tier`.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Lsm => "lsm",
+            Self::FmodRet => "fmod_ret",
+        }
+    }
+
+    /// How names of this tier's programs begin.
+    const fn prefix(self) -> &'static str {
+        match self {
+            Self::Lsm => "lsm_",
+            Self::FmodRet => "fmod_",
+        }
+    }
+
+    /// The kernel function that a hook of this tier is tied to.
+    fn function(self, hook: &str) -> String {
+        match self {
+            Self::Lsm => format!("bpf_lsm_{hook}"),
+            Self::FmodRet => format!("security_{hook}"),
+        }
+    }
+}
+
+/// Hooks whose programs follow pointers with `bpf_probe_read_kernel`, which lockdown forbids.
+const PROBING: &[&str] = &["file_open", "file_permission", "mmap_file", "task_kill"];
+
+/// Programs in the kernel, not yet attached.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    object: Object,
+    tier: Tier,
+    missing: Vec<String>,
+}
+
+/// Programs that are attached, for as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Attached {
+    object: Object,
+    links: Vec<Link>,
+    programs: Vec<u32>,
+    /// Hooks that this kernel does not have or did not take, each with the reason.
+    pub(crate) missing: Vec<String>,
+}
+
+/// One object of each kind, for an attacker to ask for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Own {
+    /// A map.
+    pub(crate) map: u32,
+    /// A program.
+    pub(crate) program: u32,
+    /// A link; 0 while nothing is attached.
+    pub(crate) link: u32,
+}
+
+/// Loads one tier's programs: all but those that are left out on purpose, or under lockdown those
+/// that it lets in.
+///
+/// # Errors
+/// What the kernel refused, with the last lines that libbpf had to say.
+pub(crate) fn load(tier: Tier, left_out: &[String]) -> anyhow::Result<Loaded> {
+    libbpf_rs::set_print(Some((PrintLevel::Info, remember)));
+    let left_out: Vec<&str> = left_out.iter().map(String::as_str).collect();
+    let mut loaded = match try_load(tier, &left_out) {
+        Ok(loaded) => loaded,
+        // Only worth a second try where probe reads are what was refused.
+        Err(problem) => {
+            let without = [&left_out, PROBING].concat();
+            let Ok(mut partial) = try_load(tier, &without) else { return Err(problem) };
+            let told = format!("{problem:#}");
+            events::write(&json!({"event": "hooks were refused", "why": told}));
+            let why = crate::host::lockdown().map_or_else(
+                || "refused by the kernel".to_owned(),
+                |mode| format!("lockdown={mode}"),
+            );
+            partial.missing.extend(PROBING.iter().map(|hook| format!("{hook} ({why})")));
+            partial
+        }
+    };
+    loaded.missing.extend(left_out.iter().map(|hook| format!("{hook} (--leave-open)")));
+    Ok(loaded)
+}
+
+fn try_load(tier: Tier, without: &[&str]) -> anyhow::Result<Loaded> {
+    let kernel = Btf::from_vmlinux().context("the kernel's BTF cannot be read")?;
+    let mut missing = Vec::new();
+    let mut object = ObjectBuilder::default()
+        .open_memory(OBJECT)
+        .map_err(|error| anyhow!("{error:#}{}", said()))?;
+    for mut program in object.progs_mut() {
+        let name = program.name().to_string_lossy().into_owned();
+        let Some(hook) = name.strip_prefix("lsm_").or_else(|| name.strip_prefix("fmod_")) else {
+            continue; // the life of tasks: the same in every tier
+        };
+        let ours = name.starts_with(tier.prefix());
+        let there = kernel.type_by_name::<types::Func<'_>>(&tier.function(hook)).is_some();
+        if ours && !there {
+            missing.push(format!("{hook} (not in this kernel)"));
+        }
+        program.set_autoload(ours && there && !without.contains(&hook));
+    }
+    let object = object.load().map_err(|error| match error.kind() {
+        ErrorKind::PermissionDenied => anyhow!("the kernel lets nobody here load BPF programs"),
+        _ => anyhow!("{error:#}{}", said()),
+    })?;
+    Ok(Loaded { object, tier, missing })
+}
+
+impl Loaded {
+    /// Opens a second handle to a map.
+    pub(crate) fn map(&self, name: &str) -> anyhow::Result<MapHandle> {
+        handle(&self.object, name)
+    }
+
+    /// Ids for the canary's attacker, before anything is attached.
+    pub(crate) fn own(&self) -> anyhow::Result<Own> {
+        own(&self.object, 0)
+    }
+
+    /// Attaches all programs; those that the kernel does not take are named.
+    pub(crate) fn attach(self) -> anyhow::Result<Attached> {
+        let objects = self.map("ct_objects")?;
+        let list =
+            |kind, id| objects.update(&abi::object(kind, id), &1_u32.to_ne_bytes(), MapFlags::ANY);
+        for map in self.object.maps() {
+            list(Kind::Map, map.info()?.info.id)?;
+        }
+        let mut attached = Attached {
+            object: self.object,
+            links: Vec::new(),
+            programs: Vec::new(),
+            missing: self.missing,
+        };
+        for program in attached.object.progs_mut() {
+            let name = program.name().to_string_lossy().into_owned();
+            if !program.autoload() {
+                continue;
+            }
+            let id = Program::id_from_fd(program.as_fd())?;
+            list(Kind::Program, id)?;
+            match program.attach() {
+                Ok(link) => {
+                    list(Kind::Link, link.info()?.id)?;
+                    attached.links.push(link);
+                    attached.programs.push(id);
+                }
+                Err(error) => {
+                    let hook = name.trim_start_matches(self.tier.prefix());
+                    attached.missing.push(format!("{hook} ({error})"));
+                }
+            }
+        }
+        Ok(attached)
+    }
+}
+
+impl Attached {
+    /// Ids for the canary's attacker.
+    pub(crate) fn own(&self) -> anyhow::Result<Own> {
+        let link = self.links.first().context("nothing is attached")?;
+        own(&self.object, link.info()?.id)
+    }
+
+    /// How many programs are attached.
+    pub(crate) fn len(&self) -> usize {
+        self.links.len()
+    }
+
+    /// How often the kernel skipped one of our programs because it was running already, which
+    /// lets what it judges through. Always 0 for security modules.
+    pub(crate) fn skipped(&self) -> u64 {
+        let ours = ProgInfoIter::default().filter(|info| self.programs.contains(&info.id));
+        ours.map(|info| info.recursion_misses).sum()
+    }
+
+    /// Denials per hook since the start, the canary's included.
+    pub(crate) fn denials(&self) -> anyhow::Result<Vec<(&'static str, u64)>> {
+        let counts = handle(&self.object, "ct_denials")?;
+        let mut denials = Vec::new();
+        for (index, hook) in (0_u32..).zip(abi::HOOKS) {
+            denials.push((hook, sum(&counts, index)?));
+        }
+        Ok(denials)
+    }
+
+    /// Reports that found no room.
+    pub(crate) fn lost(&self) -> anyhow::Result<u64> {
+        sum(&handle(&self.object, "ct_lost")?, 0)
+    }
+
+    /// What the verifier had to walk, per program: the measure of what a hook costs at load.
+    pub(crate) fn verified(&self) -> Vec<(String, u32)> {
+        let ours = ProgInfoIter::default().filter(|info| self.programs.contains(&info.id));
+        ours.map(|info| (info.name.to_string_lossy().into_owned(), info.verified_insns)).collect()
+    }
+}
+
+fn own(object: &Object, link: u32) -> anyhow::Result<Own> {
+    let map = object.maps().next().context("there are no maps")?.info()?.info.id;
+    let program = object.progs().find(|program| program.autoload()).context("no programs")?;
+    Ok(Own { map, program: Program::id_from_fd(program.as_fd())?, link })
+}
+
+fn handle(object: &Object, name: &str) -> anyhow::Result<MapHandle> {
+    let map = object.maps().find(|map| map.name() == OsStr::new(name));
+    Ok(MapHandle::try_from(&map.with_context(|| format!("there is no map {name}"))?)?)
+}
+
+fn sum(map: &MapHandle, index: u32) -> anyhow::Result<u64> {
+    let each = map.lookup_percpu(&index.to_ne_bytes(), MapFlags::ANY)?.unwrap_or_default();
+    let numbers = each.iter().filter_map(|value| Some(u64::from_ne_bytes(*value.first_chunk()?)));
+    Ok(numbers.sum())
+}
+
+/// What libbpf said; shown only when something fails.
+static SAID: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// A verifier's log has its point at the end.
+const LINES: usize = 30;
+
+fn remember(_level: PrintLevel, text: String) {
+    let Ok(mut said) = SAID.lock() else { return };
+    said.extend(text.lines().map(str::to_owned));
+    let surplus = said.len().saturating_sub(LINES);
+    said.drain(..surplus);
+}
+
+fn said() -> String {
+    let lines = SAID.lock().map(|mut said| std::mem::take(&mut *said)).unwrap_or_default();
+    if lines.is_empty() { String::new() } else { format!("\n{}", lines.join("\n")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn programs() -> Vec<(String, String)> {
+        let object = ObjectBuilder::default().open_memory(OBJECT).unwrap();
+        let text = |text: &OsStr| text.to_string_lossy().into_owned();
+        object.progs().map(|program| (text(program.name()), text(program.section()))).collect()
+    }
+
+    #[test]
+    fn every_hook_has_one_program_per_tier() {
+        let programs = programs();
+        for hook in abi::HOOKS {
+            for tier in [Tier::Lsm, Tier::FmodRet] {
+                let section = match tier {
+                    Tier::Lsm => format!("lsm/{hook}"),
+                    Tier::FmodRet => format!("fmod_ret/security_{hook}"),
+                };
+                let wanted = (format!("{}{hook}", tier.prefix()), section);
+                assert!(programs.contains(&wanted), "{wanted:?}");
+            }
+        }
+        // Beside them: three for the life of tasks, and one that only a security module can have.
+        assert_eq!(programs.len(), 2 * abi::HOOKS.len() + 4);
+        assert!(programs.iter().any(|(name, _)| name == "lsm_bprm_creds_for_exec"));
+    }
+
+    #[test]
+    fn what_lockdown_takes_away_is_named_by_real_hooks() {
+        assert!(PROBING.iter().all(|hook| abi::HOOKS.contains(hook)));
+    }
+}

@@ -1,0 +1,115 @@
+//! The canary: a guarded child that holds nothing, and the round in which it is attacked.
+//!
+//! Each round has a canary and an attacker of its own, so that nothing of an earlier one speaks for
+//! this one.
+
+use std::collections::VecDeque;
+use std::io::{self, Read as _, Write as _};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+use cloudtaser_sys::roads;
+use nix::sys::resource::{Resource, setrlimit};
+use nix::unistd::Pid;
+
+use crate::bpf::Own;
+use crate::road::Attack;
+use crate::table::Table;
+
+/// An attack takes milliseconds; a loaded machine or an emulated one takes some seconds.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How many attackers are remembered, for reports that are read late.
+const REMEMBERED: usize = 64;
+
+/// Our own attackers, whose denials are no news.
+#[derive(Debug, Default)]
+pub(crate) struct Attackers(Mutex<VecDeque<u32>>);
+
+impl Attackers {
+    /// Whether this was one of ours.
+    pub(crate) fn has(&self, pid: u32) -> bool {
+        self.lock().contains(&pid)
+    }
+
+    fn remember(&self, pid: u32) {
+        let mut known = self.lock();
+        known.push_back(pid);
+        if known.len() > REMEMBERED {
+            known.pop_front();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<u32>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Waits, guarded, until the agent closes its standard input.
+pub(crate) fn wait() -> anyhow::Result<()> {
+    // Without a guard it is killed by a signal that dumps core; it has nothing to dump.
+    setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
+    // Says that the limit is set.
+    io::stdout().write_all(b"!")?;
+    io::stdout().flush()?;
+    io::stdin().read_to_end(&mut Vec::new())?;
+    Ok(())
+}
+
+/// One round: a canary, its mark, an attacker, the answer.
+pub(crate) fn round(table: &Table, attackers: &Attackers, own: Own) -> anyhow::Result<Attack> {
+    let mut canary = Ended(child(&["canary"])?);
+    let mut ready = canary.0.stdout.take().context("no pipe")?;
+    ready.read_exact(&mut [0]).context("the canary did not start")?;
+    let pid = Pid::from_raw(i32::try_from(canary.0.id())?);
+    table.guard(pid, &roads::open_process(pid)?)?;
+    let agent = Pid::this().to_string();
+    let arguments = ["attack", "--agent", &agent, "--canary", &pid.to_string()];
+    let numbers = [own.map, own.program, own.link].map(|id| id.to_string());
+    let [map, program, link] = &numbers;
+    let ids = ["--map", map, "--program", program, "--link", link];
+    let mut attacker = Ended(child(&[&arguments[..], &ids[..]].concat())?);
+    attackers.remember(attacker.0.id());
+    // SECURITY: a stranger to the canary all the same, but nobody makes it say what it did not see.
+    let pid = Pid::from_raw(i32::try_from(attacker.0.id())?);
+    table.guard(pid, &roads::open_process(pid)?)?;
+    let mut answer = attacker.0.stdout.take().context("no pipe")?;
+    drop(attacker.0.stdin.take().map(|mut word| word.write_all(b"\n")));
+    let reader = thread::spawn(move || {
+        let mut text = String::new();
+        answer.read_to_string(&mut text).map(|_len| text)
+    });
+    attacker.wait()?;
+    let Ok(text) = reader.join() else { bail!("the answer could not be read") };
+    serde_json::from_str(&text?).context("the attacker gave no answer")
+}
+
+fn child(arguments: &[&str]) -> io::Result<Child> {
+    let mut command = Command::new("/proc/self/exe");
+    command.args(arguments).env_clear().current_dir("/");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()
+}
+
+/// A child that does not outlive its round.
+struct Ended(Child);
+
+impl Ended {
+    fn wait(&mut self) -> anyhow::Result<()> {
+        let until = Instant::now() + PATIENCE;
+        while self.0.try_wait()?.is_none() {
+            ensure!(Instant::now() < until, "the attacker did not end in time");
+            thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        // Gone already is as good.
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}

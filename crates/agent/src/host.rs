@@ -1,0 +1,107 @@
+//! What this kernel says about itself, as far as a guard depends on it.
+//!
+//! Read, not believed: whether the programs run is shown by the canary alone.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+
+/// Inode of the first PID namespace, fixed in the kernel (`PROC_PID_INIT_INO`).
+const FIRST_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
+
+/// When a task that runs in the kernel may be interrupted by another one.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Preemption {
+    /// At any instruction, or almost: `full`, `lazy`, `PREEMPT_RT`.
+    Full,
+    /// The kernel can switch and does not say what it chose.
+    Unknown,
+    /// Only where it asks to be.
+    Voluntary,
+}
+
+impl Preemption {
+    /// Asks debugfs, then the version line.
+    pub(crate) fn read() -> Self {
+        let debugfs = fs::read_to_string("/sys/kernel/debug/sched/preempt").ok();
+        let version = nix::sys::utsname::uname()
+            .map(|name| name.version().to_string_lossy().into_owned())
+            .unwrap_or_default();
+        Self::judge(debugfs.as_deref(), &version)
+    }
+
+    fn judge(debugfs: Option<&str>, version: &str) -> Self {
+        if version.contains("PREEMPT_RT") {
+            return Self::Full;
+        }
+        // The chosen model is in brackets, as in `none voluntary (full)`.
+        let chosen =
+            debugfs.and_then(|text| Some(text.split_once('(')?.1.split_once(')')?.0.to_owned()));
+        match chosen.as_deref() {
+            Some("none" | "voluntary") => Self::Voluntary,
+            Some(_) => Self::Full,
+            None if version.contains("PREEMPT_DYNAMIC") => Self::Unknown,
+            None if version.contains("PREEMPT") => Self::Full,
+            None => Self::Voluntary,
+        }
+    }
+}
+
+/// Whether `bpf` is among the active LSMs; `None` where securityfs is not mounted.
+pub(crate) fn has_bpf_lsm() -> Option<bool> {
+    let active = fs::read_to_string("/sys/kernel/security/lsm").ok()?;
+    Some(active.trim().split(',').any(|name| name == "bpf"))
+}
+
+/// The chosen lockdown mode, such as `confidentiality`.
+pub(crate) fn lockdown() -> Option<String> {
+    let modes = fs::read_to_string("/sys/kernel/security/lockdown").ok()?;
+    let chosen = modes.split_once('[')?.1.split_once(']')?.0;
+    (chosen != "none").then(|| chosen.to_owned())
+}
+
+/// SECURITY: a zero in this file turns every program on a trampoline off, and nothing else shows
+/// it.
+pub(crate) fn trampolines_are_off() -> bool {
+    fs::read_to_string("/proc/sys/kernel/ftrace_enabled").is_ok_and(|text| text.trim() == "0")
+}
+
+/// Numbers of processes mean the same to the programs and to the agent in the first namespace
+/// only.
+pub(crate) fn is_in_first_pid_namespace() -> bool {
+    fs::metadata("/proc/self/ns/pid").is_ok_and(|data| data.ino() == FIRST_PID_NAMESPACE)
+}
+
+/// Whether the kernel describes its own types, without which nothing can be relocated.
+pub(crate) fn has_btf() -> bool {
+    fs::metadata("/sys/kernel/btf/vmlinux").is_ok()
+}
+
+/// Release of the kernel, for reports.
+pub(crate) fn release() -> String {
+    nix::sys::utsname::uname()
+        .map(|name| name.release().to_string_lossy().into_owned())
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn preemption_is_what_debugfs_marks() {
+        let dynamic = "#1 SMP PREEMPT_DYNAMIC Debian 6.12";
+        let judge = |debugfs| Preemption::judge(debugfs, dynamic);
+        assert_eq!(judge(Some("none (voluntary) full\n")), Preemption::Voluntary);
+        assert_eq!(judge(Some("none voluntary (full)\n")), Preemption::Full);
+        assert_eq!(judge(Some("full (lazy)\n")), Preemption::Full);
+        assert_eq!(judge(None), Preemption::Unknown);
+    }
+
+    #[test]
+    fn without_debugfs_the_version_line_decides() {
+        assert_eq!(Preemption::judge(None, "#1 SMP Debian"), Preemption::Voluntary);
+        assert_eq!(Preemption::judge(None, "#1 SMP PREEMPT Debian"), Preemption::Full);
+        assert_eq!(Preemption::judge(None, "#1 SMP PREEMPT_RT Debian"), Preemption::Full);
+    }
+}

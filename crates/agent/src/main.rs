@@ -1,0 +1,108 @@
+//! `cloudtaser-agent`: denies every road by which another process, root included, could reach the
+//! memory of a guarded one.
+//!
+//! The verdicts are in `bpf/`; this program loads them, says who is guarded, and reports only what
+//! its canary showed. Reading order: [`run`], [`bpf`] (load and attach), [`canary`] and [`attack`]
+//! (the proof), [`state`] (what may be claimed), [`table`] (who is guarded), [`socket`].
+
+#![forbid(unsafe_code)]
+
+mod abi;
+mod attack;
+mod bpf;
+mod canary;
+mod client;
+mod events;
+mod host;
+mod road;
+mod run;
+mod socket;
+mod state;
+mod table;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use cloudtaser_core::exit::Code;
+use cloudtaser_core::names::AGENT_SOCKET;
+use serde_json::json;
+
+const AFTER: &str = "\
+Examples:
+  cloudtaser-agent run                     guards this node until it is ended
+  cloudtaser-agent run --once              says what it would be worth here
+  cloudtaser-agent guard -- ./server       starts a program that nobody else can look into
+  cloudtaser-agent status                  ENFORCING(lsm), DEGRADED(why) or OFF(why)
+
+Exit: 0 done (status: enforcing), 1 status: degraded, 64 usage, 69 no agent here, or it is off,
+71 the kernel refuses what an agent needs, 77 a program was not started for lack of a guard.";
+
+/// Denies every road to the memory of guarded processes.
+#[derive(Debug, clap::Parser)]
+#[command(name = "cloudtaser-agent", version, max_term_width = 100, after_help = AFTER)]
+struct Cli {
+    /// Where the agent listens.
+    #[arg(long, global = true, value_name = "PATH", default_value = AGENT_SOCKET)]
+    socket: PathBuf,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    /// Guard this node.
+    Run(run::RunArgs),
+    /// Print what the agent of this node is worth.
+    Status(client::StatusArgs),
+    /// Start a program under guard: marked before it is executed, with all its children.
+    Guard(client::GuardArgs),
+    /// Guard a process that runs already.
+    Protect(client::ProtectArgs),
+    /// The agent's own attacker.
+    #[command(hide = true)]
+    Attack(attack::AttackArgs),
+    /// The agent's own canary.
+    #[command(hide = true)]
+    Canary,
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nobody reads what cannot be printed.
+            drop(error.print());
+            let code = if error.use_stderr() { Code::Usage } else { Code::Ok };
+            return ExitCode::from(code.number());
+        }
+    };
+    let failed = if matches!(cli.verb, Verb::Guard(_)) { Code::Denied } else { Code::Unavailable };
+    let done = match cli.verb {
+        Verb::Run(args) => run::run(&args, cli.socket).map(Code::number),
+        Verb::Status(args) => client::status(args, &cli.socket),
+        Verb::Guard(args) => client::guard(&args, &cli.socket),
+        Verb::Protect(args) => client::protect(args, &cli.socket),
+        Verb::Attack(args) => attack::run(args).map(|()| Code::Ok.number()),
+        Verb::Canary => canary::wait().map(|()| Code::Ok.number()),
+    };
+    done.map_or_else(
+        |error| {
+            events::write(&json!({"event": "failed", "why": format!("{error:#}")}));
+            ExitCode::from(failed.number())
+        },
+        ExitCode::from,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_verbs_are_consistent() {
+        Cli::command().debug_assert();
+    }
+}

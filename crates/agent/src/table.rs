@@ -1,0 +1,97 @@
+//! Who is guarded: marks on processes, which the kernel hands on to their children by itself.
+
+use std::io;
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use cloudtaser_sys::roads;
+use libbpf_rs::{MapCore as _, MapFlags, MapHandle};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::Pid;
+
+use crate::abi::{self, Role};
+use crate::bpf::Loaded;
+
+/// The agent's own group.
+const AGENT: u32 = 1;
+
+/// Why a process could not be marked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum MarkError {
+    /// It ended.
+    #[error("process {0} is gone")]
+    Gone(Pid),
+    /// The table did not take it.
+    #[error("process {pid} cannot be marked")]
+    Refused {
+        /// Its number.
+        pid: Pid,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// The maps that carry identity.
+#[derive(Debug)]
+pub(crate) struct Table {
+    tasks: MapHandle,
+    groups: MapHandle,
+    next_group: AtomicU32,
+}
+
+impl Table {
+    /// Takes the maps of loaded programs.
+    pub(crate) fn of(loaded: &Loaded) -> anyhow::Result<Self> {
+        Ok(Self {
+            tasks: loaded.map("ct_tasks")?,
+            groups: loaded.map("ct_groups")?,
+            next_group: AtomicU32::new(AGENT + 1),
+        })
+    }
+
+    /// Marks this very process as the agent.
+    pub(crate) fn mark_agent(&self) -> Result<(), MarkError> {
+        let own = Pid::this();
+        let process = roads::open_process(own).map_err(|_gone| MarkError::Gone(own))?;
+        self.mark(own, &process, abi::task(AGENT, Role::Agent))
+    }
+
+    /// Guards a process and all that it starts from now on, as a group of its own.
+    ///
+    /// Children that it started earlier are not found.
+    pub(crate) fn guard(&self, pid: Pid, process: &OwnedFd) -> Result<u32, MarkError> {
+        let group = self.next_group.fetch_add(1, Ordering::Relaxed);
+        self.mark(pid, process, abi::task(group, Role::Guarded))?;
+        Ok(group)
+    }
+
+    /// How many processes are guarded, the agent and its canary included.
+    pub(crate) fn len(&self) -> usize {
+        self.groups.keys().count()
+    }
+
+    fn mark(&self, pid: Pid, process: &OwnedFd, value: [u8; 8]) -> Result<(), MarkError> {
+        let refused = |error: libbpf_rs::Error| MarkError::Refused {
+            pid,
+            source: io::Error::other(error.to_string()),
+        };
+        let number = pid.as_raw().to_ne_bytes();
+        // By number first: it covers the threads that are there already.
+        self.groups.update(&number, &value, MapFlags::ANY).map_err(refused)?;
+        let handle = process.as_raw_fd().to_ne_bytes();
+        let marked = self.tasks.update(&handle, &value, MapFlags::ANY).map_err(refused);
+        if marked.is_err() || has_ended(process) {
+            // The number may be somebody else's by now, who would be guarded by mistake.
+            self.groups.delete(&number).map_err(refused)?;
+        }
+        marked?;
+        if has_ended(process) { Err(MarkError::Gone(pid)) } else { Ok(()) }
+    }
+}
+
+fn has_ended(process: &OwnedFd) -> bool {
+    let mut polled = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
+    !matches!(poll(&mut polled, PollTimeout::ZERO), Ok(0) | Err(Errno::EINTR))
+}

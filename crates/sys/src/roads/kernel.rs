@@ -1,0 +1,141 @@
+//! Roads through the kernel itself: code put into it, and handles on the programs that guard it.
+//!
+//! Each asks for what cannot work (a module that is none, a kexec with impossible flags, a program
+//! that does nothing), so that the only finding is whether the kernel looked at it.
+
+use std::ffi::CStr;
+use std::fs::File;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+use nix::errno::Errno;
+
+/// `BPF_PROG_LOAD`.
+const PROG_LOAD: libc::c_long = 5;
+/// `BPF_PROG_TYPE_SOCKET_FILTER`, the least that a program can be.
+const SOCKET_FILTER: u32 = 1;
+/// `r0 = 0; exit`.
+const DO_NOTHING: [u64; 2] = [0x0000_0000_0000_00b7, 0x0000_0000_0000_0095];
+/// No flag that any kernel knows.
+const IMPOSSIBLE_FLAGS: libc::c_ulong = 0x8000;
+
+/// An object of BPF that has an id.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum BpfObject {
+    /// What ties a program to its hook.
+    Link,
+    /// A map.
+    Map,
+    /// A program.
+    Program,
+}
+
+/// `union bpf_attr` of `BPF_PROG_LOAD`, up to the last field that every kernel has.
+#[repr(C)]
+struct LoadAttributes {
+    kind: u32,
+    count: u32,
+    instructions: u64,
+    licence: u64,
+    log_level: u32,
+    log_size: u32,
+    log_buffer: u64,
+    kernel_version: u32,
+    flags: u32,
+}
+
+/// `union bpf_attr` of the `…_GET_FD_BY_ID` commands.
+#[repr(C)]
+struct IdAttributes {
+    id: u32,
+    next: u32,
+    flags: u32,
+}
+
+/// Loads a program that does nothing, and drops it.
+///
+/// # Errors
+/// `EPERM` where it is forbidden.
+pub fn load_program() -> Result<(), Errno> {
+    const LICENCE: &CStr = c"GPL";
+    let attributes = LoadAttributes {
+        kind: SOCKET_FILTER,
+        count: 2,
+        instructions: DO_NOTHING.as_ptr().addr() as u64,
+        licence: LICENCE.as_ptr().addr() as u64,
+        log_level: 0,
+        log_size: 0,
+        log_buffer: 0,
+        kernel_version: 0,
+        flags: 0,
+    };
+    // SAFETY: the attributes have the kernel's layout and their size is passed; instructions and
+    // licence are constants, which outlive the call.
+    owned(unsafe {
+        libc::syscall(libc::SYS_bpf, PROG_LOAD, &raw const attributes, size_of::<LoadAttributes>())
+    })
+    .map(drop)
+}
+
+/// Asks for a handle on somebody's map, program or link, and drops it.
+///
+/// # Errors
+/// `EPERM` where it is forbidden, `ENOENT` where there is none of this id.
+pub fn open_bpf_object(kind: BpfObject, id: u32) -> Result<(), Errno> {
+    let command: libc::c_long = match kind {
+        BpfObject::Program => 13,
+        BpfObject::Map => 14,
+        BpfObject::Link => 30,
+    };
+    let attributes = IdAttributes { id, next: 0, flags: 0 };
+    // SAFETY: the attributes have the kernel's layout and their size is passed.
+    owned(unsafe {
+        libc::syscall(libc::SYS_bpf, command, &raw const attributes, size_of::<IdAttributes>())
+    })
+    .map(drop)
+}
+
+/// Offers bytes that are no module.
+///
+/// # Errors
+/// `ENOEXEC` where the kernel looked at them, `EPERM` where it is forbidden.
+pub fn offer_module() -> Result<(), Errno> {
+    let bytes = [0_u8; 128];
+    let no_parameters = c"";
+    // SAFETY: the kernel reads the buffer, whose length is passed, and a null-terminated constant.
+    Errno::result(unsafe {
+        libc::syscall(libc::SYS_init_module, bytes.as_ptr(), bytes.len(), no_parameters.as_ptr())
+    })
+    .map(drop)
+}
+
+/// Offers a file that is no module.
+///
+/// # Errors
+/// `ENOEXEC` where the kernel looked at it, `EPERM` where it is forbidden.
+pub fn offer_module_file(file: &File) -> Result<(), Errno> {
+    let (no_parameters, no_flags) = (c"", 0);
+    // SAFETY: a descriptor of ours, a null-terminated constant, and an integer.
+    Errno::result(unsafe {
+        libc::syscall(libc::SYS_finit_module, file.as_raw_fd(), no_parameters.as_ptr(), no_flags)
+    })
+    .map(drop)
+}
+
+/// Asks for another kernel, with flags that none knows.
+///
+/// # Errors
+/// `EINVAL` where the kernel looked at it, `EPERM` where it is forbidden.
+pub fn offer_kernel() -> Result<(), Errno> {
+    let (entry, segments, none) = (0, 0, std::ptr::null::<u8>());
+    // SAFETY: no segment is passed, so no memory is read.
+    Errno::result(unsafe {
+        libc::syscall(libc::SYS_kexec_load, entry, segments, none, IMPOSSIBLE_FLAGS)
+    })
+    .map(drop)
+}
+
+fn owned(result: libc::c_long) -> Result<OwnedFd, Errno> {
+    let fd = RawFd::try_from(Errno::result(result)?).or(Err(Errno::EBADF))?;
+    // SAFETY: the kernel just made this descriptor for us, and nothing else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}

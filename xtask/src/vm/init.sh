@@ -1,0 +1,17 @@
+#!/bin/sh
+# The first process of the virtual machine: mounts what the agent and its attackers need, and
+# leaves the rest to the guest program. The kernel hands CT_EXPECT over from its command line.
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+mount -t securityfs none /sys/kernel/security
+mount -t tracefs none /sys/kernel/tracing
+mount -t debugfs none /sys/kernel/debug
+mount -t bpf none /sys/fs/bpf
+mount -t cgroup2 none /sys/fs/cgroup
+mount -t tmpfs tmpfs /tmp
+mount -t tmpfs tmpfs /run
+chmod 1777 /tmp
+echo "@@KERNEL $(uname -r) lsm=$(cat /sys/kernel/security/lsm) preempt=$(cat /sys/kernel/debug/sched/preempt)"
+/bin/guest run "$CT_EXPECT" || echo "@@RC 99"
+poweroff -f

@@ -1,0 +1,86 @@
+//! One run of a virtual machine, watched by its serial line.
+//!
+//! It is emulated (`-accel tcg`) even where `/dev/kvm` exists: the file says nothing about whether it
+//! works, and inside another machine it may hang. `CLOUDTASER_QEMU_ACCEL` overrides that on a host
+//! where somebody knows better.
+
+use std::env;
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+
+use crate::command::program;
+
+/// The emulator.
+pub(super) const PROGRAM: &str = "qemu-system-x86_64";
+/// Overrides how the processor is emulated.
+const ACCELERATOR: &str = "CLOUDTASER_QEMU_ACCEL";
+/// A whole run takes about a minute; a busy machine multiplies that by four, and more.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// What to boot.
+#[derive(Debug)]
+pub(super) struct Machine<'a> {
+    pub(super) kernel: &'a Path,
+    pub(super) initramfs: &'a Path,
+    /// Parameters besides those that every run has.
+    pub(super) parameters: String,
+    /// Where the serial line is kept.
+    pub(super) log: &'a Path,
+}
+
+/// Boots, and returns the lines of the serial port when the guest has powered itself off.
+///
+/// A kernel that panics reboots at once, which ends the emulator: the missing result is then the
+/// caller's to notice.
+pub(super) fn run(machine: &Machine<'_>) -> anyhow::Result<Vec<String>> {
+    let accelerator = env::var(ACCELERATOR).unwrap_or_else(|_unset| "tcg,thread=multi".to_owned());
+    let mut qemu = program("nice");
+    // The work beside it goes first.
+    qemu.args(["-n", "10", PROGRAM, "-accel", &accelerator, "-machine", "q35", "-cpu", "max"]);
+    qemu.args(["-smp", "2", "-m", "1024", "-nodefaults", "-no-user-config", "-display", "none"]);
+    qemu.args(["-serial", "stdio", "-no-reboot", "-kernel"]).arg(machine.kernel);
+    qemu.arg("-initrd").arg(machine.initramfs).arg("-append").arg(format!(
+        "console=ttyS0 quiet panic=-1 oops=panic random.trust_cpu=on mitigations=off nokaslr {}",
+        machine.parameters
+    ));
+    qemu.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+    let mut child = qemu.spawn().with_context(|| format!("cannot run {PROGRAM}"))?;
+    let serial = child.stdout.take().context("no serial line")?;
+    let (tell, told) = mpsc::channel();
+    let reader = thread::spawn(move || {
+        for line in BufReader::new(serial).split(b'\n').map_while(Result::ok) {
+            let text = String::from_utf8_lossy(&line).trim_end_matches('\r').to_owned();
+            if tell.send(text).is_err() {
+                return;
+            }
+        }
+    });
+    let mut log = File::create(machine.log)?;
+    let mut lines = Vec::new();
+    let until = Instant::now() + PATIENCE;
+    let outcome = loop {
+        match told.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            Ok(line) => {
+                writeln!(log, "{line}")?;
+                lines.push(line);
+            }
+            Err(RecvTimeoutError::Disconnected) => break Ok(()),
+            Err(RecvTimeoutError::Timeout) => break Err("it did not end in time"),
+        }
+    };
+    // The reader is gone when the emulator is; it is ended either way.
+    drop(child.kill());
+    child.wait()?;
+    drop(reader.join());
+    if let Err(why) = outcome {
+        bail!("{why}; its last words are in {}", machine.log.display());
+    }
+    Ok(lines)
+}
