@@ -279,10 +279,22 @@ fn json_object(part: Part<'_>, context: Range<usize>) -> Result<String, Referenc
     match serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(part.text) {
         Ok(_) => Ok(part.text.to_owned()),
         Err(error) => {
-            let at = (part.at + error.column().saturating_sub(1)).min(part.range().end);
+            let at = part.at + offset_of(part.text, error.line(), error.column());
             Err(wrong(Wrong::Body, at..part.range().end, context))
         }
     }
+}
+
+/// Where a line and a column, both counted from 1 and the column in bytes, are in a text; in the
+/// middle of a character, where it begins.
+fn offset_of(text: &str, line: usize, column: usize) -> usize {
+    let before: usize =
+        text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
+    let mut at = before.saturating_add(column.saturating_sub(1)).min(text.len());
+    while !text.is_char_boundary(at) {
+        at -= 1;
+    }
+    at
 }
 
 const fn wrong(kind: Wrong, span: Range<usize>, context: Range<usize>) -> ReferenceError {

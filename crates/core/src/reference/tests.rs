@@ -174,3 +174,10 @@ proptest! {
         prop_assert_eq!(reference.source.version, version);
     }
 }
+
+#[test]
+fn a_slip_in_json_is_pointed_at_in_its_own_line_and_at_a_whole_character() {
+    let text = ">>vault:a/b#c#{\n \"ü\": ü}";
+    let error = Value::parse(text).unwrap_err();
+    assert_eq!(text.get(error.span.clone()), Some("ü}"), "{}", error.pointed(text));
+}
