@@ -11,6 +11,7 @@ use crate::artifacts;
 use crate::command::{self, cargo};
 use crate::place;
 use crate::tools::{self, Need, rust};
+use crate::vm;
 
 /// Names the directory of the programs that `bench tls` compares.
 const TLS_PROGRAMS: &str = "CLOUDTASER_TLS_PROGRAMS";
@@ -37,6 +38,9 @@ const PROVIDERS: &[Provider] = &[
 
 /// The verb; without a name the bench program says what it has.
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
+    if arguments.first().is_some_and(|name| name == "agent") {
+        return vm::cost::run();
+    }
     tools::ensure(Need::Demo)?;
     let mut bench = cargo(["run", "--quiet", "--locked", "--release", "--package"]);
     bench.args(["cloudtaser-bench", "--"]).args(arguments);

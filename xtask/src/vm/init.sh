@@ -1,6 +1,7 @@
 #!/bin/sh
 # The first process of the virtual machine: mounts what the agent and its attackers need, and
-# leaves the rest to the guest program. The kernel hands CT_EXPECT over from its command line.
+# leaves the rest to the guest program. The kernel hands CT_WORK and CT_EXPECT over from its
+# command line.
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
@@ -13,5 +14,6 @@ mount -t tmpfs tmpfs /tmp
 mount -t tmpfs tmpfs /run
 chmod 1777 /tmp
 echo "@@KERNEL $(uname -r) lsm=$(cat /sys/kernel/security/lsm) preempt=$(cat /sys/kernel/debug/sched/preempt)"
-/bin/guest run "$CT_EXPECT" || echo "@@RC 99"
+ip link set lo up
+/bin/guest "$CT_WORK" "$CT_EXPECT" || echo "@@RC 99"
 poweroff -f

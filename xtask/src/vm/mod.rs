@@ -5,6 +5,7 @@
 //! its findings from the serial line, and prints one table. Where the machine cannot be had, it
 //! skips with a reason and counts the skip: nothing passes in silence.
 
+pub(crate) mod cost;
 mod findings;
 mod initramfs;
 mod kernels;
@@ -25,7 +26,7 @@ use crate::ui;
 
 use findings::Findings;
 use initramfs::Initramfs;
-use qemu::Machine;
+use qemu::{Clock, Machine};
 
 /// Where the support table is kept.
 const DOCUMENT: &str = "docs/kernel-support.md";
@@ -130,16 +131,11 @@ pub(crate) fn test(matrix: Matrix, document: Document) -> anyhow::Result<()> {
 
 /// Boots each kernel in each way, and adds what came of it to the outcome.
 pub(crate) fn run(matrix: Matrix, document: Document, outcome: &mut Outcome) -> anyhow::Result<()> {
-    tools::ensure(Need::Vm)?;
-    if find(qemu::PROGRAM).is_none() || find("busybox").is_none() {
+    let Some(archive) = prepared()? else {
         outcome.skip("virtual machines", "no qemu-system-x86 or busybox-static here");
         return Ok(());
-    }
-    let guest = artifacts::build_guest()?;
+    };
     let home = place::target().join("vm");
-    fs::create_dir_all(&home).with_context(|| format!("in {}", home.display()))?;
-    let archive = home.join("initramfs");
-    fs::write(&archive, pack(&guest)?)?;
     let mut runs = Vec::new();
     for meta in kernels::KERNELS {
         let kernel = match kernels::image(meta) {
@@ -182,13 +178,28 @@ pub(crate) fn run(matrix: Matrix, document: Document, outcome: &mut Outcome) -> 
     Ok(())
 }
 
+/// Builds what runs inside; `None` where no machine can be had.
+fn prepared() -> anyhow::Result<Option<PathBuf>> {
+    tools::ensure(Need::Vm)?;
+    if find(qemu::PROGRAM).is_none() || find("busybox").is_none() {
+        return Ok(None);
+    }
+    let guest = artifacts::build_guest()?;
+    let home = place::target().join("vm");
+    fs::create_dir_all(&home).with_context(|| format!("in {}", home.display()))?;
+    let archive = home.join("initramfs");
+    fs::write(&archive, pack(&guest)?)?;
+    Ok(Some(archive))
+}
+
 fn boot_once(boot: &Boot, kernel: &Path, archive: &Path, log: &Path) -> anyhow::Result<Findings> {
     // KERNEL: 6.1 has no memfd_secret unless it is asked for.
     let parameters = format!(
-        "lsm={} secretmem.enable=1 {} CT_EXPECT=\"{}\"",
+        "lsm={} secretmem.enable=1 {} CT_WORK=run CT_EXPECT=\"{}\"",
         boot.lsm, boot.more, boot.expected
     );
-    let lines = qemu::run(&Machine { kernel, initramfs: archive, parameters, log })?;
+    let lines =
+        qemu::run(&Machine { kernel, initramfs: archive, parameters, log, clock: Clock::Host })?;
     let findings = Findings::parse(&lines, boot.name);
     let shown = log.display();
     findings.with_context(|| format!("the machine gave no result; its last words: {shown}"))
@@ -214,7 +225,7 @@ fn pack(guest: &Guest) -> anyhow::Result<Vec<u8>> {
         let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
         archive.program(&format!("bin/{name}"), &bytes);
     }
-    for tool in ["cat", "chmod", "mount", "poweroff", "ps", "sh", "sleep", "uname"] {
+    for tool in ["cat", "chmod", "ip", "mount", "poweroff", "ps", "sh", "sleep", "uname"] {
         archive.link(&format!("bin/{tool}"), "busybox");
     }
     Ok(archive.finish())

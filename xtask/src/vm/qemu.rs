@@ -24,6 +24,15 @@ const ACCELERATOR: &str = "CLOUDTASER_QEMU_ACCEL";
 /// A whole run takes about a minute; a busy machine multiplies that by four, and more.
 const PATIENCE: Duration = Duration::from_secs(600);
 
+/// What the machine's clock follows.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Clock {
+    /// The host's.
+    Host,
+    /// The instructions that it has executed, one to a nanosecond, on its one processor.
+    Instructions,
+}
+
 /// What to boot.
 #[derive(Debug)]
 pub(super) struct Machine<'a> {
@@ -33,6 +42,8 @@ pub(super) struct Machine<'a> {
     pub(super) parameters: String,
     /// Where the serial line is kept.
     pub(super) log: &'a Path,
+    /// What time is.
+    pub(super) clock: Clock,
 }
 
 /// Boots, and returns the lines of the serial port when the guest has powered itself off.
@@ -40,11 +51,29 @@ pub(super) struct Machine<'a> {
 /// A kernel that panics reboots at once, which ends the emulator: the missing result is then the
 /// caller's to notice.
 pub(super) fn run(machine: &Machine<'_>) -> anyhow::Result<Vec<String>> {
-    let accelerator = env::var(ACCELERATOR).unwrap_or_else(|_unset| "tcg,thread=multi".to_owned());
+    let (accelerator, processors) = match machine.clock {
+        Clock::Host => {
+            let usual = |_unset| "tcg,thread=multi".to_owned();
+            (env::var(ACCELERATOR).unwrap_or_else(usual), "2")
+        }
+        Clock::Instructions => ("tcg,thread=single".to_owned(), "1"),
+    };
     let mut qemu = program("nice");
     // The work beside it goes first.
     qemu.args(["-n", "10", PROGRAM, "-accel", &accelerator, "-machine", "q35", "-cpu", "max"]);
-    qemu.args(["-smp", "2", "-m", "1024", "-nodefaults", "-no-user-config", "-display", "none"]);
+    if machine.clock == Clock::Instructions {
+        qemu.args(["-icount", "shift=0,sleep=off"]);
+    }
+    qemu.args([
+        "-smp",
+        processors,
+        "-m",
+        "1024",
+        "-nodefaults",
+        "-no-user-config",
+        "-display",
+        "none",
+    ]);
     qemu.args(["-serial", "stdio", "-no-reboot", "-kernel"]).arg(machine.kernel);
     qemu.arg("-initrd").arg(machine.initramfs).arg("-append").arg(format!(
         "console=ttyS0 quiet panic=-1 oops=panic random.trust_cpu=on mitigations=off nokaslr {}",

@@ -3,7 +3,8 @@
 //!
 //! Lines, with tabs between the words: `@@ROW`, phase, attacker, road, result; `@@CHECK`, name, `ok`
 //! or what went wrong; and what the agent says of itself. It expects to be root in a machine of its
-//! own, which it leaves in any state. Reading order: [`scenario`], [`processes`].
+//! own, which it leaves in any state. Reading order: [`scenario`], [`processes`];
+//! [`cost`] is for `cargo xtask bench agent`.
 
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "its output is its result")]
@@ -12,6 +13,7 @@
 #![expect(clippy::panic, reason = "it has nobody to hand an error to but the test")]
 #![expect(clippy::indexing_slicing, reason = "it reads JSON of ours")]
 
+mod cost;
 mod processes;
 mod roles;
 mod scenario;
@@ -26,6 +28,9 @@ fn main() {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words[..] {
         ["run", expected] => scenario::Scenario::run(expected),
+        ["cost", expected] => cost::run(expected),
+        ["cost-of", phase] => cost::measure(phase),
+        ["nothing"] => {}
         ["target"] => roles::target(),
         ["as-user", ..] => roles::as_user(&words[1..]),
         ["traceme"] => println!("{:?}", nix::sys::ptrace::traceme()),

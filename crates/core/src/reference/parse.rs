@@ -288,8 +288,7 @@ fn json_object(part: Part<'_>, context: Range<usize>) -> Result<String, Referenc
 /// Where a line and a column, both counted from 1 and the column in bytes, are in a text; in the
 /// middle of a character, where it begins.
 fn offset_of(text: &str, line: usize, column: usize) -> usize {
-    let before: usize =
-        text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
+    let before: usize = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
     let mut at = before.saturating_add(column.saturating_sub(1)).min(text.len());
     while !text.is_char_boundary(at) {
         at -= 1;
