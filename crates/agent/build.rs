@@ -12,7 +12,7 @@ const COMPILERS: [&str; 2] = ["clang-14", "clang"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let home = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
-    let sources = home.join("../../bpf");
+    let sources = home.join("../../bpf").canonicalize()?;
     let object = PathBuf::from(env::var("OUT_DIR")?).join("agent.bpf.o");
     // libbpf-sys names its headers by its `links` key.
     let libbpf = PathBuf::from(env::var("DEP_BPF_INCLUDE")?);
@@ -22,11 +22,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         command.args(["-target", "bpf", "-mcpu=v3", "-O2", "-g", "-Wall", "-Werror", "-c"]);
         command.arg("-D__TARGET_ARCH_x86");
         // The object then says nothing of the machine that it was made on.
-        command.arg(format!("-ffile-prefix-map={}=bpf", sources.display()));
-        for folder in [sources.join("include"), sources.clone(), libbpf.clone()] {
-            command.arg("-I").arg(folder);
-        }
-        command.arg(sources.join("agent.bpf.c")).arg("-o").arg(&object);
+        command.current_dir(&sources).arg("-fdebug-compilation-dir=/cloudtaser/bpf");
+        command.arg(format!("-ffile-prefix-map={}=/libbpf", libbpf.display()));
+        command.args(["-I", "include", "-I", ".", "-I"]).arg(&libbpf);
+        command.arg("agent.bpf.c").arg("-o").arg(&object);
         match command.status() {
             Ok(status) if status.success() => return Ok(()),
             Ok(status) => return Err(format!("{compiler} failed ({status})").into()),

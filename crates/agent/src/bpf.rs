@@ -303,6 +303,12 @@ mod tests {
     }
 
     #[test]
+    fn the_object_does_not_name_the_machine_that_built_it() {
+        let home = env!("CARGO_MANIFEST_DIR").as_bytes();
+        assert!(!OBJECT.windows(home.len()).any(|window| window == home));
+    }
+
+    #[test]
     fn what_lockdown_takes_away_is_named_by_real_hooks() {
         assert!(PROBING.iter().all(|hook| abi::HOOKS.contains(hook)));
     }

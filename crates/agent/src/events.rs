@@ -38,9 +38,7 @@ impl Log {
         if own.has(event.actor) {
             return;
         }
-        if self.since.elapsed() >= Duration::from_secs(1) {
-            self.flush();
-        }
+        self.tick();
         if self.written >= PER_SECOND {
             self.suppressed += 1;
             return;
@@ -61,8 +59,11 @@ impl Log {
         }));
     }
 
-    /// Starts a new second, and says what the last one left out.
-    pub(crate) fn flush(&mut self) {
+    /// Starts a new second where one is over, and says what the last one left out.
+    pub(crate) fn tick(&mut self) {
+        if self.since.elapsed() < Duration::from_secs(1) {
+            return;
+        }
         if self.suppressed > 0 {
             write(&json!({"event": "suppressed", "count": self.suppressed}));
         }

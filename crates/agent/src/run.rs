@@ -33,6 +33,9 @@ use crate::table::Table;
 /// How long the loop sleeps when nothing happens.
 const TICK: Duration = Duration::from_millis(500);
 
+/// After so long without a proof the last one says nothing any more.
+const SILENCE: Duration = Duration::from_secs(60);
+
 /// Programs that load BPF on an ordinary node; those that are not there are passed over.
 const LOADERS: &[&str] = &[
     "/lib/systemd/systemd",
@@ -206,15 +209,19 @@ impl Agent {
             0
         })?;
         let ring = builder.build()?;
-        let mut due = Instant::now() + every;
+        let (mut due, mut waiting) = (Instant::now() + every, false);
         loop {
             ring.consume()?;
             self.log.unguarded = log.borrow().unguarded;
-            log.borrow_mut().flush();
-            self.hear(&answers);
-            if Instant::now() >= due {
+            log.borrow_mut().tick();
+            waiting &= !self.hear(&answers);
+            if Instant::now() >= due && !waiting {
                 ask.send(()).context("the canary's thread is gone")?;
                 due = Instant::now() + every;
+                waiting = true;
+            }
+            if self.proved.elapsed() > every + SILENCE {
+                self.change(Some("it has not answered for a minute".to_owned()));
             }
             if question_waits(listener.as_fd())? {
                 match listener.next() {
@@ -246,20 +253,29 @@ impl Agent {
         Ok(told)
     }
 
-    fn hear(&mut self, answers: &Receiver<Round>) {
+    /// Takes what the canary's thread has to say; whether it had.
+    fn hear(&mut self, answers: &Receiver<Round>) -> bool {
+        let mut heard = false;
         for round in answers.try_iter() {
-            let before = self.state.clone();
+            heard = true;
             match round {
                 Ok(attack) => {
                     self.now = attack;
                     self.proved = Instant::now();
-                    self.judge(None);
+                    self.change(None);
                 }
-                Err(why) => self.judge(Some(why)),
+                Err(why) => self.change(Some(why)),
             }
-            if self.state != before {
-                events::write(&json!({"event": "state", "state": self.state.to_string()}));
-            }
+        }
+        heard
+    }
+
+    /// Judges anew, and tells when that changes the state.
+    fn change(&mut self, failed_round: Option<String>) {
+        let before = self.state.clone();
+        self.judge(failed_round);
+        if self.state != before {
+            events::write(&json!({"event": "state", "state": self.state.to_string()}));
         }
     }
 

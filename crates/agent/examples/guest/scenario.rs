@@ -3,6 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::FileExt as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -63,6 +64,7 @@ impl Scenario {
         own.neighbours();
         own.state_after(expected);
         println!("@@STATE\t{}", status());
+        own.the_end_of_the_agent(&agent);
         println!("@@RC {}", own.failures);
     }
 
@@ -309,6 +311,24 @@ impl Scenario {
         let other = Running(Command::new("/bin/sleep").arg("300").spawn().unwrap());
         let environ = fs::read(format!("/proc/{}/environ", other.pid()));
         self.check("unguarded-environ", environ.map(drop).map_err(|e| e.to_string()));
+    }
+
+    /// What the threat model says is open: a cgroup's killing asks nobody, and nothing is pinned.
+    fn the_end_of_the_agent(&mut self, agent: &Running) {
+        let target = start_target(true);
+        let group = Path::new("/sys/fs/cgroup/end");
+        fs::create_dir(group).unwrap();
+        fs::write(group.join("cgroup.procs"), agent.pid().to_string()).unwrap();
+        fs::write(group.join("cgroup.kill"), "1").unwrap();
+        let until = Instant::now() + PATIENCE;
+        let environ = format!("/proc/{}/environ", target.pid());
+        while fs::read(&environ).is_err() && Instant::now() < until {
+            thread::sleep(Duration::from_millis(100));
+        }
+        let open = fs::read(&environ).map(drop).map_err(|error| error.to_string());
+        self.check("without-the-agent-all-is-open", open);
+        let said = status();
+        self.check("and-status-says-off", said.starts_with("OFF(").then_some(()).ok_or(said));
     }
 
     /// After all this the canary still survives.
