@@ -29,7 +29,8 @@ Instructions for one operation, in user space and kernel together, on Debian's k
 machine whose clock counts them: without the agent, beside it (a process that nobody guards), and \
 under its guard. The least of twelve batches. The target is a ratio of 1.02 for what is not guarded. \
 Made by `cargo xtask bench agent`; the counts are in `agent.json`. Instructions are no time: cache \
-misses are not in them.
+misses are not in them. What `read` and `write` pay is the hook `file_permission`, which refuses \
+descriptors that were opened before the agent started.
 ";
 
 /// What one boot said.
