@@ -7,7 +7,7 @@
 //!
 //! Reading order: [`rendezvous`] (the name that both sides dial), [`hello`] (what the beacon sees
 //! of a session), [`ticket`] (what lets a client in), [`frame`] (bridge and beacon), [`leg`] (one
-//! tunnel's way to the bridge), [`credit`].
+//! tunnel's way to the bridge), [`credit`], [`session`] (what is said inside).
 
 pub mod credit;
 pub mod frame;
@@ -16,6 +16,7 @@ pub mod fuzz;
 pub mod hello;
 pub mod leg;
 pub mod rendezvous;
+pub mod session;
 pub mod ticket;
 
 mod bytes;

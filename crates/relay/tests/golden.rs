@@ -54,7 +54,7 @@ mod tests {
         let bridge = [
             ("REGISTER", BridgeToBeacon::Register { version: 1, legs: 4, epochs: vec![0, DAY] }),
             ("DAY_KEY", BridgeToBeacon::DayKey { day: DAY, key }),
-            ("CREDIT", BridgeToBeacon::Credit { more: 64 }),
+            ("CREDIT", BridgeToBeacon::Credit { tunnels: 64 }),
             ("DENY", BridgeToBeacon::Deny { tag: TAG, seconds: 60 }),
             ("LEAVE", BridgeToBeacon::Leave),
             ("PING", BridgeToBeacon::Ping(counting(1))),

@@ -1,34 +1,41 @@
-//! How many tunnels a bridge is willing to carry.
+//! How many tunnels a bridge is willing to carry at once.
 //!
-//! The bridge grants; the beacon spends one for each tunnel that it pairs. What the bridge grants
-//! again is what ended. So a beacon, honest or not, cannot make a bridge hold more than it offered:
-//! the bridge counts for itself and refuses legs beyond.
+//! The bridge grants a number, the beacon counts what goes on. The number is absolute, so nothing
+//! has to be given back and nothing can get lost; a bridge that wants less says less. It also counts
+//! for itself, so a beacon, honest or not, cannot make it hold more than it offered.
 
-/// Credits that are left.
+/// What was granted, and what goes on.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Credits(u32);
+pub struct Credit {
+    granted: u32,
+    open: u32,
+}
 
-/// More than any bridge can carry, so that grants cannot run over.
-pub const MAX: u32 = 1 << 20;
-
-impl Credits {
-    /// Adds what was granted.
-    pub fn grant(&mut self, more: u32) {
-        self.0 = self.0.saturating_add(more).min(MAX);
+impl Credit {
+    /// Replaces the number; tunnels beyond it go on until they end.
+    pub const fn grant(&mut self, tunnels: u32) {
+        self.granted = tunnels;
     }
 
-    /// Takes one; whether there was one.
+    /// Whether one more may begin.
     #[must_use]
-    pub fn spend(&mut self) -> bool {
-        let had = self.0 > 0;
-        self.0 = self.0.saturating_sub(1);
-        had
+    pub const fn is_left(self) -> bool {
+        self.open < self.granted
     }
 
-    /// How many are left.
+    /// Counts one more; whether it was allowed.
     #[must_use]
-    pub const fn left(self) -> u32 {
-        self.0
+    pub const fn open(&mut self) -> bool {
+        let allowed = self.is_left();
+        if allowed {
+            self.open += 1;
+        }
+        allowed
+    }
+
+    /// One has ended.
+    pub const fn close(&mut self) {
+        self.open = self.open.saturating_sub(1);
     }
 }
 
@@ -38,17 +45,29 @@ mod tests {
 
     use super::*;
 
+    #[derive(Clone, Debug)]
+    enum Step {
+        Close,
+        Grant(u8),
+        Open,
+    }
+
     proptest! {
         #[test]
-        fn never_more_is_spent_than_was_granted(steps in proptest::collection::vec(any::<Option<u8>>(), 0..200)) {
-            let (mut credits, mut granted, mut spent) = (Credits::default(), 0_u32, 0_u32);
+        fn nothing_begins_beyond_what_was_granted(steps in proptest::collection::vec(
+            prop_oneof![Just(Step::Close), any::<u8>().prop_map(Step::Grant), Just(Step::Open)], 0..200)
+        ) {
+            let (mut credit, mut granted, mut open) = (Credit::default(), 0_u32, 0_u32);
             for step in steps {
                 match step {
-                    Some(more) => { credits.grant(more.into()); granted += u32::from(more); }
-                    None => spent += u32::from(credits.spend()),
+                    Step::Close => { credit.close(); open = open.saturating_sub(1); }
+                    Step::Grant(tunnels) => { granted = tunnels.into(); credit.grant(granted); }
+                    Step::Open => {
+                        let allowed = credit.open();
+                        prop_assert_eq!(allowed, open < granted);
+                        open += u32::from(allowed);
+                    }
                 }
-                prop_assert!(spent <= granted);
-                prop_assert_eq!(credits.left(), granted - spent);
             }
         }
     }

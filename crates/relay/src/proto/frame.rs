@@ -25,10 +25,10 @@ const HEADER_LEN: usize = 4;
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum BridgeToBeacon {
-    /// Take this many more tunnels to me.
+    /// Have at most so many tunnels to me at once.
     Credit {
         /// How many.
-        more: u32,
+        tunnels: u32,
     },
     /// Tickets of this day are made with this key.
     DayKey {
@@ -206,7 +206,7 @@ impl BridgeToBeacon {
 impl Frame for BridgeToBeacon {
     fn write(&self, out: &mut Vec<u8>) {
         match self {
-            Self::Credit { more } => put(out, CREDIT, &[&more.to_be_bytes()]),
+            Self::Credit { tunnels } => put(out, CREDIT, &[&tunnels.to_be_bytes()]),
             Self::DayKey { day, key } => put(out, DAY_KEY, &[&day.to_be_bytes(), &key.0]),
             Self::Deny { tag, seconds } => put(out, DENY, &[&tag.0, &seconds.to_be_bytes()]),
             Self::Leave => put(out, LEAVE, &[]),
@@ -222,7 +222,7 @@ impl Frame for BridgeToBeacon {
 
     fn read(kind: u8, mut body: Reader<'_>) -> Option<Option<Self>> {
         let frame = match kind {
-            CREDIT => Self::Credit { more: body.u32()? },
+            CREDIT => Self::Credit { tunnels: body.u32()? },
             DAY_KEY => Self::DayKey { day: body.u32()?, key: KeyBytes(body.array()?) },
             DENY => Self::Deny { tag: ClientTag(body.array()?), seconds: body.u32()? },
             LEAVE => Self::Leave,

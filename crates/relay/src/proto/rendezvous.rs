@@ -109,8 +109,9 @@ mod tests {
     #[test]
     fn what_is_no_name_is_refused() {
         let name = id(0).to_string();
-        let other_bits = format!("{}b", &name[..LABEL_LEN - 1]);
-        for odd in ["", "a.b", &name[1..], &name.replace(&name[..1], "1"), &other_bits] {
+        let (first, rest) = name.split_at(1);
+        let other_bits = format!("{}b", name.split_at(LABEL_LEN - 1).0);
+        for odd in ["", "a.b", rest, &name.replace(first, "1"), &other_bits] {
             assert_eq!(RendezvousId::of_server_name(odd.as_bytes()), None, "{odd}");
         }
     }

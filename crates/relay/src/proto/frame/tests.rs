@@ -4,7 +4,7 @@ use super::*;
 
 fn from_bridge() -> impl Strategy<Value = BridgeToBeacon> {
     prop_oneof![
-        any::<u32>().prop_map(|more| BridgeToBeacon::Credit { more }),
+        any::<u32>().prop_map(|tunnels| BridgeToBeacon::Credit { tunnels }),
         any::<(u32, [u8; 32])>()
             .prop_map(|(day, key)| BridgeToBeacon::DayKey { day, key: KeyBytes(key) }),
         any::<([u8; 8], u32)>()

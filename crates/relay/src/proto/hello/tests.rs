@@ -88,7 +88,7 @@ fn other_things_are_refused_at_their_first_odd_byte() {
 fn a_hello_that_contradicts_itself_is_malformed() {
     let bytes = real(&[b"h2"]);
     // The length of the session id, which moves everything behind it.
-    let mut changed = bytes.clone();
+    let mut changed = bytes;
     changed[RECORD_HEADER_LEN + 4 + 2 + 32] ^= 0x55;
     assert_eq!(peek(&changed), Peek::Refused(Refused::Malformed));
 }
