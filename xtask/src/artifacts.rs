@@ -1,7 +1,7 @@
 //! Builds the programs that are shipped, and holds them to the gates of [`crate::elf`].
 //!
 //! `test`, `demo`, `bench` and `dist` share these builds, so what is tested is what is shipped.
-//! Both are built with an explicit target: the paths then do not depend on the machine, and flags
+//! They are built with an explicit target: the paths then do not depend on the machine, and flags
 //! do not reach build scripts.
 
 use std::env;
@@ -21,6 +21,9 @@ use crate::ui;
 /// The wrapper is copied into the memory of every pod, so its size is paid there.
 const WRAPPER_MAX_BYTES: u64 = 4 << 20;
 
+/// Beacon and bridge face the public: what is in them is what can be attacked.
+const RELAY_MAX_BYTES: u64 = 6 << 20;
+
 /// The programs of a release build.
 #[derive(Debug)]
 pub(crate) struct Artifacts {
@@ -28,6 +31,10 @@ pub(crate) struct Artifacts {
     pub(crate) wrapper: PathBuf,
     /// The command line.
     pub(crate) cli: PathBuf,
+    /// The static beacon.
+    pub(crate) beacon: PathBuf,
+    /// The static bridge.
+    pub(crate) bridge: PathBuf,
 }
 
 impl Artifacts {
@@ -36,15 +43,21 @@ impl Artifacts {
         command.env("CLOUDTASER_BAO", place::bao());
         command.env("CLOUDTASER_WRAPPER", &self.wrapper);
         command.env("CLOUDTASER_CLI", &self.cli);
+        command.env("CLOUDTASER_BEACON", &self.beacon);
+        command.env("CLOUDTASER_BRIDGE", &self.bridge);
     }
 }
 
-/// Builds the static wrapper and the command line, silently when nothing changed.
+/// Builds the programs, silently when nothing changed.
 pub(crate) fn build() -> anyhow::Result<Artifacts> {
-    let (target, linkage_flags) = wrapper_target();
+    let (target, linkage_flags) = static_target();
+    let folder = build_one("cloudtaser-relay", &target, linkage_flags)?;
     Ok(Artifacts {
-        wrapper: build_one("cloudtaser-wrapper", &target, linkage_flags)?,
-        cli: build_one("cloudtaser", &rust::host(), "")?,
+        wrapper: build_one("cloudtaser-wrapper", &target, linkage_flags)?
+            .join("cloudtaser-wrapper"),
+        cli: build_one("cloudtaser", &rust::host(), "")?.join("cloudtaser"),
+        beacon: folder.join("cloudtaser-beacon"),
+        bridge: folder.join("cloudtaser-bridge"),
     })
 }
 
@@ -56,23 +69,32 @@ pub(crate) fn gate(artifacts: &Artifacts) -> anyhow::Result<()> {
         "the wrapper has {wrapper} bytes, more than its budget of {WRAPPER_MAX_BYTES}"
     );
     gate_one(&artifacts.cli, Linkage::Dynamic)?;
+    for program in [&artifacts.beacon, &artifacts.bridge] {
+        let len = gate_one(program, Linkage::Static)?;
+        ensure!(
+            len <= RELAY_MAX_BYTES,
+            "{} has {len} bytes, more than its budget of {RELAY_MAX_BYTES}",
+            program.display()
+        );
+    }
     Ok(())
 }
 
-fn wrapper_target() -> (String, &'static str) {
+fn static_target() -> (String, &'static str) {
     let musl = rust::musl();
     if rust::has_target(&musl) {
         return (musl, "");
     }
-    ui::say(&format!("no target {musl}: the wrapper is linked statically with glibc"));
+    ui::say(&format!("no target {musl}: static programs are linked with glibc"));
     (rust::host(), "-C target-feature=+crt-static")
 }
 
+/// Builds all programs of a package; returns the folder where they are.
 fn build_one(package: &str, target: &str, linkage_flags: &str) -> anyhow::Result<PathBuf> {
     let mut build = cargo(["build", "--quiet", "--locked", "--release", "--package", package]);
     build.args(["--target", target]).env("RUSTFLAGS", flags(linkage_flags)?);
     command::run(&mut build)?;
-    Ok(place::target().join(target).join("release").join(package))
+    Ok(place::target().join(target).join("release"))
 }
 
 /// The caller's own flags, ours for linkage, and names for the folders of this machine, so that a

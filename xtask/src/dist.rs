@@ -22,7 +22,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     }
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let mut names = Vec::new();
-    for file in [&artifacts.cli, &artifacts.wrapper] {
+    for file in [&artifacts.beacon, &artifacts.bridge, &artifacts.cli, &artifacts.wrapper] {
         let name = file.file_name().context("a program without a name")?;
         fs::copy(file, folder.join(name)).with_context(|| format!("cannot copy {name:?}"))?;
         names.push(name);

@@ -23,3 +23,9 @@ pub const ENV_WRAPPER: &str = "CLOUDTASER_WRAPPER";
 
 /// Path of the `bao` program, for `demo` and for tests.
 pub const ENV_BAO: &str = "CLOUDTASER_BAO";
+
+/// Path of the beacon, for tests.
+pub const ENV_BEACON: &str = "CLOUDTASER_BEACON";
+
+/// Path of the bridge, for tests.
+pub const ENV_BRIDGE: &str = "CLOUDTASER_BRIDGE";
