@@ -22,7 +22,7 @@ use crate::ui;
 const WRAPPER_MAX_BYTES: u64 = 4 << 20;
 
 /// Beacon and bridge face the public: what is in them is what can be attacked.
-const RELAY_MAX_BYTES: u64 = 6 << 20;
+const RELAY_MAX_BYTES: u64 = 4 << 20;
 
 /// The programs of a release build.
 #[derive(Debug)]

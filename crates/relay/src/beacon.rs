@@ -8,8 +8,8 @@
 //! the day's keys of tickets, and the keys of legs; with all of them one can make strangers knock
 //! at a bridge, which refuses them.
 //!
-//! Reading order: [`config`], `accept` (every connection), `control` (a bridge), `registry` (who
-//! waits for whom), `tunnel` and `splice` (the way of bytes), `admin`, `metrics`.
+//! Reading order: [`config`], `accept` (every connection), `control` (a bridge), `registry` and
+//! `session` (who waits for whom), `tunnel` and `splice` (the way of bytes), `admin`, `metrics`.
 
 pub mod config;
 
@@ -20,6 +20,7 @@ mod metrics;
 mod pseudonym;
 mod registry;
 mod replay;
+mod session;
 mod splice;
 mod tunnel;
 

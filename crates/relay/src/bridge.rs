@@ -29,6 +29,8 @@ use tracing::{info, warn};
 use self::config::Config;
 use crate::proto::session::PROXY_PROTOCOL;
 
+const MAX_REFUSALS: usize = 64;
+
 /// What keeps a bridge from starting.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -45,7 +47,10 @@ struct Shared {
     digest: Digest,
     inner: Arc<rustls::ServerConfig>,
     /// SECURITY: counted here for all beacons together; what a beacon says does not raise it.
-    sessions: Arc<Semaphore>,
+    sessions: Semaphore,
+    /// Clients that are told that the bridge is busy; a beacon that sends more of them than this
+    /// does not keep to the credit.
+    refusals: Semaphore,
     stopping: watch::Sender<bool>,
 }
 
@@ -64,7 +69,8 @@ impl Bridge {
         Ok(Self(Arc::new(Shared {
             digest: Digest::new()?,
             inner: Arc::new(inner),
-            sessions: Arc::new(Semaphore::new(config.max_sessions.into())),
+            sessions: Semaphore::new(config.max_sessions.into()),
+            refusals: Semaphore::new(MAX_REFUSALS),
             stopping: watch::Sender::new(false),
             config,
         })))

@@ -92,4 +92,12 @@ mod tests {
         }
         assert_eq!(text, read("tests/golden/protocol.txt"));
     }
+
+    #[test]
+    fn the_document_shows_the_same_bytes() {
+        let document: String = read("../../docs/protocol/relay.md");
+        for (name, value) in lines() {
+            assert!(document.contains(&value), "{name} is not in docs/protocol/relay.md: {value}");
+        }
+    }
 }

@@ -23,7 +23,7 @@ use tokio::{
 use super::{
     Shared, control,
     metrics::{Counted, Kind, Refusal},
-    registry::Idle,
+    session::Idle,
     tunnel,
 };
 use crate::{
@@ -68,10 +68,11 @@ pub(super) async fn serve(listener: &TcpListener, shared: &Arc<Shared>) {
             match purpose {
                 Ok(Ok(Purpose::Leg)) => leg(stream, &shared, deadline).await,
                 Ok(Ok(Purpose::Tls(hello))) => {
-                    drop((pending, source));
                     if hello.protocols.iter().any(|name| name == frame::PROTOCOL) {
-                        control::serve(stream, peer, &shared).await;
+                        // A handshake is work: its place is given up when the key is proved.
+                        control::serve(stream, peer, &shared, (pending, source)).await;
                     } else {
+                        drop((pending, source));
                         tunnel::serve(stream, peer, &hello, &shared).await;
                     }
                 }

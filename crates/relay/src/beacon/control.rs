@@ -5,7 +5,7 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use cloudtaser_tls::raw;
 use tokio::{
     net::TcpStream,
-    sync::mpsc,
+    sync::{OwnedSemaphorePermit, mpsc},
     time::{Instant, MissedTickBehavior, interval, sleep_until, timeout},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
@@ -13,9 +13,11 @@ use tracing::{info, warn};
 
 use super::{
     Shared,
+    accept::Place,
     config::Bridges,
     metrics::{Counted, Kind, Refusal as Reason},
-    registry::{Proven, Session},
+    registry::Registry,
+    session::{Proven, Session},
 };
 use crate::{
     control::{Control, DEAD_AFTER, PING_EVERY, leg_key, told},
@@ -35,26 +37,44 @@ const DRAIN_MAX: Duration = Duration::from_secs(5);
 type Stream = TlsStream<TcpStream>;
 
 /// Serves the connection until it ends.
-pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, shared: &Arc<Shared>) {
+pub(super) async fn serve(
+    stream: TcpStream,
+    peer: SocketAddr,
+    shared: &Arc<Shared>,
+    place: (OwnedSemaphorePermit, Place),
+) {
     let opened = timeout(HANDSHAKE_PATIENCE, open(stream, shared)).await;
-    let Ok(Ok((mut control, session, others, say))) = opened else {
+    drop(place);
+    let Ok(Ok((mut control, member, others, say))) = opened else {
         return shared.metrics.refuse(Reason::Control);
     };
+    let session = &member.session;
     shared.metrics.accept(Kind::Control);
     let counted = Counted::new(&shared.metrics.bridges);
     let from = shared.pseudonyms.of_address(peer.ip());
     info!(bridge = session.pseudonym, from, others, "bridge registered");
-    let ended = carry(&mut control, &session, say, shared).await;
-    shared.registry.remove(&session);
+    let ended = carry(&mut control, session, say, shared).await;
     drop(counted);
     let why = ended.err().map(|error| error.kind().to_string());
     info!(bridge = session.pseudonym, why, "bridge gone");
 }
 
-type Opened = (Control<Stream>, Arc<Session>, u16, mpsc::Receiver<BeaconToBridge>);
+type Opened<'a> = (Control<Stream>, Member<'a>, u16, mpsc::Receiver<BeaconToBridge>);
+
+/// A session that is in the registry for as long as this is kept, however that ends.
+struct Member<'a> {
+    session: Arc<Session>,
+    registry: &'a Registry,
+}
+
+impl Drop for Member<'_> {
+    fn drop(&mut self) {
+        self.registry.remove(&self.session);
+    }
+}
 
 /// Handshake, first frame, and the session that comes of them.
-async fn open(stream: TcpStream, shared: &Shared) -> io::Result<Opened> {
+async fn open(stream: TcpStream, shared: &Shared) -> io::Result<Opened<'_>> {
     let stream = TlsAcceptor::from(Arc::clone(&shared.control)).accept(stream).await?;
     let (_, connection) = stream.get_ref();
     let key = raw::peer_key(connection.peer_certificates()).ok_or(io::ErrorKind::InvalidData)?;
@@ -92,14 +112,13 @@ async fn open(stream: TcpStream, shared: &Shared) -> io::Result<Opened> {
             return Err(io::ErrorKind::PermissionDenied.into());
         }
     };
-    name(&session, &epochs, shared);
+    let member = Member { session, registry: &shared.registry };
+    let session = &member.session;
+    name(session, &epochs, shared);
     let max_legs = shared.config.limits.legs_per_bridge;
     let registered = BeaconToBridge::Registered { session: session.id, max_legs, others };
-    if let Err(error) = control.send(&[registered]).await {
-        shared.registry.remove(&session);
-        return Err(error);
-    }
-    Ok((control, session, others, said))
+    control.send(&[registered]).await?;
+    Ok((control, member, others, said))
 }
 
 /// SECURITY: names are made here, of the key that the handshake proved. A bridge only says for which

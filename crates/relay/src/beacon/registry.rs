@@ -1,36 +1,17 @@
-//! Who is here, and who waits for whom. No socket is read or written in this file.
-//!
-//! A name leads to the sessions that may carry it: control connections that proved its key. Legs
-//! and clients of a session meet in [`Session`]; whichever comes first waits.
+//! Which bridges are here, and by which names. No socket is read or written in this file.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::BTreeMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
 };
 
-use cloudtaser_tls::{Digest, MacKey, raw::PublicKey};
-use tokio::{
-    net::TcpStream,
-    sync::{mpsc, oneshot},
-};
+use cloudtaser_tls::raw::PublicKey;
 
-use super::metrics::Counted;
-use crate::proto::{
-    credit::Credit,
-    frame::{BeaconToBridge, SessionId},
-    leg::{Preamble, Used},
-    rendezvous::RendezvousId,
-    ticket::{ClientTag, DayKey, Denied, Shown, Ticket, TicketName},
-};
-
-/// Days of which a bridge may have keys here: yesterday, today, tomorrow, and one for a late clock.
-const MAX_DAY_KEYS: usize = 4;
-/// Clients that a bridge may deny at once.
-const MAX_DENIED: usize = 4096;
+use super::session::Session;
+use crate::proto::{frame::SessionId, rendezvous::RendezvousId};
 
 /// All sessions by their names.
 #[derive(Debug)]
@@ -44,72 +25,14 @@ pub(super) struct Registry {
 #[derive(Debug, Default)]
 struct Names {
     by_name: BTreeMap<RendezvousId, Vec<Arc<Session>>>,
-    by_session: BTreeMap<SessionId, Arc<Session>>,
+    by_session: BTreeMap<SessionId, Registered>,
+    by_key: BTreeMap<PublicKey, usize>,
 }
 
-/// One control connection of a bridge.
 #[derive(Debug)]
-pub(super) struct Session {
-    pub(super) id: SessionId,
-    pub(super) key: PublicKey,
-    /// For logs.
-    pub(super) pseudonym: String,
-    leg_key: MacKey,
-    max_legs: usize,
-    max_waiting: usize,
-    say: mpsc::Sender<BeaconToBridge>,
-    state: Mutex<State>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    credit: Credit,
-    day_keys: BTreeMap<u32, DayKey>,
-    denied: BTreeMap<ClientTag, Instant>,
-    gone: bool,
-    idle: VecDeque<Idle>,
-    tunnels: BTreeMap<ClientTag, u32>,
-    used: Used,
-    waiting: VecDeque<oneshot::Sender<Idle>>,
-}
-
-/// A leg that nobody uses yet.
-#[derive(Debug)]
-pub(super) struct Idle {
-    pub(super) stream: TcpStream,
-    pub(super) counted: Counted,
-}
-
-/// The answer to a client that was let in.
-#[derive(Debug)]
-pub(super) enum Pairing {
-    /// Here is a leg.
-    Leg(Idle),
-    /// As many wait as may.
-    Full,
-    /// The bridge was asked for one.
-    Soon(oneshot::Receiver<Idle>),
-}
-
-/// Why a client is not let in, its ticket being true.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Barred {
-    /// By its bridge, for a while.
-    Denied,
-    /// By the number in its ticket.
-    Limit,
-}
-
-/// What a session is made of.
-#[derive(Debug)]
-pub(super) struct Proven {
-    pub(super) id: SessionId,
-    pub(super) key: PublicKey,
-    pub(super) pseudonym: String,
-    pub(super) leg_key: MacKey,
-    pub(super) max_legs: u16,
-    pub(super) max_waiting: usize,
-    pub(super) say: mpsc::Sender<BeaconToBridge>,
+struct Registered {
+    session: Arc<Session>,
+    ids: Vec<RendezvousId>,
 }
 
 impl Registry {
@@ -120,18 +43,25 @@ impl Registry {
     /// Takes a session in; how many others proved the same key, or `None` where there are too many.
     pub(super) fn add(&self, session: &Arc<Session>) -> Option<u16> {
         let mut names = lock(&self.names);
-        let others = names.by_session.values().filter(|other| other.key == session.key).count();
-        if names.by_session.len() >= self.max || others >= self.max_per_key {
+        let full = names.by_session.len() >= self.max;
+        let others = names.by_key.entry(session.key).or_default();
+        if full || *others >= self.max_per_key {
+            names.by_key.retain(|_, count| *count > 0);
             return None;
         }
-        names.by_session.insert(session.id, Arc::clone(session));
-        Some(u16::try_from(others).unwrap_or(u16::MAX))
+        let before = *others;
+        *others += 1;
+        let registered = Registered { session: Arc::clone(session), ids: Vec::new() };
+        names.by_session.insert(session.id, registered);
+        Some(u16::try_from(before).unwrap_or(u16::MAX))
     }
 
     /// Gives a session these names and no others. They are hashes of the key that it proved.
     pub(super) fn rename(&self, session: &Arc<Session>, ids: &[RendezvousId]) {
         let mut names = lock(&self.names);
         names.forget(session.id);
+        let Some(registered) = names.by_session.get_mut(&session.id) else { return };
+        registered.ids = ids.to_vec();
         for id in ids {
             names.by_name.entry(*id).or_default().push(Arc::clone(session));
         }
@@ -141,13 +71,20 @@ impl Registry {
     pub(super) fn remove(&self, session: &Session) {
         let mut names = lock(&self.names);
         names.forget(session.id);
-        names.by_session.remove(&session.id);
+        if names.by_session.remove(&session.id).is_some()
+            && let Some(count) = names.by_key.get_mut(&session.key)
+        {
+            *count -= 1;
+            if *count == 0 {
+                names.by_key.remove(&session.key);
+            }
+        }
         drop(names);
         session.close();
     }
 
     pub(super) fn session(&self, id: SessionId) -> Option<Arc<Session>> {
-        lock(&self.names).by_session.get(&id).cloned()
+        lock(&self.names).by_session.get(&id).map(|registered| Arc::clone(&registered.session))
     }
 
     /// The sessions of a name, each first in turn.
@@ -162,249 +99,18 @@ impl Registry {
 
 impl Names {
     fn forget(&mut self, id: SessionId) {
-        self.by_name.retain(|_, sessions| {
-            sessions.retain(|session| session.id != id);
-            !sessions.is_empty()
-        });
-    }
-}
-
-impl Session {
-    pub(super) fn new(proven: Proven) -> Self {
-        Self {
-            id: proven.id,
-            key: proven.key,
-            pseudonym: proven.pseudonym,
-            leg_key: proven.leg_key,
-            max_legs: proven.max_legs.into(),
-            max_waiting: proven.max_waiting,
-            say: proven.say,
-            state: Mutex::default(),
-        }
-    }
-
-    /// Looks whether a ticket is true for this bridge.
-    pub(super) fn check(
-        &self,
-        digest: Digest,
-        shown: &Shown,
-        id: &RendezvousId,
-        now: u64,
-    ) -> Result<(Ticket, TicketName), Denied> {
-        let state = lock(&self.state);
-        let key = state.day_keys.get(&shown.day()).ok_or(Denied::Forged)?;
-        shown.check(digest, key, id, now)
-    }
-
-    /// Counts a tunnel of this client in, where it may have one.
-    pub(super) fn enter(self: &Arc<Self>, ticket: &Ticket) -> Result<Entered, Barred> {
-        let mut state = lock(&self.state);
-        let now = Instant::now();
-        state.denied.retain(|_, until| *until > now);
-        if state.denied.contains_key(&ticket.tag) {
-            return Err(Barred::Denied);
-        }
-        let open = state.tunnels.entry(ticket.tag).or_default();
-        if *open >= u32::from(ticket.max_tunnels) {
-            return Err(Barred::Limit);
-        }
-        *open += 1;
-        Ok(Entered { session: Arc::clone(self), tag: ticket.tag, credited: false })
-    }
-
-    /// Whether a client would be paired at once.
-    pub(super) fn is_ready(&self) -> bool {
-        let state = lock(&self.state);
-        !state.gone && state.credit.is_left() && !state.idle.is_empty()
-    }
-
-    /// A leg for a client, at once or soon.
-    fn pair(&self) -> (Pairing, bool) {
-        let mut state = lock(&self.state);
-        if state.gone {
-            return (Pairing::Full, false);
-        }
-        if state.credit.is_left() {
-            while let Some(idle) = state.idle.pop_front() {
-                if is_alive(&idle.stream) {
-                    return (Pairing::Leg(idle), state.credit.open());
+        let Some(registered) = self.by_session.get_mut(&id) else { return };
+        for name in std::mem::take(&mut registered.ids) {
+            if let Some(sessions) = self.by_name.get_mut(&name) {
+                sessions.retain(|session| session.id != id);
+                if sessions.is_empty() {
+                    self.by_name.remove(&name);
                 }
             }
         }
-        state.waiting.retain(|waiting| !waiting.is_closed());
-        if state.waiting.len() >= self.max_waiting {
-            return (Pairing::Full, false);
-        }
-        let (give, take) = oneshot::channel();
-        state.waiting.push_back(give);
-        let ask = state.credit.is_left();
-        drop(state);
-        if ask {
-            self.want(1);
-        }
-        (Pairing::Soon(take), false)
-    }
-
-    /// A leg has come; whether its preamble let it in.
-    pub(super) fn offer(&self, digest: Digest, preamble: &Preamble, idle: Idle) -> bool {
-        if !preamble.is_true(digest, &self.leg_key) {
-            return false;
-        }
-        let mut state = lock(&self.state);
-        if state.gone || !state.used.mark(preamble.counter) {
-            return false;
-        }
-        if state.waiting.is_empty() && state.idle.len() >= self.max_legs {
-            return false;
-        }
-        state.idle.push_back(idle);
-        state.match_up();
-        true
-    }
-
-    /// The bridge says how many tunnels it wants at once.
-    pub(super) fn grant(&self, tunnels: u32) {
-        let mut state = lock(&self.state);
-        state.credit.grant(tunnels);
-        state.match_up();
-        let wanting = if state.credit.is_left() { state.waiting.len() } else { 0 };
-        drop(state);
-        if wanting > 0 {
-            self.want(wanting);
-        }
-    }
-
-    pub(super) fn set_day_key(&self, day: u32, key: DayKey) {
-        let mut state = lock(&self.state);
-        state.day_keys.insert(day, key);
-        while state.day_keys.len() > MAX_DAY_KEYS {
-            state.day_keys.pop_first();
-        }
-    }
-
-    pub(super) fn deny(&self, tag: ClientTag, time: Duration) {
-        let mut state = lock(&self.state);
-        if state.denied.len() < MAX_DENIED
-            && let Some(until) = Instant::now().checked_add(time)
-        {
-            state.denied.insert(tag, until);
-        }
-    }
-
-    fn want(&self, legs: usize) {
-        let legs = u16::try_from(legs).unwrap_or(u16::MAX);
-        // A bridge that does not read gets no clients: they wait in vain and are closed.
-        let _full = self.say.try_send(BeaconToBridge::Want { legs });
-    }
-
-    fn close(&self) {
-        let mut state = lock(&self.state);
-        state.gone = true;
-        state.idle.clear();
-        state.waiting.clear();
     }
 }
 
-impl State {
-    /// Gives legs to clients while there are both and there is credit.
-    fn match_up(&mut self) {
-        while self.credit.is_left() {
-            let Some(idle) = self.idle.pop_front() else { return };
-            if !is_alive(&idle.stream) {
-                continue;
-            }
-            let Some(waiting) = self.waiting.pop_front() else {
-                self.idle.push_front(idle);
-                return;
-            };
-            match waiting.send(idle) {
-                Ok(()) => {
-                    let _counted = self.credit.open();
-                }
-                Err(idle) => self.idle.push_front(idle),
-            }
-        }
-    }
-}
-
-/// A client's tunnel, counted for as long as this is kept.
-#[derive(Debug)]
-pub(super) struct Entered {
-    pub(super) session: Arc<Session>,
-    tag: ClientTag,
-    credited: bool,
-}
-
-impl Entered {
-    /// The leg was dead: the next one is asked for.
-    pub(super) fn retry(&mut self) {
-        if std::mem::take(&mut self.credited) {
-            lock(&self.session.state).credit.close();
-        }
-    }
-
-    /// A leg for it.
-    pub(super) async fn leg(&mut self, patience: Duration) -> Result<TcpStream, NoLeg> {
-        let (pairing, credited) = self.session.pair();
-        self.credited = credited;
-        let idle = match pairing {
-            Pairing::Leg(idle) => idle,
-            Pairing::Full => return Err(NoLeg::Full),
-            Pairing::Soon(mut soon) => {
-                match tokio::time::timeout(patience, &mut soon).await {
-                    Ok(Ok(idle)) => {
-                        self.credited = true;
-                        idle
-                    }
-                    Ok(Err(_bridge_gone)) => return Err(NoLeg::Gone),
-                    Err(_late) => {
-                        soon.close();
-                        // It may have come in the very last moment.
-                        self.credited = soon.try_recv().is_ok();
-                        return Err(NoLeg::Late);
-                    }
-                }
-            }
-        };
-        drop(idle.counted);
-        Ok(idle.stream)
-    }
-}
-
-/// Why there is no leg.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum NoLeg {
-    /// Too many wait.
-    Full,
-    /// The bridge went away.
-    Gone,
-    /// None came in time.
-    Late,
-}
-
-impl Drop for Entered {
-    fn drop(&mut self) {
-        let mut state = lock(&self.session.state);
-        if self.credited {
-            state.credit.close();
-            state.match_up();
-        }
-        if let Some(open) = state.tunnels.get_mut(&self.tag) {
-            *open = open.saturating_sub(1);
-            if *open == 0 {
-                state.tunnels.remove(&self.tag);
-            }
-        }
-    }
-}
-
-/// A leg on which nothing was said and nothing ended; the bridge has to wait for its turn.
-fn is_alive(stream: &TcpStream) -> bool {
-    let mut byte = [0];
-    let read = stream.try_read(&mut byte);
-    matches!(read, Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

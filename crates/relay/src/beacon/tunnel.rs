@@ -8,7 +8,7 @@ use tracing::info;
 use super::{
     Shared,
     metrics::{Counted, Kind, Refusal, Way},
-    registry::{Barred, Entered, NoLeg},
+    session::{Barred, Entered, NoLeg},
     splice::{self, Limits, Moved},
 };
 use crate::{

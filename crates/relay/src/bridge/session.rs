@@ -24,6 +24,12 @@ const OPENBAO_PATIENCE: Duration = Duration::from_secs(5);
 pub(super) async fn serve(stream: TcpStream, go: Go, leg: Arc<Leg>) {
     let shared = &leg.shared;
     let place = shared.sessions.try_acquire();
+    let refusal = shared.refusals.try_acquire();
+    if place.is_err() && refusal.is_err() {
+        return;
+    }
+    // Those that are served need no place among those that are not.
+    let refusal = refusal.ok().filter(|_| place.is_err());
     let accepted = TlsAcceptor::from(Arc::clone(&shared.inner)).accept(stream);
     let mut stream = match timeout(HANDSHAKE_PATIENCE, accepted).await {
         Ok(Ok(stream)) => stream,
@@ -43,6 +49,7 @@ pub(super) async fn serve(stream: TcpStream, go: Go, leg: Arc<Leg>) {
         Ok(_place) => proxy(&mut stream, shared).await,
         Err(_full) => refuse(&mut stream, Verdict::Busy).await,
     };
+    drop(refusal);
     let (up_bytes, down_bytes) = *done.as_ref().unwrap_or(&(0, 0));
     let error = done.err().map(|error| error.to_string());
     let seconds = began.elapsed().as_secs();
