@@ -21,23 +21,46 @@ use crate::ui;
 /// The wrapper is copied into the memory of every pod, so its size is paid there.
 const WRAPPER_MAX_BYTES: u64 = 4 << 20;
 
-/// The programs of a release build.
+/// Beacon and bridge face the public: what is in them is what can be attacked.
+const RELAY_MAX_BYTES: u64 = 4 << 20;
+
+/// What a user starts; the demo and the bench need no more.
 #[derive(Debug)]
-pub(crate) struct Artifacts {
+pub(crate) struct Programs {
     /// The static wrapper.
     pub(crate) wrapper: PathBuf,
     /// The command line.
     pub(crate) cli: PathBuf,
-    /// The static agent.
-    pub(crate) agent: PathBuf,
 }
 
-impl Artifacts {
+/// The programs of a release build.
+#[derive(Debug)]
+pub(crate) struct Artifacts {
+    /// What a user starts.
+    pub(crate) programs: Programs,
+    /// The static agent.
+    pub(crate) agent: PathBuf,
+    /// The static beacon.
+    pub(crate) beacon: PathBuf,
+    /// The static bridge.
+    pub(crate) bridge: PathBuf,
+}
+
+impl Programs {
     /// Gives a child the paths by which tests, demo and bench find the real programs.
     pub(crate) fn announce(&self, command: &mut Command) {
         command.env("CLOUDTASER_BAO", place::bao());
         command.env("CLOUDTASER_WRAPPER", &self.wrapper);
         command.env("CLOUDTASER_CLI", &self.cli);
+    }
+}
+
+impl Artifacts {
+    /// Gives a child the paths by which tests find the real programs.
+    pub(crate) fn announce(&self, command: &mut Command) {
+        self.programs.announce(command);
+        command.env("CLOUDTASER_BEACON", &self.beacon);
+        command.env("CLOUDTASER_BRIDGE", &self.bridge);
     }
 }
 
@@ -54,10 +77,10 @@ pub(crate) struct Guest {
 
 /// Builds what goes into a virtual machine.
 pub(crate) fn build_guest() -> anyhow::Result<Guest> {
-    let (target, linkage_flags) = wrapper_target();
+    let (target, linkage_flags) = static_target();
     let agent = build_agent(&["--bins", "--examples"])?;
     let examples = agent.with_file_name("examples");
-    let cli = build_one("cloudtaser", &target, linkage_flags)?;
+    let cli = build_one("cloudtaser", &target, linkage_flags)?.join("cloudtaser");
     Ok(Guest { cli, agent, guest: examples.join("guest") })
 }
 
@@ -70,42 +93,63 @@ fn build_agent(what: &[&str]) -> anyhow::Result<PathBuf> {
     Ok(place::target().join(target).join("release").join(package))
 }
 
-/// Builds the static wrapper, the command line and the static agent, silently when nothing changed.
+/// Builds what a user starts, silently when nothing changed.
+pub(crate) fn build_programs() -> anyhow::Result<Programs> {
+    let (target, linkage_flags) = static_target();
+    let wrapper = build_one("cloudtaser-wrapper", &target, linkage_flags)?;
+    Ok(Programs {
+        wrapper: wrapper.join("cloudtaser-wrapper"),
+        cli: build_one("cloudtaser", &rust::host(), "")?.join("cloudtaser"),
+    })
+}
+
+/// Builds all programs, silently when nothing changed.
 pub(crate) fn build() -> anyhow::Result<Artifacts> {
-    let (target, linkage_flags) = wrapper_target();
+    let (target, linkage_flags) = static_target();
+    let relay = build_one("cloudtaser-relay", &target, linkage_flags)?;
     Ok(Artifacts {
-        wrapper: build_one("cloudtaser-wrapper", &target, linkage_flags)?,
-        cli: build_one("cloudtaser", &rust::host(), "")?,
+        programs: build_programs()?,
         agent: build_agent(&["--bins"])?,
+        beacon: relay.join("cloudtaser-beacon"),
+        bridge: relay.join("cloudtaser-bridge"),
     })
 }
 
 /// Fails with each promise that the built files break.
 pub(crate) fn gate(artifacts: &Artifacts) -> anyhow::Result<()> {
-    let wrapper = gate_one(&artifacts.wrapper, Linkage::Static)?;
+    let Artifacts { programs, agent, beacon, bridge } = artifacts;
+    gate_sized(&programs.wrapper, WRAPPER_MAX_BYTES)?;
+    gate_one(&programs.cli, Linkage::Dynamic)?;
+    gate_one(agent, Linkage::Static)?;
+    gate_sized(beacon, RELAY_MAX_BYTES)?;
+    gate_sized(bridge, RELAY_MAX_BYTES)
+}
+
+fn gate_sized(program: &Path, budget: u64) -> anyhow::Result<()> {
+    let len = gate_one(program, Linkage::Static)?;
     ensure!(
-        wrapper <= WRAPPER_MAX_BYTES,
-        "the wrapper has {wrapper} bytes, more than its budget of {WRAPPER_MAX_BYTES}"
+        len <= budget,
+        "{} has {len} bytes, more than its budget of {budget}",
+        program.display()
     );
-    gate_one(&artifacts.cli, Linkage::Dynamic)?;
-    gate_one(&artifacts.agent, Linkage::Static)?;
     Ok(())
 }
 
-fn wrapper_target() -> (String, &'static str) {
+fn static_target() -> (String, &'static str) {
     let musl = rust::musl();
     if rust::has_target(&musl) {
         return (musl, "");
     }
-    ui::say(&format!("no target {musl}: the wrapper is linked statically with glibc"));
+    ui::say(&format!("no target {musl}: static programs are linked with glibc"));
     (rust::host(), "-C target-feature=+crt-static")
 }
 
+/// Builds all programs of a package; returns the folder where they are.
 fn build_one(package: &str, target: &str, linkage_flags: &str) -> anyhow::Result<PathBuf> {
     let mut build = cargo(["build", "--quiet", "--locked", "--release", "--package", package]);
     build.args(["--target", target]).env("RUSTFLAGS", flags(linkage_flags)?);
     command::run(&mut build)?;
-    Ok(place::target().join(target).join("release").join(package))
+    Ok(place::target().join(target).join("release"))
 }
 
 /// The caller's own flags, ours for linkage, and names for the folders of this machine, so that a

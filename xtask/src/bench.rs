@@ -48,7 +48,7 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
         Some("tls") => {
             bench.env("CLOUDTASER_BAO", place::bao()).env(TLS_PROGRAMS, tls_programs()?);
         }
-        Some(_) => artifacts::build()?.announce(&mut bench),
+        Some(_) => artifacts::build_programs()?.announce(&mut bench),
         None => {}
     }
     command::run(&mut bench)

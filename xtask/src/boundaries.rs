@@ -44,7 +44,11 @@ const RULES: &[Rule] = &[
     Rule { package: "cloudtaser-evidence", ours: &["core"], never: &["tokio", "rustls", "kube"] },
     Rule { package: "cloudtaser-compose", ours: &["core"], never: &["tokio", "kube"] },
     Rule { package: "cloudtaser-k8s", ours: &["core", "compose"], never: &["tokio", "hyper"] },
-    Rule { package: "cloudtaser-relay", ours: &["core", "tls", "evidence"], never: &["kube"] },
+    Rule {
+        package: "cloudtaser-relay",
+        ours: &["core", "tls", "evidence"],
+        never: &["kube", "hyper"],
+    },
     Rule {
         package: "cloudtaser-wrapper",
         ours: &["core", "sys", "bao", "tls", "evidence"],

@@ -13,9 +13,9 @@ use crate::tools::{self, Need};
 /// The verb; returns only when the demo cannot be started.
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     tools::ensure(Need::Demo)?;
-    let artifacts = artifacts::build()?;
-    let mut demo = program(&artifacts.cli);
+    let programs = artifacts::build_programs()?;
+    let mut demo = program(&programs.cli);
     demo.arg("demo").args(arguments);
-    artifacts.announce(&mut demo);
+    programs.announce(&mut demo);
     Err(demo.exec()).with_context(|| format!("cannot run {}", shown(&demo)))
 }

@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::Context as _;
 
-use crate::artifacts;
+use crate::artifacts::{self, Artifacts};
 use crate::command::{program, read};
 use crate::place;
 use crate::tools::{self, Need};
@@ -22,7 +22,8 @@ pub(crate) fn run() -> anyhow::Result<()> {
     }
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let mut names = Vec::new();
-    for file in [&artifacts.agent, &artifacts.cli, &artifacts.wrapper] {
+    let Artifacts { programs, agent, beacon, bridge } = &artifacts;
+    for file in [agent, beacon, bridge, &programs.cli, &programs.wrapper] {
         let name = file.file_name().context("a program without a name")?;
         fs::copy(file, folder.join(name)).with_context(|| format!("cannot copy {name:?}"))?;
         names.push(name);

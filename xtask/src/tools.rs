@@ -1,8 +1,8 @@
 //! Gets what the other verbs need and the machine lacks, one line for each thing.
 //!
 //! Required are Rust's musl target (or static glibc instead), the pinned OpenBao, and for the agent
-//! clang, libelf, zlib and make. The rest are runtimes and debuggers that tests run against; where they cannot be had,
-//! those tests print why they skip, and the count at the end shows it.
+//! clang, libelf, zlib and make. The rest are runtimes and debuggers that tests run against; where
+//! they cannot be had, those tests print why they skip, and the count at the end shows it.
 
 pub(crate) mod apt;
 mod openbao;
@@ -10,26 +10,26 @@ pub(crate) mod rust;
 
 use crate::ui;
 
-/// How much a verb needs; each includes those before it, but for the last.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+/// How much a verb needs.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Need {
-    /// The targets of the shipped programs, and what compiles the agent's kernel side.
+    /// What all shipped programs are built with, the agent's kernel side included.
     Build,
     /// OpenBao, and what the demo's apps are written in.
     Demo,
-    /// All runtimes and debuggers of the test matrix.
+    /// Both, and all runtimes and debuggers of the test matrix.
     Tests,
-    /// Emulated machines, on top of [`Need::Build`] alone.
+    /// What is built, and machines to run it in.
     Vm,
 }
 
 impl Need {
     /// Whether what `other` needs is needed here too.
     pub(crate) fn includes(self, other: Self) -> bool {
-        match (self, other) {
-            (Self::Vm, _) => matches!(other, Self::Build | Self::Vm),
-            (_, Self::Vm) => false,
-            _ => other <= self,
+        match self {
+            Self::Build | Self::Demo => other == self,
+            Self::Tests => other != Self::Vm,
+            Self::Vm => matches!(other, Self::Build | Self::Vm),
         }
     }
 }

@@ -26,3 +26,9 @@ pub const ENV_BAO: &str = "CLOUDTASER_BAO";
 
 /// Where the node agent listens; only root may connect.
 pub const AGENT_SOCKET: &str = "/run/cloudtaser-agent/agent.sock";
+
+/// Path of the beacon, for tests.
+pub const ENV_BEACON: &str = "CLOUDTASER_BEACON";
+
+/// Path of the bridge, for tests.
+pub const ENV_BRIDGE: &str = "CLOUDTASER_BRIDGE";

@@ -56,6 +56,12 @@ pub enum TlsError {
     /// A pin is not in the form that curl and HPKP made known.
     #[error("a pin has the form sha256// and 44 characters of base64")]
     Pin,
+    /// A private key cannot be read, or is not Ed25519.
+    #[error("the private key is not Ed25519 in PKCS#8")]
+    PrivateKey,
+    /// A public key is not in our text form.
+    #[error("a public key has the form ed25519: and 44 characters of base64")]
+    PublicKey,
     /// The provider refused something that it should offer.
     #[error("the TLS library refused the configuration")]
     Refused(#[source] rustls::Error),
@@ -83,6 +89,8 @@ impl TlsError {
             | Self::NoPem { .. }
             | Self::NoRoots { .. }
             | Self::Pin
+            | Self::PrivateKey
+            | Self::PublicKey
             | Self::ServerName
             | Self::Verifier(_) => Blame::Configuration,
         }

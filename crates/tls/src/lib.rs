@@ -6,11 +6,12 @@
 //! machine that cannot run the provider gets an error before the first handshake.
 //!
 //! Reading order: `trust` (who may answer), `client` (the configuration), then `pin`,
-//! `provider` and `explain`.
+//! `provider` and `explain`. `raw` and `digest` are for protocols of which both ends are ours.
 
 #![forbid(unsafe_code)]
 
 pub mod client;
+pub mod digest;
 pub mod error;
 pub mod explain;
 #[cfg(any(test, fuzzing))]
@@ -18,12 +19,14 @@ pub mod fuzz;
 pub mod identity;
 pub mod pin;
 pub mod provider;
+pub mod raw;
 pub mod spki;
 pub mod trust;
 
 mod verify;
 
 pub use client::{TlsClient, TlsOptions, client_config};
+pub use digest::{Digest, MacKey};
 pub use error::TlsError;
 pub use explain::explain;
 pub use identity::Identity;

@@ -179,6 +179,11 @@ impl Bao {
         self.api("POST", &format!("secret/data/{path}"), &json!({ "data": fields }));
     }
 
+    /// As [`Bao::put`], from the network in which it was started.
+    pub fn put_within(&self, network: &crate::Network, path: &str, fields: &Value) {
+        network.within(|| self.put(path, fields));
+    }
+
     /// Writes fields to a KV v1 secret, `PATH` being behind `kv1/`.
     pub fn put_v1(&self, path: &str, fields: &Value) {
         self.api("POST", &format!("kv1/{path}"), fields);

@@ -17,7 +17,9 @@
 
 mod bao;
 mod launch;
+mod netns;
 mod programs;
+mod road;
 mod scan;
 mod scratch;
 mod values;
@@ -25,7 +27,9 @@ mod watch;
 
 pub use bao::{Bao, Role, Setup};
 pub use launch::{Launch, Output, Running, User};
+pub use netns::{CLUSTER_ADDRESS, EU_ADDRESS, Network, Networks, RELAY_ADDRESS};
 pub use programs::{compile_c, compile_go, compile_rust, fixture, on_path, wrapper};
+pub use road::{Program, Road};
 pub use scan::{
     Hit, Region, Scan, descendants, environ, find, regions, scan, stack_holds, status_field,
 };

@@ -1,0 +1,172 @@
+//! The beacon: joins two connections, and knows of them no more than it must.
+//!
+//! It reads the ClientHello of a session that it cannot open, looks whether the ticket in it is
+//! true, and gives the connection to a leg of the bridge that is meant. Whoever is not let in gets
+//! no byte and no reason.
+//!
+//! Invariant: no key in this process opens a tunnel. It has its own key, by which bridges know it,
+//! the day's keys of tickets, and the keys of legs; with all of them one can make strangers knock
+//! at a bridge, which refuses them.
+//!
+//! Reading order: [`config`], `accept` (every connection), `control` (a bridge), `registry` and
+//! `session` (who waits for whom), `tunnel` and `splice` (the way of bytes), `admin`, `metrics`.
+
+pub mod config;
+
+mod accept;
+mod admin;
+mod control;
+mod metrics;
+mod pseudonym;
+mod registry;
+mod replay;
+mod session;
+mod splice;
+mod tunnel;
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use cloudtaser_tls::{Digest, TlsError, raw};
+use tokio::{
+    net::{TcpListener, TcpSocket},
+    sync::{Semaphore, watch},
+    time::timeout,
+};
+use tracing::{info, warn};
+
+use self::{
+    config::Config, metrics::Metrics, pseudonym::Pseudonyms, registry::Registry, replay::Replay,
+    splice::Pipes,
+};
+use crate::proto::frame;
+
+const BACKLOG: u32 = 4096;
+
+/// What keeps a beacon from starting or going on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BeaconError {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The cryptography does not run here.
+    #[error("TLS cannot be set up")]
+    Tls(#[from] TlsError),
+}
+
+/// What all connections share.
+#[derive(Debug)]
+struct Shared {
+    config: Config,
+    digest: Digest,
+    control: Arc<rustls::ServerConfig>,
+    metrics: Metrics,
+    pipes: Pipes,
+    pseudonyms: Pseudonyms,
+    registry: Registry,
+    replay: Replay,
+    pending: Arc<Semaphore>,
+    sources: accept::Sources,
+    tunnels: Arc<Semaphore>,
+    draining: watch::Sender<bool>,
+}
+
+/// A beacon that listens.
+#[derive(Debug)]
+pub struct Beacon {
+    shared: Arc<Shared>,
+    listener: TcpListener,
+    admin: Option<TcpListener>,
+}
+
+impl Beacon {
+    /// Begins to listen; must be called within a runtime.
+    ///
+    /// # Errors
+    /// [`BeaconError`].
+    pub fn bind(config: Config) -> Result<Self, BeaconError> {
+        let control = raw::server_config(&config.key, raw::Peers::AnyKey, &[frame::PROTOCOL])?;
+        let listener = listen(config.listen)?;
+        let admin = config.admin.map(listen).transpose()?;
+        let shared = Shared {
+            digest: Digest::new()?,
+            control: Arc::new(control),
+            metrics: Metrics::default(),
+            pipes: Pipes::default(),
+            pseudonyms: Pseudonyms::new()?,
+            registry: Registry::new(config.limits.bridges, config.limits.bridges_per_key),
+            replay: Replay::default(),
+            pending: Arc::new(Semaphore::new(config.limits.pending)),
+            sources: accept::Sources::new(config.limits.pending_per_source),
+            tunnels: Arc::new(Semaphore::new(config.limits.tunnels)),
+            draining: watch::Sender::new(false),
+            config,
+        };
+        Ok(Self { shared: Arc::new(shared), listener, admin })
+    }
+
+    /// Where clients and bridges connect.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Where metrics and health are asked for.
+    #[must_use]
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().and_then(|listener| listener.local_addr().ok())
+    }
+
+    /// Serves until told to stop; then nothing new is taken, bridges are sent away, and tunnels
+    /// have a while to end.
+    pub async fn serve(self, stop: impl Future<Output = ()>) {
+        let Self { shared, listener, admin } = self;
+        let admin = admin.map(|admin| tokio::spawn(admin::serve(admin, Arc::clone(&shared))));
+        tokio::select! {
+            () = accept::serve(&listener, &shared) => {}
+            () = stop => {}
+        }
+        drop(listener);
+        drain(&shared).await;
+        if let Some(admin) = admin {
+            admin.abort();
+        }
+    }
+}
+
+async fn drain(shared: &Shared) {
+    let patience = Duration::from_secs(shared.config.limits.drain_seconds.into());
+    let open = shared.open_tunnels();
+    info!(tunnels = open, seconds = patience.as_secs(), "draining");
+    shared.draining.send_replace(true);
+    let all = u32::try_from(shared.config.limits.tunnels).unwrap_or(u32::MAX);
+    let ended = timeout(patience, shared.tunnels.acquire_many(all)).await;
+    match ended {
+        Ok(_) => info!("drained"),
+        Err(_late) => warn!(tunnels = shared.open_tunnels(), "tunnels are cut"),
+    }
+}
+
+impl Shared {
+    fn open_tunnels(&self) -> usize {
+        self.config.limits.tunnels.saturating_sub(self.tunnels.available_permits())
+    }
+}
+
+fn listen(address: SocketAddr) -> Result<TcpListener, BeaconError> {
+    let failed = |source| BeaconError::Listen { address, source };
+    let made = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    made().map_err(failed)
+}

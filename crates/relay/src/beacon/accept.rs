@@ -1,0 +1,212 @@
+//! Every connection, until it is known what it wants.
+//!
+//! Before that it costs a socket, a task and no buffer: its first bytes are looked at where the
+//! kernel keeps them. It has one deadline for all of them, so that a sender gains nothing by being
+//! slow, and it is closed without a byte where it is not let in.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    net::IpAddr,
+    os::fd::AsRawFd as _,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use nix::sys::socket::{MsgFlags, recv};
+use tokio::{
+    io::{AsyncReadExt as _, Interest},
+    net::{TcpListener, TcpStream},
+    time::{Instant, sleep, timeout_at},
+};
+
+use super::{
+    Shared, control,
+    metrics::{Counted, Kind, Refusal},
+    session::Idle,
+    tunnel,
+};
+use crate::{
+    net,
+    proto::{
+        frame,
+        hello::{self, Hello, Peek, Refused},
+        leg::{FIRST_BYTE, PREAMBLE_LEN, Preamble},
+    },
+};
+
+/// How long to wait when the kernel has no descriptor left.
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
+
+/// Takes connections for as long as it is polled.
+pub(super) async fn serve(listener: &TcpListener, shared: &Arc<Shared>) {
+    loop {
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(_exhausted) => {
+                sleep(EXHAUSTED_PAUSE).await;
+                continue;
+            }
+        };
+        let peer = net::canonical(peer);
+        let Ok(pending) = Arc::clone(&shared.pending).try_acquire_owned() else {
+            shared.metrics.refuse(Refusal::BeaconLimit);
+            continue;
+        };
+        let Some(source) = shared.sources.enter(peer.ip()) else {
+            shared.metrics.refuse(Refusal::BeaconLimit);
+            continue;
+        };
+        let shared = Arc::clone(shared);
+        tokio::spawn(async move {
+            if net::prepare(&stream).is_err() {
+                return;
+            }
+            let wait = Duration::from_secs(shared.config.limits.hello_seconds.into());
+            let deadline = Instant::now() + wait;
+            let purpose = timeout_at(deadline, purpose(&stream)).await;
+            match purpose {
+                Ok(Ok(Purpose::Leg)) => leg(stream, &shared, deadline).await,
+                Ok(Ok(Purpose::Tls(hello))) => {
+                    if hello.protocols.iter().any(|name| name == frame::PROTOCOL) {
+                        // A handshake is work: its place is given up when the key is proved.
+                        control::serve(stream, peer, &shared, (pending, source)).await;
+                    } else {
+                        drop((pending, source));
+                        tunnel::serve(stream, peer, &hello, &shared).await;
+                    }
+                }
+                Ok(Ok(Purpose::None(reason))) => shared.metrics.refuse(reason),
+                // It went away by itself.
+                Ok(Err(_gone)) => {}
+                Err(_late) => shared.metrics.refuse(Refusal::Slow),
+            }
+        });
+    }
+}
+
+enum Purpose {
+    Leg,
+    None(Refusal),
+    Tls(Hello),
+}
+
+/// Looks at the first bytes without taking them.
+async fn purpose(stream: &TcpStream) -> io::Result<Purpose> {
+    stream
+        .async_io(Interest::READABLE, || {
+            let mut bytes = [0; hello::MAX_LEN];
+            let len = recv(stream.as_raw_fd(), &mut bytes, MsgFlags::MSG_PEEK)?;
+            let bytes = bytes.get(..len).unwrap_or_default();
+            match bytes.first() {
+                None => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Some(&FIRST_BYTE) => return Ok(Purpose::Leg),
+                Some(_) => {}
+            }
+            match hello::peek(bytes) {
+                Peek::Hello(hello) => Ok(Purpose::Tls(hello)),
+                // "Would block" has the runtime wait for the kernel's word that more has come; the
+                // bytes that are there do not wake it.
+                Peek::More { .. } => Err(io::ErrorKind::WouldBlock.into()),
+                Peek::Refused(Refused::NotTls) => Ok(Purpose::None(Refusal::Garbage)),
+                Peek::Refused(_) => Ok(Purpose::None(Refusal::Hello)),
+            }
+        })
+        .await
+}
+
+async fn leg(mut stream: TcpStream, shared: &Shared, deadline: Instant) {
+    let mut bytes = [0; PREAMBLE_LEN];
+    let read = timeout_at(deadline, stream.read_exact(&mut bytes)).await;
+    let preamble = match read {
+        Ok(Ok(_)) => Preamble::decode(&bytes),
+        Ok(Err(_gone)) => None,
+        Err(_late) => return shared.metrics.refuse(Refusal::Slow),
+    };
+    let taken = preamble.is_some_and(|preamble| {
+        let idle = Idle { stream, counted: Counted::new(&shared.metrics.legs) };
+        let session = shared.registry.session(preamble.session);
+        session.is_some_and(|session| session.offer(shared.digest, &preamble, idle))
+    });
+    if taken {
+        shared.metrics.accept(Kind::Leg);
+    } else {
+        shared.metrics.refuse(Refusal::Leg);
+    }
+}
+
+/// How many connections of each source have not said what they want.
+#[derive(Debug)]
+pub(super) struct Sources {
+    max: u32,
+    pending: Arc<Mutex<BTreeMap<IpAddr, u32>>>,
+}
+
+/// A connection's place among those of its source, for as long as this is kept.
+#[derive(Debug)]
+pub(super) struct Place {
+    source: IpAddr,
+    pending: Arc<Mutex<BTreeMap<IpAddr, u32>>>,
+}
+
+impl Sources {
+    pub(super) fn new(max: u32) -> Self {
+        Self { max, pending: Arc::default() }
+    }
+
+    /// `None` where the source has as many as it may.
+    fn enter(&self, address: IpAddr) -> Option<Place> {
+        let source = source_of(address);
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = pending.entry(source).or_default();
+        if *open >= self.max {
+            return None;
+        }
+        *open += 1;
+        Some(Place { source, pending: Arc::clone(&self.pending) })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(open) = pending.get_mut(&self.source) {
+            *open = open.saturating_sub(1);
+            if *open == 0 {
+                pending.remove(&self.source);
+            }
+        }
+    }
+}
+
+/// Who has an IPv6 address has the 2^64 beside it.
+fn source_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => v4.into(),
+        IpAddr::V6(v6) => {
+            let [a, b, c, d, ..] = v6.segments();
+            std::net::Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_is_an_address_or_the_network_that_one_customer_has() {
+        let sources = Sources::new(2);
+        let address = |text: &str| text.parse::<IpAddr>().unwrap();
+        let first = sources.enter(address("2001:db8::1"));
+        let second = sources.enter(address("2001:db8::ffff:2"));
+        assert!(first.is_some() && second.is_some());
+        assert!(sources.enter(address("2001:db8::3")).is_none());
+        assert!(sources.enter(address("2001:db8:0:1::3")).is_some());
+        assert!(sources.enter(address("192.0.2.1")).is_some());
+        drop(first);
+        assert!(sources.enter(address("2001:db8::3")).is_some());
+        drop(second);
+        assert!(sources.pending.lock().unwrap().is_empty(), "nothing is kept of who is gone");
+    }
+}

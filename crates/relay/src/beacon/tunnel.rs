@@ -1,0 +1,142 @@
+//! A client: from its hello to the end of its tunnel.
+
+use std::{net::SocketAddr, sync::Arc, sync::atomic::Ordering, time::Duration};
+
+use tokio::{io::AsyncWriteExt as _, net::TcpStream, time::Instant};
+use tracing::info;
+
+use super::{
+    Shared,
+    metrics::{Counted, Kind, Refusal, Way},
+    session::{Barred, Entered, NoLeg},
+    splice::{self, Limits, Moved},
+};
+use crate::{
+    clock::unix_seconds,
+    proto::{
+        hello::Hello,
+        leg::Go,
+        rendezvous::RendezvousId,
+        ticket::{Denied, Shown, Ticket},
+    },
+};
+
+/// Legs that turned out dead before one client is turned away.
+const TRIES: u32 = 3;
+
+/// Carries the client, or closes the connection without a byte.
+pub(super) async fn serve(
+    stream: TcpStream,
+    peer: SocketAddr,
+    hello: &Hello,
+    shared: &Arc<Shared>,
+) {
+    let (entered, ticket) = match admit(hello, shared) {
+        Ok(admitted) => admitted,
+        Err(reason) => return shared.metrics.refuse(reason),
+    };
+    let Ok(_place) = shared.tunnels.try_acquire() else {
+        return shared.metrics.refuse(Refusal::BeaconLimit);
+    };
+    let mut tunnel = [0; 16];
+    if cloudtaser_tls::random(&mut tunnel).is_err() {
+        return shared.metrics.refuse(Refusal::BeaconLimit);
+    }
+    let go = Go { tunnel, tag: ticket.tag, client: peer };
+    match leg(entered, &go, shared).await {
+        Ok((entered, leg)) => carry(&stream, &leg, &entered, &go, shared).await,
+        Err(reason) => shared.metrics.refuse(reason),
+    }
+}
+
+/// Whether the hello lets its sender in. Nothing is asked of anybody: all of it is here.
+fn admit(hello: &Hello, shared: &Shared) -> Result<(Entered, Ticket), Refusal> {
+    let name = hello.server_name.as_deref().ok_or(Refusal::Name)?;
+    let id = RendezvousId::of_server_name(name).ok_or(Refusal::Name)?;
+    let ticket = Shown::among(&hello.protocols).ok_or(Refusal::Ticket)?;
+    let sessions = shared.registry.of_name(&id);
+    let mut refused = Refusal::Name;
+    let now = unix_seconds();
+    let checked = sessions.iter().find_map(|session| {
+        let checked = session.check(shared.digest, &ticket, &id, now);
+        checked.inspect_err(|denied| refused = (*denied).into()).ok()
+    });
+    let (ticket, used) = checked.ok_or(refused)?;
+    // Said only to those with a true ticket, for whom it is a fault of their program.
+    if !hello.hybrid {
+        return Err(Refusal::Classical);
+    }
+    if !shared.replay.is_new(used, now) {
+        return Err(Refusal::Replay);
+    }
+    let ready = sessions.iter().find(|session| session.is_ready());
+    let session = ready.or_else(|| sessions.first()).ok_or(Refusal::Name)?;
+    let entered = session.enter(&ticket).map_err(|barred| match barred {
+        Barred::Denied => Refusal::Denied,
+        Barred::Limit => Refusal::ClientLimit,
+    })?;
+    Ok((entered, ticket))
+}
+
+impl From<Denied> for Refusal {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::Forged => Self::Ticket,
+            Denied::Stale => Self::Stale,
+        }
+    }
+}
+
+/// A leg that has heard of the client.
+async fn leg(
+    mut entered: Entered,
+    go: &Go,
+    shared: &Shared,
+) -> Result<(Entered, TcpStream), Refusal> {
+    let patience = Duration::from_secs(shared.config.limits.pairing_seconds.into());
+    let deadline = Instant::now() + patience;
+    for _ in 0..TRIES {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let mut leg = entered.leg(left).await.map_err(|none| match none {
+            NoLeg::Full => Refusal::BridgeLimit,
+            NoLeg::Gone | NoLeg::Late => Refusal::NoLeg,
+        })?;
+        // It fits into the buffer of a connection on which nothing was sent, so it does not wait.
+        if leg.write_all(&go.encode()).await.is_ok() {
+            return Ok((entered, leg));
+        }
+        entered.retry();
+    }
+    Err(Refusal::NoLeg)
+}
+
+async fn carry(client: &TcpStream, leg: &TcpStream, entered: &Entered, go: &Go, shared: &Shared) {
+    shared.metrics.accept(Kind::Tunnel);
+    let counted = Counted::new(&shared.metrics.tunnels);
+    let began = Instant::now();
+    let (up, down) = (Moved::default(), Moved::default());
+    let limits = Limits {
+        half_open: Duration::from_secs(shared.config.limits.half_open_seconds.into()),
+        age: Duration::from_secs(shared.config.limits.tunnel_seconds.into()),
+    };
+    let end = splice::relay(client, leg, &shared.pipes, (&up, &down), limits).await;
+    let sum = |moved: &Moved| {
+        let copied = moved.copied.load(Ordering::Relaxed);
+        let spliced = moved.spliced.load(Ordering::Relaxed);
+        shared.metrics.move_bytes(Way::Copied, copied);
+        shared.metrics.move_bytes(Way::Spliced, spliced);
+        copied + spliced
+    };
+    let (up_bytes, down_bytes) = (sum(&up), sum(&down));
+    drop(counted);
+    info!(
+        bridge = entered.session.pseudonym,
+        client = shared.pseudonyms.of(&go.tag.0),
+        from = shared.pseudonyms.of_address(go.client.ip()),
+        up_bytes,
+        down_bytes,
+        seconds = began.elapsed().as_secs(),
+        ?end,
+        "tunnel ended"
+    );
+}

@@ -1,0 +1,83 @@
+//! `cloudtaser-beacon`: joins the connections of clients and bridges; see [`cloudtaser_relay::beacon`].
+
+#![forbid(unsafe_code)]
+
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
+
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand};
+use cloudtaser_relay::{
+    beacon::{Beacon, config::Config},
+    log,
+    program::{block_on, keygen, of_arguments, run, say, stop_signal},
+};
+use tracing::info;
+
+/// Joins clients and bridges without being able to read what they say.
+#[derive(Debug, Parser)]
+#[command(name = "cloudtaser-beacon", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Serve until SIGTERM.
+    Serve(Serve),
+    /// Read a configuration, say what is wrong with it, and end.
+    CheckConfig {
+        /// The file.
+        config: PathBuf,
+    },
+    /// Make the key by which bridges know this beacon, and print its public half.
+    Keygen {
+        /// The new file.
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Serve {
+    /// The configuration.
+    #[arg(long, required_unless_present = "dev")]
+    config: Option<PathBuf>,
+    /// Without a configuration: a key for this run, any bridge, 127.0.0.1:8443, metrics at 9443.
+    #[arg(long, conflicts_with = "config")]
+    dev: bool,
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return of_arguments(&error),
+    };
+    run(|| match cli.verb {
+        Verb::Serve(args) => serve(&args),
+        Verb::CheckConfig { config } => {
+            Config::read(&config)?;
+            say("the configuration is good\n")
+        }
+        Verb::Keygen { file } => say(&format!("{}\n", keygen(&file)?)),
+    })
+}
+
+fn serve(args: &Serve) -> anyhow::Result<()> {
+    let config = match &args.config {
+        Some(path) => Config::read(path)?,
+        None => {
+            let local = |port| SocketAddr::from(([127, 0, 0, 1], port));
+            Config::development(local(8443), Some(local(9443)))?
+        }
+    };
+    log::start();
+    let key = config.key.public();
+    block_on(async {
+        let stop = stop_signal()?;
+        let beacon = Beacon::bind(config)?;
+        let address = beacon.address().context("no address")?;
+        info!(%address, %key, admin = ?beacon.admin_address(), "beacon listens");
+        beacon.serve(stop).await;
+        Ok(())
+    })
+}

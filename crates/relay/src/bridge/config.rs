@@ -1,0 +1,163 @@
+//! The bridge's configuration: one TOML file, where a word that is not known is an error.
+
+use std::{
+    fmt, fs,
+    path::{Path, PathBuf},
+};
+
+use cloudtaser_core::Secret;
+use cloudtaser_tls::raw::{KeyPair, PublicKey};
+use data_encoding::HEXLOWER;
+use serde::Deserialize;
+
+use crate::{
+    beacon::config::{ConfigError, beside, parse_key, read_key, read_toml},
+    proto::ticket::{ClientTag, TicketSecret},
+};
+
+/// A configuration, read and checked.
+#[derive(Debug)]
+pub struct Config {
+    /// The root key: the bridge's name is a hash of it, and clients know the bridge by it.
+    pub key: KeyPair,
+    /// From which the keys of tickets come.
+    pub tickets: TicketSecret,
+    /// Where OpenBao listens: `host:port`.
+    pub openbao: String,
+    /// All beacons; the bridge is on each.
+    pub beacons: Vec<BeaconAddress>,
+    /// Who may open a session.
+    pub clients: Vec<KnownClient>,
+    /// Idle legs at each beacon.
+    pub legs: u16,
+    /// Sessions at once, over all beacons.
+    pub max_sessions: u16,
+    /// How long sessions may go on after a stop.
+    pub drain_seconds: u16,
+}
+
+/// A beacon as bridges and clients are told of it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BeaconAddress {
+    /// Where to dial: `host:port`.
+    pub address: String,
+    /// The domain in server names; the host, where it is left out.
+    pub domain: Option<String>,
+    /// By which it is known. Clients need none: they never speak to the beacon.
+    pub key: Option<String>,
+}
+
+/// A client that may open a session.
+#[derive(Clone, Debug)]
+pub struct KnownClient {
+    /// In this file and in logs.
+    pub name: String,
+    /// What proves it.
+    pub key: PublicKey,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    key_file: PathBuf,
+    ticket_file: PathBuf,
+    openbao: String,
+    #[serde(default)]
+    beacon: Vec<BeaconAddress>,
+    #[serde(default)]
+    client: Vec<FileClient>,
+    #[serde(default = "four")]
+    legs: u16,
+    #[serde(default = "thousand")]
+    max_sessions: u16,
+    #[serde(default = "thirty")]
+    drain_seconds: u16,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileClient {
+    name: String,
+    key: String,
+}
+
+const fn four() -> u16 {
+    4
+}
+
+const fn thirty() -> u16 {
+    30
+}
+
+const fn thousand() -> u16 {
+    1000
+}
+
+impl BeaconAddress {
+    /// The domain in server names.
+    #[must_use]
+    pub fn domain(&self) -> &str {
+        let host = || self.address.rsplit_once(':').map_or(&*self.address, |(host, _)| host);
+        self.domain.as_deref().unwrap_or_else(host)
+    }
+}
+
+impl Config {
+    /// Reads the file, and the keys that it names (relative to the file's folder).
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let file: File = read_toml(path)?;
+        if file.beacon.is_empty() {
+            return Err(ConfigError::Missing("no beacon: name at least one in [[beacon]]"));
+        }
+        if file.max_sessions == 0 || file.legs == 0 {
+            return Err(ConfigError::Missing("a limit of 0 lets nobody in"));
+        }
+        for beacon in &file.beacon {
+            let key = beacon.key.as_deref().ok_or(ConfigError::Missing(
+                "a [[beacon]] needs its key, or anybody on the way could pose as it",
+            ))?;
+            parse_key(&beacon.address, key)?;
+        }
+        let known = |client: FileClient| {
+            let key = parse_key(&client.name, &client.key)?;
+            Ok(KnownClient { name: client.name, key })
+        };
+        Ok(Self {
+            key: read_key(&beside(path, &file.key_file))?,
+            tickets: read_tickets(&beside(path, &file.ticket_file))?,
+            openbao: file.openbao,
+            beacons: file.beacon,
+            clients: file.client.into_iter().map(known).collect::<Result<_, ConfigError>>()?,
+            legs: file.legs,
+            max_sessions: file.max_sessions,
+            drain_seconds: file.drain_seconds,
+        })
+    }
+
+    /// The name of a client's key.
+    pub(crate) fn name_of(&self, key: &PublicKey) -> &str {
+        self.clients.iter().find(|client| client.key == *key).map_or("?", |client| &*client.name)
+    }
+}
+
+fn read_tickets(path: &Path) -> Result<TicketSecret, ConfigError> {
+    let text = fs::read(path)
+        .map(Secret::new)
+        .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    let text = text.expose().trim_ascii();
+    let bytes = HEXLOWER.decode(text).ok().map(zeroize::Zeroizing::new);
+    let secret = bytes.and_then(|bytes| bytes.as_slice().first_chunk().map(TicketSecret::new));
+    secret.filter(|_| text.len() == 64).ok_or(ConfigError::Missing(
+        "the ticket_file must have 64 hexadecimal digits, as `init` writes it",
+    ))
+}
+
+impl fmt::Display for ClientTag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&HEXLOWER.encode(&self.0))
+    }
+}

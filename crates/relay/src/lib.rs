@@ -1,0 +1,22 @@
+//! The road between a cluster and an OpenBao that opens no port.
+//!
+//! A *bridge* beside OpenBao dials out to a public *beacon*; a client in the cluster dials the same
+//! beacon; the beacon joins the two connections. What goes through is one TLS 1.3 session between
+//! client and bridge, whose first bytes the beacon reads and whose keys it never has.
+//!
+//! Reading order: [`proto`] (what all three agree on), [`beacon`], [`bridge`], [`client`],
+//! [`program`], [`log`].
+
+#![forbid(unsafe_code)]
+
+pub mod beacon;
+pub mod bridge;
+pub mod client;
+pub mod log;
+pub mod program;
+pub mod proto;
+
+mod backoff;
+mod clock;
+mod control;
+mod net;

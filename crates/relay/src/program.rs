@@ -1,0 +1,100 @@
+//! What the two programs share: key files, signals, output, exit codes.
+
+use std::{
+    fs::OpenOptions,
+    io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::Path,
+    process::ExitCode,
+};
+
+use anyhow::Context as _;
+use cloudtaser_core::{Secret, exit::Code};
+use cloudtaser_tls::raw::{KeyPair, PublicKey};
+use data_encoding::HEXLOWER;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::beacon::config::ConfigError;
+
+/// Runs a program to its end; an error is one line on standard error.
+pub fn run(main: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {
+    match main() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _closed = writeln!(io::stderr(), "error: {error:#}");
+            let code = if error.is::<ConfigError>() { Code::Usage } else { Code::Unavailable };
+            ExitCode::from(code.number())
+        }
+    }
+}
+
+/// What clap says about the command line, with the code that all our programs have for it.
+pub fn of_arguments(error: &clap::Error) -> ExitCode {
+    let _closed = error.print();
+    if error.use_stderr() { ExitCode::from(Code::Usage.number()) } else { ExitCode::SUCCESS }
+}
+
+/// Writes to standard output.
+///
+/// # Errors
+/// Where it is closed.
+pub fn say(text: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("cannot write the answer")
+}
+
+/// Makes a private key in a new file and returns its public half.
+///
+/// # Errors
+/// Where the file is there already, or cannot be written.
+pub fn keygen(path: &Path) -> anyhow::Result<PublicKey> {
+    let (pair, pem) = KeyPair::generate()?;
+    write_new(path, &pem)?;
+    Ok(pair.public())
+}
+
+/// Makes the secret of tickets in a new file.
+///
+/// # Errors
+/// As [`keygen`].
+pub fn ticketgen(path: &Path) -> anyhow::Result<()> {
+    let mut bytes = zeroize::Zeroizing::new([0; 32]);
+    cloudtaser_tls::random(&mut *bytes)?;
+    write_new(path, &Secret::from(format!("{}\n", HEXLOWER.encode(&*bytes))))
+}
+
+/// A file that only its owner can read. What is there already is never replaced: with a key would go
+/// the name that it stands for.
+fn write_new(path: &Path, content: &Secret) -> anyhow::Result<()> {
+    let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    let written = opened.and_then(|mut file| {
+        file.write_all(content.expose())?;
+        file.sync_all()
+    });
+    written.with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// A runtime, and within it what comes of this.
+///
+/// # Errors
+/// Where there is no runtime, or the future's own.
+pub fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.context("cannot start the runtime")?.block_on(future)
+}
+
+/// Ends when the program is asked to.
+///
+/// # Errors
+/// Where signals cannot be heard.
+pub fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
+    let hear = |kind| signal(kind).context("cannot hear signals");
+    let (mut terminate, mut interrupt) =
+        (hear(SignalKind::terminate())?, hear(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}

@@ -1,0 +1,100 @@
+//! Entries for the fuzzers: what must hold for any bytes that the network may bring.
+//!
+//! Each function panics where a promise is broken and says nothing otherwise. None is in a build
+//! that is shipped.
+
+use cloudtaser_tls::{Digest, MacKey, raw::PublicKey};
+
+use super::{
+    frame::{self, BeaconToBridge, BridgeToBeacon, Frame},
+    hello::{self, MAX_LEN, Peek},
+    leg::{Go, Preamble},
+    rendezvous::{Epoch, RendezvousId},
+    ticket::{Shown, TicketSecret},
+};
+
+/// Any bytes as the beginning of a connection.
+///
+/// SECURITY: what is refused stays refused and what is whole stays the same, whatever follows; so a
+/// sender gains nothing by how it cuts its bytes.
+pub fn hello(bytes: &[u8]) {
+    let whole = hello::peek(bytes);
+    match &whole {
+        Peek::More { needed } => assert!(*needed > bytes.len() && *needed <= MAX_LEN),
+        decided => {
+            let more = [bytes, &[22, 3, 1, 0, 1, 0]].concat();
+            assert_eq!(&hello::peek(&more), decided, "what follows changes the judgement");
+        }
+    }
+    for cut in [bytes.len() / 2, bytes.len().saturating_sub(1)] {
+        let part = hello::peek(bytes.get(..cut).unwrap_or_default());
+        assert!(matches!(part, Peek::More { .. }) || part == whole, "a part is judged otherwise");
+    }
+    if let Peek::Hello(hello) = whole {
+        let id = hello.server_name.as_deref().and_then(RendezvousId::of_server_name);
+        if let Some(id) = id {
+            let again = RendezvousId::of_server_name(id.server_name("a").as_bytes());
+            assert_eq!(again, Some(id));
+        }
+        let _shown = Shown::among(&hello.protocols);
+    }
+}
+
+/// Any bytes as frames of both directions, as a preamble, and as what a bridge hears.
+pub fn frames(bytes: &[u8]) {
+    all_frames::<BridgeToBeacon>(bytes);
+    all_frames::<BeaconToBridge>(bytes);
+    let Ok(digest) = Digest::new() else { return };
+    if let Some(preamble) = bytes.first_chunk().and_then(Preamble::decode) {
+        assert!(!preamble.is_true(digest, &MacKey::new(&[0x5a; 32])), "a MAC was guessed");
+    }
+    if let Some(go) = bytes.first_chunk().and_then(Go::decode) {
+        assert_eq!(Go::decode(&go.encode()), Some(go));
+    }
+}
+
+/// Any bytes as the name of a protocol.
+///
+/// SECURITY: nobody without the key makes a ticket that is true.
+pub fn ticket(bytes: &[u8]) {
+    let Some(shown) = Shown::of_protocol(bytes) else { return };
+    let Ok(digest) = Digest::new() else { return };
+    let day = TicketSecret::new(&[0x5a; 32]).day(digest, shown.day());
+    let id = RendezvousId::new(digest, &PublicKey::from_bytes([0x5a; 32]), Epoch(0));
+    assert!(shown.check(digest, &day, &id, 0).is_err(), "a MAC was guessed");
+}
+
+fn all_frames<F: Frame + PartialEq + std::fmt::Debug>(bytes: &[u8]) {
+    let mut rest = bytes.to_vec();
+    while let Ok(Some(frame)) = frame::decode::<F>(&mut rest) {
+        let mut written = Vec::new();
+        frame.write(&mut written);
+        assert_eq!(frame::decode::<F>(&mut written), Ok(Some(frame)), "written and read again");
+        assert!(written.is_empty());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    /// Calls `target` with every file that the fuzzer starts from or once stumbled over.
+    fn replay(target: &str, run: impl Fn(&[u8])) {
+        let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz");
+        let folders = ["corpus", "regressions"].map(|folder| fuzz.join(folder).join(target));
+        let files = folders.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten();
+        let files: Vec<_> = files.map(|file| file.unwrap().path()).collect();
+        assert!(!files.is_empty(), "{} is empty", folders[0].display());
+        for file in files {
+            println!("{}", file.display());
+            run(&fs::read(file).unwrap());
+        }
+    }
+
+    #[test]
+    fn every_corpus_file_is_replayed() {
+        replay("relay_hello", super::hello);
+        replay("relay_frames", super::frames);
+        replay("relay_ticket", super::ticket);
+    }
+}

@@ -1,0 +1,10 @@
+//! Beacon, bridge and client in one process, with an echo in the place of OpenBao.
+
+#[cfg(test)]
+mod abuse;
+#[cfg(test)]
+mod away;
+#[cfg(test)]
+mod road;
+#[cfg(test)]
+mod support;

@@ -1,0 +1,5 @@
+//! The first bytes of a connection at the beacon.
+#![no_main]
+use cloudtaser_relay::proto::fuzz;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::hello(bytes));

@@ -1,0 +1,5 @@
+//! Tickets.
+#![no_main]
+use cloudtaser_relay::proto::fuzz;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::ticket(bytes));

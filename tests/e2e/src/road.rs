@@ -1,0 +1,177 @@
+//! Beacon, bridge and the client's proxy as programs, each in its network.
+
+use std::{
+    env, fs,
+    fs::File,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use nix::{
+    sys::signal::{self, Signal},
+    unistd::Pid,
+};
+
+use crate::{
+    bao::Bao,
+    netns::{Network, Networks, RELAY_ADDRESS},
+    scratch::{Scratch, until},
+};
+
+/// Far more than anything takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A program that ends with the test.
+#[derive(Debug)]
+pub struct Program {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Program {
+    fn start(network: &Network, mut command: Command, log: PathBuf) -> Self {
+        let file = File::create(&log).expect("a log");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file).env_clear();
+        let child = network.within(move || command.spawn().expect("a program"));
+        Self { child, log }
+    }
+
+    /// Its process.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        i32::try_from(self.child.id()).expect("a pid")
+    }
+
+    /// What it has written to standard error.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Waits for a line that has this text.
+    pub fn until_logged(&self, text: &str) {
+        until(text, PATIENCE, || self.log().contains(text).then_some(()));
+    }
+
+    /// Sends a signal and waits for the end; the exit code, `None` where a signal ended it.
+    pub fn end(&mut self, signal: Signal) -> Option<i32> {
+        signal::kill(Pid::from_raw(self.pid()), signal).expect("it runs");
+        until("its end", PATIENCE, || self.child.try_wait().expect("a child")).code()
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // It may have ended already.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// The whole road.
+#[derive(Debug)]
+pub struct Road {
+    /// Joins.
+    pub beacon: Program,
+    /// Beside OpenBao.
+    pub bridge: Program,
+    /// In the cluster, where it listens on the port that OpenBao has in the EU.
+    pub proxy: Program,
+    /// Where all this is.
+    pub networks: Networks,
+    /// OpenBao.
+    pub bao: Bao,
+    scratch: Scratch,
+}
+
+impl Road {
+    /// Makes keys and files with the programs' own verbs, and starts everything.
+    #[must_use]
+    pub fn start(networks: Networks) -> Self {
+        let scratch = Scratch::new();
+        let bao = networks.eu.within(Bao::start);
+        write_files(scratch.path(), bao.port());
+        let beacon = start_beacon(&networks, &scratch, 0);
+        beacon.until_logged("beacon listens");
+        let bridge = verb("cloudtaser-bridge", &["serve", "--config", "bridge.toml"], &scratch);
+        let bridge = Program::start(&networks.eu, bridge, scratch.path().join("bridge.log"));
+        bridge.until_logged("registered");
+        let door = format!("--listen=127.0.0.1:{}", bao.port());
+        let words = ["proxy", "--via", "client.toml", "--key", "client.pem", &door];
+        let proxy = verb("cloudtaser-bridge", &words, &scratch);
+        let proxy = Program::start(&networks.cluster, proxy, scratch.path().join("proxy.log"));
+        proxy.until_logged("proxy listens");
+        Self { beacon, bridge, proxy, networks, bao, scratch }
+    }
+
+    /// Another beacon in the place of the one that is there.
+    pub fn restart_beacon(&mut self) {
+        self.beacon = start_beacon(&self.networks, &self.scratch, 1);
+        self.beacon.until_logged("beacon listens");
+    }
+
+    /// A file that was made for the road.
+    #[must_use]
+    pub fn file(&self, name: &str) -> String {
+        fs::read_to_string(self.scratch.path().join(name)).expect("a file of the road")
+    }
+}
+
+fn start_beacon(networks: &Networks, scratch: &Scratch, number: u8) -> Program {
+    let command = verb("cloudtaser-beacon", &["serve", "--config", "beacon.toml"], scratch);
+    Program::start(&networks.relay, command, scratch.path().join(format!("beacon{number}.log")))
+}
+
+fn write_files(folder: &Path, openbao_port: u16) {
+    let say = |program: &str, words: &[&str]| {
+        let output = Command::new(built(program)).args(words).current_dir(folder).output();
+        let output = output.expect("a program of the road");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{program} {words:?}: {said}");
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let write = |name: &str, text: &str| fs::write(folder.join(name), text).expect("a file");
+    let beacon_key = say("cloudtaser-beacon", &["keygen", "beacon.pem"]);
+    let bridge_key = say("cloudtaser-bridge", &["init", "."]);
+    let client_key = say("cloudtaser-bridge", &["keygen", "client.pem"]);
+    let [beacon_key, bridge_key, client_key] =
+        [&beacon_key, &bridge_key, &client_key].map(|key| key.trim());
+    let beacon = format!(
+        "listen = \"{RELAY_ADDRESS}:443\"\nadmin = \"127.0.0.1:9443\"\nkey_file = \"beacon.pem\"\n\
+         bridges = [\"{bridge_key}\"]\n[limits]\ndrain_seconds = 5\n"
+    );
+    write("beacon.toml", &beacon);
+    let bridge = format!(
+        "key_file = \"bridge.pem\"\nticket_file = \"tickets.hex\"\n\
+         openbao = \"127.0.0.1:{openbao_port}\"\n\
+         [[beacon]]\naddress = \"{RELAY_ADDRESS}:443\"\ndomain = \"beacon.example\"\n\
+         key = \"{beacon_key}\"\n[[client]]\nname = \"cluster\"\nkey = \"{client_key}\"\n"
+    );
+    write("bridge.toml", &bridge);
+    for (program, config) in
+        [("cloudtaser-beacon", "beacon.toml"), ("cloudtaser-bridge", "bridge.toml")]
+    {
+        say(program, &["check-config", config]);
+    }
+    let words = ["admit", "--config", "bridge.toml", "--client-key", client_key];
+    write("client.toml", &say("cloudtaser-bridge", &words));
+}
+
+fn verb(program: &str, words: &[&str], scratch: &Scratch) -> Command {
+    let mut command = Command::new(built(program));
+    command.args(words).current_dir(scratch.path());
+    command
+}
+
+/// A built program of the road: named by a variable, or where `cargo xtask test` builds it.
+fn built(program: &str) -> PathBuf {
+    use cloudtaser_core::names::{ENV_BEACON, ENV_BRIDGE};
+    let variable = if program == "cloudtaser-beacon" { ENV_BEACON } else { ENV_BRIDGE };
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let path = root.join("target/x86_64-unknown-linux-musl/release").join(program);
+    env::var_os(variable)
+        .map(PathBuf::from)
+        .or_else(|| path.is_file().then_some(path))
+        .unwrap_or_else(|| panic!("no {program}: run by `cargo xtask test`, or set {variable}"))
+}
