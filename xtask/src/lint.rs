@@ -1,6 +1,8 @@
-//! The checks that need no built program: format, clippy, boundaries, documentation.
+//! The checks that need no release build: format, clippy, boundaries, generated files,
+//! documentation.
 
 use crate::boundaries;
+use crate::codegen;
 use crate::command::{self, cargo};
 use crate::test::step;
 
@@ -10,14 +12,15 @@ pub(crate) fn check() -> anyhow::Result<()> {
     step("documentation", documentation)
 }
 
-/// Format, clippy and boundaries, each as a step of its own.
+/// Format, clippy, boundaries and generated files, each as a step of its own.
 pub(crate) fn static_checks() -> anyhow::Result<()> {
     step("format", || command::run(&mut cargo(["fmt", "--all", "--check"])))?;
     step("clippy", || {
         let mut clippy = cargo(["clippy", "--quiet", "--locked", "--workspace", "--all-targets"]);
         command::run(clippy.args(["--", "-D", "warnings"]))
     })?;
-    step("boundaries", boundaries::report)
+    step("boundaries", boundaries::report)?;
+    step("generated files", codegen::check)
 }
 
 /// Documentation of our own crates, without warnings.

@@ -8,6 +8,7 @@
 mod artifacts;
 mod bench;
 mod boundaries;
+mod codegen;
 mod command;
 mod demo;
 mod dist;
@@ -36,6 +37,7 @@ cargo xtask VERB: the chores of this repository
   check             the quick part of it: fmt, clippy, boundaries, docs
   demo [ARGS]       builds the programs and runs `cloudtaser demo ARGS` with a real OpenBao
   bench [NAME ARGS] builds the programs and measures them (without a name: what there is)
+  codegen           writes manual pages and completions from what the programs say
   boundaries        who may depend on whom, licences, sources, sizes of files
   vm test [--full] [--write]
                     the agent in virtual machines, attacked on every road; --full also boots what
@@ -70,6 +72,7 @@ fn main() -> ExitCode {
         "demo" => demo::run(rest),
         "bench" => bench::run(rest),
         "boundaries" => boundaries::report(),
+        "codegen" => codegen::run(),
         "fuzz" => match fuzz::parse_seconds(rest) {
             Some(seconds) => fuzz::run(seconds),
             None => return misused("fuzz takes one number of seconds, at least 1"),

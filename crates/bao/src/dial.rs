@@ -5,7 +5,8 @@
 //! here may change between ureq's minor versions, which is why its version is held.
 
 use std::{
-    fmt, io,
+    fmt,
+    io::{self, IoSlice, Read as _, Write as _},
     net::SocketAddr,
     sync::{
         Arc,
@@ -132,9 +133,9 @@ impl Connector<()> for Dial {
         let host = details.uri.host().unwrap_or_default();
         let name = tls.name_for(host).ok().ok_or(NotConnected::ServerName)?;
         let mut session = ClientConnection::new(tls.config(), name).map_err(NotConnected::Tls)?;
-        let mut socket =
-            TransportAdapter::new(Box::new(tcp) as Self::Out, details.current_time.clone());
-        socket.set_timeout(details.timeout);
+        let tcp = TransportAdapter::new(Box::new(tcp) as Self::Out, details.current_time.clone());
+        let mut socket = Gather(tcp);
+        socket.0.set_timeout(details.timeout);
         while session.is_handshaking() {
             session.complete_io(&mut socket).map_err(|error| not_connected(error.into()))?;
         }
@@ -160,10 +161,40 @@ fn not_connected(error: ureq::Error) -> ureq::Error {
     problem.into()
 }
 
+/// Sends TLS records that are ready together in one piece: the adapter alone sends each by itself.
+struct Gather(TransportAdapter);
+
+impl io::Read for Gather {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+impl io::Write for Gather {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn write_vectored(&mut self, records: &[IoSlice<'_>]) -> io::Result<usize> {
+        let mut all = Vec::new();
+        for record in records {
+            all.extend_from_slice(record);
+        }
+        self.0.write(&all)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
 /// TLS over another transport.
+///
+/// Head and body of a request are handed over one after the other. Both become records at once, and
+/// leave together when the answer is waited for, or when rustls holds no more.
 struct Encrypted {
     buffers: LazyBuffers,
-    stream: StreamOwned<ClientConnection, TransportAdapter>,
+    stream: StreamOwned<ClientConnection, Gather>,
 }
 
 impl Transport for Encrypted {
@@ -172,21 +203,27 @@ impl Transport for Encrypted {
     }
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
-        self.stream.sock.set_timeout(timeout);
-        let output = self.buffers.output().get(..amount).unwrap_or(&[]);
-        io::Write::write_all(&mut self.stream, output)?;
+        self.stream.sock.0.set_timeout(timeout);
+        let mut output = self.buffers.output().get(..amount).unwrap_or(&[]);
+        while !output.is_empty() {
+            match self.stream.conn.writer().write(output)? {
+                0 => self.stream.flush()?,
+                taken => output = output.get(taken..).unwrap_or(&[]),
+            }
+        }
         Ok(())
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
-        self.stream.sock.set_timeout(timeout);
-        let len = io::Read::read(&mut self.stream, self.buffers.input_append_buf())?;
+        self.stream.sock.0.set_timeout(timeout);
+        self.stream.flush()?;
+        let len = self.stream.read(self.buffers.input_append_buf())?;
         self.buffers.input_appended(len);
         Ok(len > 0)
     }
 
     fn is_open(&mut self) -> bool {
-        self.stream.sock.get_mut().is_open()
+        self.stream.sock.0.get_mut().is_open()
     }
 
     fn is_tls(&self) -> bool {
@@ -197,5 +234,48 @@ impl Transport for Encrypted {
 impl fmt::Debug for Encrypted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Encrypted").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::mpsc::Sender, time::Instant};
+
+    use super::*;
+
+    /// Tells what each send holds.
+    #[derive(Debug)]
+    struct Sends(LazyBuffers, Sender<Vec<u8>>);
+
+    impl Transport for Sends {
+        fn buffers(&mut self) -> &mut dyn Buffers {
+            &mut self.0
+        }
+
+        fn transmit_output(&mut self, amount: usize, _: NextTimeout) -> Result<(), ureq::Error> {
+            self.1.send(self.0.output()[..amount].to_vec()).unwrap();
+            Ok(())
+        }
+
+        fn await_input(&mut self, _: NextTimeout) -> Result<bool, ureq::Error> {
+            Ok(false)
+        }
+
+        fn is_open(&mut self) -> bool {
+            true
+        }
+    }
+
+    #[test]
+    fn records_leave_together_and_what_does_not_fit_is_told() {
+        let (tell, told) = std::sync::mpsc::channel();
+        let sends: Box<dyn Transport> = Box::new(Sends(LazyBuffers::new(8, 8), tell));
+        let clock = Arc::new(|| ureq::unversioned::transport::time::Instant::Exact(Instant::now()));
+        let mut gather = Gather(TransportAdapter::new(sends, clock));
+        let records = [&b"abc"[..], b"de", b"fghij"].map(IoSlice::new);
+        assert_eq!(gather.write_vectored(&records).unwrap(), 8);
+        assert_eq!(gather.write_vectored(&records[..2]).unwrap(), 5);
+        drop(gather);
+        assert_eq!(told.iter().collect::<Vec<_>>(), [&b"abcdefgh"[..], b"abcde"]);
     }
 }

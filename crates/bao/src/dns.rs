@@ -38,9 +38,21 @@ pub enum DnsError {
         /// The name.
         name: String,
     },
-    /// Every server says that it is not there.
-    #[error("there is no such name: {}", tried.join(", "))]
+    /// A name is there, without any address: a service none of whose instances is ready.
+    #[error("{name} has no address yet (the DNS servers are {servers})")]
+    NoAddress {
+        /// The servers asked.
+        servers: String,
+        /// The name that was asked for.
+        name: String,
+    },
+    /// A server says of each name that may be meant that it does not exist.
+    #[error("there is no host {host}: the DNS servers ({servers}) know none of {}", tried.join(", "))]
     NoSuchName {
+        /// The name as it was written.
+        host: String,
+        /// The servers asked.
+        servers: String,
         /// The names that were asked for, with the search list.
         tried: Vec<String>,
     },

@@ -10,7 +10,11 @@
 //!
 //! No proxy is used, whatever the environment says.
 
-use std::{io::Read, sync::Arc, time::Duration};
+use std::{
+    io::Read,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use cloudtaser_core::Secret;
 use cloudtaser_tls::{TlsClient, explain};
@@ -25,12 +29,12 @@ use crate::{
     answer,
     deadline::{Deadline, Stop},
     dial::{Dial, KeyExchanges, Names, NotConnected},
-    dns::Files,
+    dns::{DnsError, Files},
     error::{BaoError, Failure, Operation},
     jitter::Jitter,
     json::{Flaw, check},
     request::Request,
-    retry::{Outcome, pause, retry_after, worth_repeating},
+    retry::{Outcome, patience, pause, retry_after, worth_repeating},
     transit,
 };
 
@@ -106,8 +110,9 @@ impl Driver {
             return Err(BaoError::new(request.operation, Some(request.place()), failure));
         }
         let mut tries = 0;
-        let started = std::time::Instant::now();
+        let started = Instant::now();
         let mut last = None;
+        let mut lasting = None;
         loop {
             let failure = match self.time_for_try(deadline) {
                 Ok(time) => {
@@ -124,7 +129,12 @@ impl Driver {
                     let again = worth_repeating(outcome, request.safety)
                         && self.max_tries.is_none_or(|max| tries < max);
                     let pause = pause(tries, asked, &*self.jitter);
-                    if again && pause < deadline.remaining() && self.stop.sleep(pause) {
+                    let (_, since) = lasting
+                        .filter(|(known, _)| *known == outcome)
+                        .unwrap_or_else(|| (outcome, Instant::now()));
+                    lasting = Some((outcome, since));
+                    let left = patience(outcome, since.elapsed(), deadline.remaining());
+                    if again && pause < left && self.stop.sleep(pause) {
                         last = Some(failure);
                         continue;
                     }
@@ -316,6 +326,7 @@ fn refusal(answered: &Answered, request: &Request) -> Failure {
     match answered.status {
         404 => answer::missing(text).unwrap_or_else(|| Failure::NotFound {
             tried: vec![request.place().path],
+            written: None,
             errors: answer::errors(text),
         }),
         status => Failure::Status { status, errors: answer::errors(text) },
@@ -356,7 +367,14 @@ fn not_connected(problem: NotConnected) -> Lost {
     let never = |failure| Lost { failure, outcome: Outcome::Permanent };
     match problem {
         NotConnected::Io(error) => retry(Failure::Connect(error)),
-        NotConnected::Name(error) => retry(Failure::Name(error)),
+        NotConnected::Name(error) => {
+            let outcome = match error {
+                DnsError::BadName { .. } => Outcome::Permanent,
+                DnsError::NoSuchName { .. } => Outcome::NoSuchName,
+                _ => Outcome::NotSent,
+            };
+            Lost { failure: Failure::Name(error), outcome }
+        }
         NotConnected::NoTls => never(Failure::Address("it is https, and no TLS was set up")),
         NotConnected::ServerName => never(Failure::Setup(cloudtaser_tls::TlsError::ServerName)),
         NotConnected::Timeout => retry(Failure::Timeout),

@@ -106,8 +106,10 @@ pub enum Failure {
     Name(DnsError),
     /// Nothing is there.
     NotFound {
-        /// The paths that were tried.
+        /// The paths that were tried, likeliest first.
         tried: Vec<String>,
+        /// The path as it was written, where it was tried in other forms only.
+        written: Option<String>,
         /// What OpenBao says.
         errors: Vec<String>,
     },
@@ -286,13 +288,14 @@ mod tests {
     fn a_missing_path_lists_what_was_tried() {
         let failure = Failure::NotFound {
             tried: vec!["kv/app".into(), "kv/data/app".into()],
+            written: None,
             errors: vec![],
         };
-        let place = Place { method: "GET", path: "kv/data/app".into() };
-        let text = BaoError::new(Operation::Read, Some(place), failure).to_string();
-        assert!(
-            text.contains("(GET kv/data/app): 404, nothing is there (also tried kv/app)"),
-            "{text}"
+        let place = Place { method: "GET", path: "kv/app".into() };
+        assert_eq!(
+            BaoError::new(Operation::Read, Some(place), failure).to_string(),
+            "cannot read (GET kv/app): 404, nothing is there (also tried kv/data/app): check mount \
+             and path, and the namespace if there is one"
         );
     }
 

@@ -94,15 +94,9 @@ impl Client {
                 break;
             }
         }
-        let tried = search.into_tried();
         Err(last.map_or_else(
             || BaoError::new(Operation::Read, None, Failure::Shape("there was nothing to try")),
-            |mut error| {
-                if let Failure::NotFound { tried: paths, .. } = &mut *error.failure {
-                    *paths = tried;
-                }
-                error
-            },
+            |error| nowhere(error, path, search.into_tried()),
         ))
     }
 
@@ -138,6 +132,18 @@ impl Client {
         let path = request.place().path;
         self.ask(request, Some(session.token()), deadline, |text| answer::parse(text, path))
     }
+}
+
+/// Names the likeliest path first where nothing was found, and then the others.
+fn nowhere(mut error: BaoError, path: &str, paths: Vec<String>) -> BaoError {
+    if let Failure::NotFound { tried, written, .. } = &mut *error.failure {
+        if let (Some(place), Some(likeliest)) = (&mut error.place, paths.first()) {
+            place.path.clone_from(likeliest);
+        }
+        *written = (!paths.iter().any(|tried| tried == path)).then(|| path.to_owned());
+        *tried = paths;
+    }
+    error
 }
 
 fn first_segment(path: &str) -> &str {

@@ -2,7 +2,9 @@
 //!
 //! | what happened | read | write (login, `>>`) |
 //! |---|---|---|
-//! | name not resolved, connection refused or not made in time | again | again: nothing was sent |
+//! | DNS fails or is silent, the name has no address | again | again: nothing was sent |
+//! | DNS says that the name does not exist | again, for 3 s | the same |
+//! | connection refused or not made in time | again | again: nothing was sent |
 //! | answer cut, connection lost, time out after sending | again | fail: it may have been done |
 //! | 412, 429, 503 | again | again: OpenBao says that it did nothing |
 //! | 500, 502, 504, other 5xx | again | fail: it may have been done |
@@ -11,6 +13,10 @@
 //!
 //! A login is a write because it makes a token: repeated in the dark, it would leave tokens that
 //! nobody revokes. An answer that came and says "not now" is safe to repeat.
+//!
+//! A name that does not exist is a typing error far more often than a Service that appears a moment
+//! later, so its author is told soon. Where it does appear later, whatever starts the wrapper starts
+//! it again; and caches keep the "no" for longer than anybody wants to wait for an error.
 
 use std::time::Duration;
 
@@ -20,6 +26,9 @@ use crate::jitter::Jitter;
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 /// The longest waiting time's upper end.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(2);
+
+/// How long a name may not exist before that is believed.
+const NO_SUCH_NAME_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Whether doing it twice does harm.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -35,6 +44,8 @@ pub(crate) enum Safety {
 pub(crate) enum Outcome {
     /// An answer with this status, complete.
     Answered(u16),
+    /// The server's name does not exist; the request never left.
+    NoSuchName,
     /// Nothing will change by itself.
     Permanent,
     /// The request may or may not have been carried out.
@@ -46,10 +57,19 @@ pub(crate) enum Outcome {
 /// Whether another try can help and can do no harm.
 pub(crate) const fn worth_repeating(outcome: Outcome, safety: Safety) -> bool {
     match outcome {
-        Outcome::Answered(412 | 429 | 503) | Outcome::NotSent => true,
+        Outcome::Answered(412 | 429 | 503) | Outcome::NoSuchName | Outcome::NotSent => true,
         Outcome::Answered(status) => status >= 500 && matches!(safety, Safety::Repeatable),
         Outcome::LostAfterSending => matches!(safety, Safety::Repeatable),
         Outcome::Permanent => false,
+    }
+}
+
+/// How much time is left for such an outcome, which has been the last one for so long without a
+/// break.
+pub(crate) fn patience(outcome: Outcome, lasting: Duration, left: Duration) -> Duration {
+    match outcome {
+        Outcome::NoSuchName => left.min(NO_SUCH_NAME_PATIENCE.saturating_sub(lasting)),
+        _ => left,
     }
 }
 
@@ -106,6 +126,18 @@ mod tests {
         let read = |outcome| worth_repeating(outcome, Safety::Repeatable);
         assert!(read(Outcome::LostAfterSending) && read(Outcome::Answered(500)));
         assert!(!read(Outcome::Permanent));
+    }
+
+    #[test]
+    fn a_name_that_does_not_exist_is_asked_for_three_seconds_only() {
+        let seconds = Duration::from_secs;
+        let absent = |lasting, left| patience(Outcome::NoSuchName, lasting, left);
+        assert!(worth_repeating(Outcome::NoSuchName, Safety::Write));
+        assert_eq!(absent(Duration::ZERO, seconds(30)), seconds(3));
+        assert_eq!(absent(seconds(2), seconds(30)), seconds(1));
+        assert_eq!(absent(seconds(9), seconds(30)), Duration::ZERO);
+        assert_eq!(absent(Duration::ZERO, seconds(1)), seconds(1), "the deadline comes first");
+        assert_eq!(patience(Outcome::NotSent, seconds(9), seconds(21)), seconds(21));
     }
 
     #[test]

@@ -35,7 +35,7 @@ enum Verb {
     Run(run::RunArgs),
     /// Show what an attacker gets, without and with cloudtaser, on this machine.
     Demo(demo::DemoArgs),
-    /// Try every road by which another process could read this one's secrets.
+    /// Attack a running process: try every road by which others could read its secrets.
     Probe(probe::command::ProbeArgs),
     /// Print completions for a shell.
     Completions(generate::CompletionsArgs),

@@ -114,6 +114,30 @@ mod run {
     }
 
     #[test]
+    fn the_wrapper_starts_with_what_the_caller_was_started_with() {
+        let stage = Stage::new();
+        let looking = "#!/bin/sh\n[ -e /proc/$$/fd/0 ] && echo 0 is open\n\
+                       [ -e /proc/$$/fd/2 ] && echo 2 is open\ngrep SigIgn /proc/$$/status\n";
+        fs::write(stage.wrapper(), looking).unwrap();
+        let seen = |before: &str| {
+            let output = Command::new("sh")
+                .args(["-c", &format!("{before}; exec \"$0\" run -- app")])
+                .arg(env!("CARGO_BIN_EXE_cloudtaser"))
+                .env("CLOUDTASER_WRAPPER", stage.wrapper())
+                .output()
+                .unwrap();
+            let told = text(output.stdout);
+            let ignored = told.lines().find_map(|line| line.strip_prefix("SigIgn:\t")).unwrap();
+            let ignored = u64::from_str_radix(ignored, 16).unwrap();
+            let is_open = |fd| told.contains(&format!("{fd} is open\n"));
+            (is_open(0), is_open(2), ignored & (1 << 12) != 0)
+        };
+        assert_eq!(seen("true"), (true, true, false));
+        assert_eq!(seen("exec 0<&-"), (false, true, false));
+        assert_eq!(seen("trap '' PIPE; exec 2>&-"), (true, false, true));
+    }
+
+    #[test]
     fn a_wrong_plan_starts_nothing_and_points_at_the_place() {
         let stage = Stage::new();
         let plan = stage.plan("server:\n  adress: https://bao:8200\n");

@@ -43,6 +43,8 @@ facet! {
     Memory {
         /// On the ordinary stack, as any environment.
         Plain = "plain",
+        /// Those of files in ordinary pages while a process has the file open, all others sealed.
+        Transient = "transient",
         /// In pages that the kernel removed from its own map (`memfd_secret`).
         Sealed = "sealed",
     }
@@ -184,7 +186,7 @@ pub enum Requirement {
 /// A requirement that cannot be read.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error(
-    "{text:?} is no requirement; write one of memory=plain|sealed, \
+    "{text:?} is no requirement; write one of memory=plain|transient|sealed, \
      environ=plain|first-image|hidden, supervisor=wiped|sealed, attach=open|ancestors|refused, \
      transport=plaintext|unverified|tls|hybrid, agent=off|degraded|enforcing, \
      T1 to T6=open|partial|closed"

@@ -2,7 +2,8 @@
 //!
 //! Without an argument: undumpable, and what is left of that in the program it becomes. With
 //! `environment NAME…`: takes these variables, then prints its own environment block as root would
-//! read it, and last the value of the first name.
+//! read it, and last the value of the first name. With `stack`: wipes the first thread's stack, also
+//! where it has none yet.
 
 use std::error::Error;
 use std::io::Write;
@@ -32,6 +33,12 @@ fn main() -> Result<(), Box<dyn Error>> {
                 taken.iter().find(|(name, _)| names.first().is_some_and(|first| name == first));
             out.write_all(value.map_or(&[][..], |(_, value)| value.as_bytes()))?;
             Ok(())
+        }
+        Some((first, [])) if first == "stack" => {
+            for len in [1, 64 << 10, 128 << 10, 1 << 20, 1 << 20] {
+                harden::wipe_stack(len);
+            }
+            Ok(writeln!(out, "wiped")?)
         }
         Some(_) => Ok(writeln!(out, "after exec {}", prctl::get_dumpable()?)?),
     }

@@ -10,7 +10,7 @@ use crate::{
     session::{StackError, StackView},
 };
 
-pub use crate::session::fuzz::environment;
+pub use crate::session::fuzz::{environment, file_path};
 
 /// Any bytes as a program file.
 pub fn elf(bytes: &[u8]) {
@@ -76,5 +76,6 @@ mod tests {
         replay("elf", super::elf);
         replay("stack", super::stack);
         replay("environment", super::environment);
+        replay("file_path", super::file_path);
     }
 }

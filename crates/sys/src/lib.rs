@@ -6,12 +6,13 @@
 //! the caller's choice, so a refusal is always a value.
 //!
 //! Reading order: [`secretmem`] (pages that the kernel removes from its own map), [`heap`] (an
-//! allocator that lives in them), [`harden`] (this process), [`facts`] (this kernel and
+//! allocator that lives in them), [`beginning`] and [`harden`] (this process), [`facts`] (this kernel and
 //! container), [`elf`] and [`target`] (the program to start), [`session`] (placing secrets in it),
 //! [`roads`] (what an attacker would try).
 
 #![expect(unsafe_code, reason = "this crate exists so that no other one needs it")]
 
+pub mod beginning;
 pub mod elf;
 pub mod facts;
 #[cfg(any(test, fuzzing))]

@@ -14,13 +14,18 @@ Usage: cloudtaser-wrapper run [FLAGS] -- COMMAND [ARG]...
 
 Flags:
   --plan FILE        read the launch plan (JSON) from FILE; - is standard input
+  --file NAME=REF    let the app open /run/cloudtaser/NAME, which no file system holds;
+                     REF is a reference as below; may be repeated
   --require LIST     refuse to start below these levels, e.g. memory=sealed,T3=partial
   --explain          print what protects the app here, per adversary, and exit;
                      nothing is fetched and nothing is started
-  --log-format FORM  text or json
-  -q, --quiet        warnings and errors only
-  -h, --help         this text
-  -V, --version      the version
+  --log-format FORM  form of log lines, on standard error: text or json
+  -q, --quiet        log warnings and errors only
+  -h, --help         print this help
+  -V, --version      print the version
+
+Example:
+  DB_PASSWORD=vault:secret/data/db#password cloudtaser-wrapper run -- ./server
 
 References in the values of variables are resolved, everything else is passed on:
   vault:secret/data/db#password         a field (bao: works as well)
@@ -60,6 +65,8 @@ pub(crate) struct Run {
     pub(crate) purpose: Purpose,
     /// Plan file; `-` is standard input.
     pub(crate) plan: Option<OsString>,
+    /// Secret files: name and reference.
+    pub(crate) files: Vec<(String, String)>,
     /// Levels to be reached.
     pub(crate) require: Vec<Requirement>,
     /// Form of log lines, where given.
@@ -82,6 +89,9 @@ pub(crate) enum Purpose {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum ArgsError {
+    /// `--file` with something else.
+    #[error("--file takes NAME=REFERENCE, as in --file key.pem=vault:secret/data/web#key")]
+    File,
     /// Nothing to start.
     #[error("no command given; write: cloudtaser-wrapper run -- COMMAND [ARG]... (or --help)")]
     NoCommand,
@@ -131,6 +141,12 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Args, Ar
             "-q" | "--quiet" => run.quiet = true,
             "--explain" => run.purpose = Purpose::Explain,
             "--plan" => run.plan = Some(value("--plan")?),
+            "--file" => {
+                let file = value("--file")?;
+                let file = file.to_str().and_then(|file| file.split_once('='));
+                let (name, reference) = file.ok_or(ArgsError::File)?;
+                run.files.push((name.to_owned(), reference.to_owned()));
+            }
             "--require" => {
                 let list = value("--require")?;
                 let list = list.to_string_lossy();
@@ -193,11 +209,19 @@ mod tests {
             &["run", "--"],
             &["--nope", "--", "a"],
             &["run", "--plan"],
+            &["run", "--file", "key", "--", "a"],
             &["run", "--require", "memory=best", "--", "a"],
             &["run", "--log-format", "xml", "--", "a"],
         ] {
             assert!(parse(args.iter().map(OsString::from)).is_err(), "{args:?}");
         }
+    }
+
+    #[test]
+    fn a_file_is_a_name_and_a_reference() {
+        let run = run(&["run", "--file", "k=vault:a/b#c=d", "--file=l=vault:a/b#e", "--", "a"]);
+        let files = [("k", "vault:a/b#c=d"), ("l", "vault:a/b#e")];
+        assert_eq!(run.files, files.map(|(name, text)| (name.to_owned(), text.to_owned())));
     }
 
     #[test]

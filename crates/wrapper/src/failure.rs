@@ -16,9 +16,6 @@ pub(crate) enum Failure {
     /// The settings make no connection.
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    /// The plan asks for files, which nothing delivers yet.
-    #[error("the plan asks for secret files, which this version cannot deliver: use env")]
-    Files,
     /// A fault of ours.
     #[error("{0}")]
     Internal(&'static str),
@@ -113,7 +110,6 @@ impl Failure {
             Self::Target(_) => Code::NotExecutable,
             Self::Connect(ConnectError::Tls(error)) => error.blame().into(),
             Self::Connect(_)
-            | Self::Files
             | Self::PlanFile { .. }
             | Self::Settings(_)
             | Self::Signal { .. }

@@ -17,7 +17,7 @@ use cloudtaser_sys::{harden::wipe_stack, session::hold_back_signals};
 
 use crate::{
     chain::Chain,
-    resolve::{Delivered, Outcome, Rules, resolve},
+    resolve::{Outcome, Place, Rules, resolve},
     variables::Variables,
     vault::Bao,
 };
@@ -36,8 +36,8 @@ const STACK_BYTES: usize = 192 * 1024;
 
 /// What the keeper has to tell.
 pub(crate) enum News {
-    /// Values that differ from those delivered, by variable.
-    Changed(Vec<(Vec<u8>, Secret)>),
+    /// Values that differ from those delivered, and where they go.
+    Changed(Vec<(Place, Secret)>),
     /// Something failed and is tried again.
     Trouble {
         /// What was tried.
@@ -113,7 +113,7 @@ struct Round {
     bao: Bao,
     variables: Variables,
     plan: LaunchPlan,
-    last: Vec<(Vec<u8>, Secret)>,
+    last: Vec<(Place, Secret)>,
     troubled: bool,
     tell: Box<dyn Fn(News) + Send>,
 }
@@ -206,11 +206,11 @@ impl Round {
             Ok(outcome) => {
                 self.recovered();
                 let fresh = sealed(&outcome);
-                let changed = fresh.iter().filter(|(name, value)| {
-                    self.last.iter().all(|(known, old)| known != name || !old.same_as(value))
+                let changed = fresh.iter().filter(|(place, value)| {
+                    self.last.iter().all(|(known, old)| known != place || !old.same_as(value))
                 });
                 let changed =
-                    changed.map(|(name, value)| (name.clone(), copy(value))).collect::<Vec<_>>();
+                    changed.map(|(place, value)| (place.clone(), copy(value))).collect::<Vec<_>>();
                 self.last = fresh;
                 agenda.retain(|(_, due)| !matches!(due, Due::Lease(..)));
                 self.schedule_leases(agenda);
@@ -272,21 +272,18 @@ fn schedule(agenda: &mut Vec<(Instant, Due)>, next: Next, due: impl FnOnce(Next)
 }
 
 /// The secrets of a pass, copied for later comparison.
-fn sealed(outcome: &Outcome) -> Vec<(Vec<u8>, Secret)> {
-    let variables = outcome.variables.iter().filter_map(|variable| match &variable.value {
-        Delivered::Sealed(secret) => Some((variable.name.clone(), copy(secret))),
-        Delivered::Plain(_) => None,
-    });
-    variables.collect()
+fn sealed(outcome: &Outcome) -> Vec<(Place, Secret)> {
+    outcome.secrets().map(|(place, secret)| (place, copy(secret))).collect()
 }
 
 fn copy(secret: &Secret) -> Secret {
     Secret::new(secret.expose().to_vec())
 }
 
-/// A tenth more or less, so that a thousand pods started together do not poll together.
+/// Up to a fifth less, so that a thousand pods started together do not poll together; never more,
+/// since who asks for a poll is promised new values within that time.
 fn spread(every: Duration) -> Duration {
-    every.mul_f64(0.9) + RandomJitter.up_to(every / 5)
+    every.mul_f64(0.8) + RandomJitter.up_to(every / 5)
 }
 
 fn pause() -> Duration {

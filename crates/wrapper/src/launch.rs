@@ -7,11 +7,15 @@ use std::{
 
 use cloudtaser_core::{
     exit::Code,
+    names::FILE_ROOT,
     plan::{Rotation, RotationAction, Untraceable as Asked},
 };
-use cloudtaser_sys::session::{
-    Delivery, Dumpable, EnvEntry, Launch, LaunchError, Session, Signals, SlotId, SlotTable,
-    Untraceable,
+use cloudtaser_sys::{
+    harden::placed_variables,
+    session::{
+        Delivery, Dumpable, EnvEntry, FileId, FileTable, Launch, LaunchError, Secrets, Session,
+        Signals, SlotId, SlotTable, Untraceable,
+    },
 };
 
 use nix::sys::signal::Signal;
@@ -19,7 +23,7 @@ use nix::sys::signal::Signal;
 use crate::{
     failure::Failure,
     protection::Mode,
-    resolve::{Delivered, Outcome},
+    resolve::{Delivered, Outcome, Place},
     run::Prepared,
 };
 
@@ -33,8 +37,17 @@ const KEPT_IMAGES: usize = 64;
 pub(crate) struct Started {
     /// Its session.
     pub(crate) session: Session,
-    /// Which slot holds which variable.
-    pub(crate) slots: Vec<(Vec<u8>, SlotId)>,
+    /// What the session knows each value by.
+    pub(crate) held: Vec<(Place, Held)>,
+}
+
+/// What a session knows a value by.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Held {
+    /// A file.
+    File(FileId),
+    /// A variable.
+    Variable(SlotId),
 }
 
 /// Starts the app.
@@ -44,20 +57,41 @@ pub(crate) fn start(
     outcome: &Outcome,
 ) -> Result<Started, Failure> {
     let mut table = SlotTable::new();
-    let mut slots = Vec::new();
+    let mut held = Vec::new();
     let mut env = Vec::new();
+    // What an outer wrapper gave us in secret pages is its app's secret as much as ours are.
+    let placed = placed_variables();
     for variable in &outcome.variables {
-        match &variable.value {
-            Delivered::Plain(value) => env.push(EnvEntry::Plain(entry(&variable.name, value)?)),
-            Delivered::Sealed(secret) => {
-                let slot = table.add(&variable.name, secret.expose()).map_err(|error| {
-                    Failure::start(&String::from_utf8_lossy(&variable.name), error)
-                })?;
-                slots.push((variable.name.clone(), slot));
-                env.push(EnvEntry::Sealed(slot));
+        let place = Place::Variable(variable.name.clone());
+        let mut seal = |value: &[u8]| {
+            let slot = table.add(&variable.name, value);
+            slot.map_err(|error| Failure::start(&place.to_string(), error))
+        };
+        env.push(match &variable.value {
+            Delivered::Plain(value)
+                if placed.iter().any(|known| known.as_bytes() == variable.name) =>
+            {
+                EnvEntry::Sealed(seal(value)?)
             }
-        }
+            Delivered::Plain(value) => EnvEntry::Plain(entry(&variable.name, value)?),
+            Delivered::Sealed(secret) => {
+                let slot = seal(secret.expose())?;
+                held.push((place, Held::Variable(slot)));
+                EnvEntry::Sealed(slot)
+            }
+        });
     }
+    let mut files = FileTable::new(FILE_ROOT.as_bytes())
+        .map_err(|error| Failure::start("its secret files", error))?;
+    for (name, secret) in &outcome.files {
+        let place = Place::File(name.clone());
+        let file = files
+            .add(name.as_bytes(), secret.expose())
+            .map_err(|error| Failure::start(&place.to_string(), error))?;
+        held.push((place, Held::File(file)));
+    }
+    let has_secrets =
+        !files.is_empty() || env.iter().any(|entry| matches!(entry, EnvEntry::Sealed(_)));
     let argv = prepared.command.iter().map(|arg| text(arg.as_bytes().to_vec()));
     let launch = Launch {
         argv: argv.collect::<Result<_, _>>()?,
@@ -65,7 +99,7 @@ pub(crate) fn start(
         env,
         delivery: match prepared.choice.mode {
             // Nothing to follow: execs cost nothing, and debuggers and other supervisors work.
-            _ if slots.is_empty() => Delivery::Plain,
+            _ if !has_secrets => Delivery::Plain,
             Mode::Follow => Delivery::ExecFollow,
             Mode::OneShot => Delivery::OneShot,
             Mode::Plain => Delivery::Plain,
@@ -81,8 +115,9 @@ pub(crate) fn start(
             RotationAction::None | RotationAction::Restart => 0,
         },
     };
-    let session = Session::launch_with(launch, table, signals).map_err(failed)?;
-    Ok(Started { session, slots })
+    let secrets = Secrets { variables: table, files };
+    let session = Session::launch_with(launch, secrets, signals).map_err(failed)?;
+    Ok(Started { session, held })
 }
 
 /// A launch that the session refused, with the code that container runtimes use.

@@ -14,6 +14,7 @@ use cloudtaser_sys::{
     session::Privileges,
     target::{Kind, Target},
 };
+use nix::errno::Errno;
 
 #[cfg(test)]
 mod tests;
@@ -22,8 +23,14 @@ mod tests;
 const NOT_BOTH: &str = "without CAP_SYS_PTRACE the programs that a non-dumpable app executes cannot be followed: \
      it is one or the other";
 
+const FILES_ARE_ORDINARY: &str = "secret files: no file can be read from sealed memory, so the value \
+     of a file lies in ordinary memory for as long as a process has that file open";
+
 const NO_ELEVATION: &str = "the listener needs no_new_privs: setuid programs (sudo, ping) that the \
      app starts run without elevation";
+
+const NESTED: &str = "the outer supervisor has the listener and must be able to read the programs \
+     that a dumpable app executes";
 
 /// What will be done.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -32,6 +39,8 @@ pub(crate) struct Choice {
     pub(crate) mode: Mode,
     /// Whether the app is made non-dumpable.
     pub(crate) undumpable: bool,
+    /// Whether it is given files.
+    pub(crate) files: Files,
     /// Whether programs in the tree may still gain privileges.
     pub(crate) elevation: Elevation,
     /// Why it is not better.
@@ -45,6 +54,15 @@ pub(crate) enum Elevation {
     GivenUp,
     /// As before.
     Kept,
+}
+
+/// Whether a plan asks for secret files, which only exec-follow can deliver.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Files {
+    /// It does not.
+    None,
+    /// It does.
+    Some,
 }
 
 /// How values reach the app.
@@ -84,6 +102,7 @@ pub(crate) fn choose(
     asked: &Asked,
     facts: &Facts,
     target: Option<&Target>,
+    files: Files,
 ) -> Result<Choice, Unavailable> {
     let mut reasons = Vec::new();
     let best = best(facts, target, &mut reasons);
@@ -110,6 +129,13 @@ pub(crate) fn choose(
         }
         (_, mode) => mode,
     };
+    // SECURITY: fail closed: an app that waits for a file must not start without it.
+    if files == Files::Some && mode != Mode::Follow {
+        return Err(Unavailable { asked: "secret files (which need exec-follow)", reasons });
+    }
+    if files == Files::Some {
+        reasons.push(FILES_ARE_ORDINARY.to_owned());
+    }
     let undumpable = match (asked.dumpable, mode) {
         // Nothing of ours is in a plainly started app that could ask for it.
         (_, Mode::Plain) => false,
@@ -119,6 +145,11 @@ pub(crate) fn choose(
         }
         (Dumpable::Auto, Mode::Follow) if !follows_undumpable => {
             reasons.push(NOT_BOTH.to_owned());
+            false
+        }
+        // One-shot for want of a listener that somebody outside has, who will want to look.
+        (Dumpable::Auto, Mode::OneShot) if !follows_undumpable && is_nested(facts) => {
+            reasons.push(NESTED.to_owned());
             false
         }
         _ => true,
@@ -132,7 +163,12 @@ pub(crate) fn choose(
         }
         _ => Elevation::Kept,
     };
-    Ok(Choice { mode, undumpable, elevation, reasons })
+    Ok(Choice { mode, undumpable, files, elevation, reasons })
+}
+
+/// Whether somebody outside has the one listener that a process may have.
+fn is_nested(facts: &Facts) -> bool {
+    facts.tracing.listener == Probe::Refused(Errno::EBUSY)
 }
 
 /// What the launch may claim. `heap_sealed` is about the supervisor's own memory.
@@ -144,7 +180,11 @@ pub(crate) fn level(
 ) -> ProtectionLevel {
     let yama = facts.kernel.yama_scope.known().copied().unwrap_or(0);
     let facets = Facets {
-        memory: if choice.mode == Mode::Plain { Memory::Plain } else { Memory::Sealed },
+        memory: match (choice.mode, choice.files) {
+            (Mode::Plain, _) => Memory::Plain,
+            (_, Files::Some) => Memory::Transient,
+            (_, Files::None) => Memory::Sealed,
+        },
         environ: match choice.mode {
             Mode::Plain => Environ::Plain,
             Mode::OneShot => Environ::FirstImage,

@@ -3,7 +3,7 @@
 //! Reading once is a promise, not a saving: user name and password of a dynamic secret must come
 //! from one answer. What was read for one pass is kept only as long as that pass ([`Answers`]).
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use cloudtaser_core::{
     Secret,
@@ -56,6 +56,24 @@ pub(crate) enum Delivered {
     Sealed(Secret),
 }
 
+/// Where a value goes.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Place {
+    /// A file in `/run/cloudtaser`.
+    File(String),
+    /// A variable.
+    Variable(Vec<u8>),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(name) => write!(f, "file {name}"),
+            Self::Variable(name) => f.write_str(&String::from_utf8_lossy(name)),
+        }
+    }
+}
+
 /// All values of one pass.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
@@ -65,6 +83,18 @@ pub(crate) struct Outcome {
     pub(crate) files: Vec<(String, Secret)>,
     /// What was left out, and why.
     pub(crate) warnings: Vec<String>,
+}
+
+impl Outcome {
+    /// The values that came from OpenBao.
+    pub(crate) fn secrets(&self) -> impl Iterator<Item = (Place, &Secret)> {
+        let variables = self.variables.iter().filter_map(|variable| match &variable.value {
+            Delivered::Sealed(secret) => Some((Place::Variable(variable.name.clone()), secret)),
+            Delivered::Plain(_) => None,
+        });
+        let files = self.files.iter().map(|(name, secret)| (Place::File(name.clone()), secret));
+        variables.chain(files)
+    }
 }
 
 /// Why a value could not be made.

@@ -26,7 +26,7 @@ use crate::{
     fetch::{Fetched, fetch},
     launch,
     log::Log,
-    protection::{self, Choice},
+    protection::{self, Choice, Files},
     resolve::{Delivered, Outcome, Resolved},
     settings::{self, CREDENTIALS, PlanDocument, Settings},
     supervise,
@@ -67,16 +67,13 @@ fn try_run(asked: Run, log: &mut Log) -> Result<u8, Failure> {
     let mut settings = settle(&asked)?;
     *log = Log::new(settings.plan.log.format, settings.plan.log.level);
     let variables = Variables::parse(std::mem::take(&mut settings.app), &settings.plan)?;
-    // SECURITY: fail closed: an app that waits for a file must not start without it in silence.
-    if !variables.files.is_empty() {
-        return Err(Failure::Files);
-    }
     for suspicion in &variables.suspicions {
         log.warn(suspicion, &[]);
     }
     let target = asked.command.first().map(|word| find(word, &variables)).transpose()?;
     let facts = Facts::probe();
-    let choice = protection::choose(&settings.plan.delivery, &facts, target.as_ref())?;
+    let files = if variables.files.is_empty() { Files::None } else { Files::Some };
+    let choice = protection::choose(&settings.plan.delivery, &facts, target.as_ref(), files)?;
     let transport = connect::transport(&settings.plan.server);
     let promised = protection::level(
         &choice,
@@ -122,6 +119,7 @@ fn settle(asked: &Run) -> Result<Settings, Failure> {
     };
     let mut settings = settings::gather(environment, document)?;
     settings.plan.require.extend(&asked.require);
+    settings.plan.files.extend(asked.files.iter().cloned());
     if let Some(json) = asked.json_log {
         settings.plan.log.format = if json { LogFormat::Json } else { LogFormat::Text };
     }

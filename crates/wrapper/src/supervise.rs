@@ -11,7 +11,7 @@ use cloudtaser_core::{
 };
 use cloudtaser_sys::{
     harden::wipe_stack,
-    session::{Event, Notice, Session, Signals, SlotId},
+    session::{Event, Notice, Session, Signals},
 };
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -21,9 +21,9 @@ use crate::{
     failure::Failure,
     fetch::Fetched,
     keeper::{Keeper, News},
-    launch::{self, Started},
+    launch::{self, Held, Started},
     log::Log,
-    resolve::Outcome,
+    resolve::{Outcome, Place},
     run::Prepared,
 };
 
@@ -72,7 +72,7 @@ pub(crate) fn with_secrets(
 
 struct Supervisor {
     session: Session,
-    slots: Vec<(Vec<u8>, SlotId)>,
+    held: Vec<(Place, Held)>,
     log: Log,
     rotation: Rotation,
     tell: Signal,
@@ -92,9 +92,9 @@ enum Life {
 
 impl Supervisor {
     fn new(started: Started, prepared: Prepared) -> Self {
-        let Started { session, slots } = started;
+        let Started { session, held } = started;
         let Prepared { log, plan, tell, .. } = prepared;
-        Self { session, slots, log, rotation: plan.rotation, tell, life: Life::Running }
+        Self { session, held, log, rotation: plan.rotation, tell, life: Life::Running }
     }
 
     fn stay(&mut self, keeper: Option<&Keeper>) -> Result<u8, Failure> {
@@ -142,19 +142,23 @@ impl Supervisor {
     }
 
     /// Delivers new values as the plan says.
-    fn rotate(&mut self, values: Vec<(Vec<u8>, Secret)>) {
-        let names = values.iter().map(|(name, _)| String::from_utf8_lossy(name).into_owned());
+    fn rotate(&mut self, values: Vec<(Place, Secret)>) {
+        let names = values.iter().map(|(place, _)| place.to_string());
         let names = Value::from(names.collect::<Vec<_>>());
         if self.rotation.action == RotationAction::None {
             self.log.info("values changed in OpenBao; the app keeps its own", &[("names", names)]);
             return;
         }
         let mut fits = true;
-        for (name, value) in &values {
-            let slot = self.slots.iter().find(|(known, _)| known == name).map(|(_, slot)| *slot);
-            fits &= slot.is_some_and(|slot| {
-                self.session.rotate(slot, value.expose()).is_ok_and(|outcome| outcome.fits)
-            });
+        for (place, value) in &values {
+            let held = self.held.iter().find(|(known, _)| known == place).map(|(_, held)| *held);
+            fits &= match held {
+                Some(Held::Variable(slot)) => {
+                    self.session.rotate(slot, value.expose()).is_ok_and(|outcome| outcome.fits)
+                }
+                Some(Held::File(file)) => self.session.replace_file(file, value.expose()).is_ok(),
+                None => false,
+            };
         }
         let done = match (self.rotation.action, fits) {
             (RotationAction::InPlace, true) => "values changed and were written in place",
@@ -206,6 +210,10 @@ fn described(notice: &Notice) -> String {
         ),
         Notice::Unprotected { task, reason } => format!(
             "an exec of task {task} could not be followed ({reason}): its environment shows the values"
+        ),
+        Notice::FilesHidden { task, reason } => format!(
+            "task {task} cannot be looked into ({reason}), so it finds no secret file: did it make \
+             itself non-dumpable?"
         ),
         other => format!("{other:?}"),
     }

@@ -6,6 +6,9 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
+/// What differs from the commit, apart from results: an earlier bench has just written some.
+const STATUS: &[&str] = &["status", "--porcelain", "--", ":/", ":/!bench/results"];
+
 /// Processor, memory, kernel, load, commit and date, each as text or number; `unknown` where the
 /// machine does not tell.
 pub(crate) fn describe() -> Value {
@@ -19,7 +22,7 @@ pub(crate) fn describe() -> Value {
         "kernel": line_of("/proc/sys/kernel/osrelease"),
         "load_before": load(),
         "commit": git(&["rev-parse", "HEAD"]),
-        "work_tree": if git(&["status", "--porcelain"]).is_empty() { "clean" } else { "changed" },
+        "work_tree": if git(STATUS).is_empty() { "clean" } else { "changed" },
         "date": date(),
     })
 }

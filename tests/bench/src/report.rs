@@ -9,6 +9,7 @@ use std::path::Path;
 use anyhow::Context as _;
 
 use crate::ui;
+use crate::wrapper::Unit;
 
 /// Writes one result.
 pub(crate) fn write(out: &Path, name: &str, text: &str) -> anyhow::Result<()> {
@@ -27,5 +28,23 @@ pub(crate) fn short(value: f64) -> String {
         size if size >= 10.0 => format!("{value:.1}"),
         0.0 => "0".to_owned(),
         _ => format!("{value:.2}"),
+    }
+}
+
+/// A figure with its unit.
+pub(crate) fn with_unit(unit: Unit, value: f64) -> String {
+    match unit {
+        Unit::Count => format!("{value:.0}"),
+        Unit::Megabytes => format!("{} MB", short(value)),
+        Unit::Milliseconds => format!("{} ms", short(value)),
+    }
+}
+
+/// What a figure should not exceed, as it was set.
+pub(crate) fn limit(unit: Unit, target: f64) -> String {
+    match unit {
+        Unit::Count => format!("{target}"),
+        Unit::Megabytes => format!("≤ {target} MB"),
+        Unit::Milliseconds => format!("≤ {target} ms"),
     }
 }

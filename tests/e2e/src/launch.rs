@@ -39,7 +39,7 @@ pub enum User {
 }
 
 /// A launch that is being described.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Launch {
     wrapper: Option<PathBuf>,
     flags: Vec<OsString>,

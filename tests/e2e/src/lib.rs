@@ -25,7 +25,7 @@ mod watch;
 
 pub use bao::{Bao, Role, Setup};
 pub use launch::{Launch, Output, Running, User};
-pub use programs::{compile_c, compile_rust, fixture, on_path, wrapper};
+pub use programs::{compile_c, compile_go, compile_rust, fixture, on_path, wrapper};
 pub use scan::{
     Hit, Region, Scan, descendants, environ, find, regions, scan, stack_holds, status_field,
 };

@@ -76,6 +76,20 @@ pub fn compile_rust(scratch: &Scratch, source: &str) -> PathBuf {
     out
 }
 
+/// Compiles a Go fixture into a static program; `None` where there is no Go.
+#[must_use]
+pub fn compile_go(scratch: &Scratch, source: &str) -> Option<PathBuf> {
+    let mut command = Command::new(on_path("go")?);
+    let out = scratch.path().join(format!("go-{source}").replace('.', "-"));
+    command.args(["build", "-o"]).arg(&out).arg(fixture(source));
+    // Beside the test's program: a fresh cache would have the standard library compiled each time.
+    let own = env::current_exe().expect("the test's program");
+    command.env("GOCACHE", own.with_file_name("go-cache"));
+    command.env("CGO_ENABLED", "0").env("GOFLAGS", "-mod=mod");
+    finish(&mut command);
+    Some(out)
+}
+
 fn finish(command: &mut Command) {
     let output = command.output().expect("a compiler that can be started");
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));

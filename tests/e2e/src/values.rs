@@ -117,6 +117,13 @@ impl Values {
         &found.expect("a variable of the set").2
     }
 
+    /// The reference that a variable is set to.
+    #[must_use]
+    pub fn reference(&self, name: &str) -> String {
+        let found = self.each.iter().find(|(given, ..)| *given == name);
+        found.expect("a variable of the set").1.clone()
+    }
+
     /// Runs a `show` fixture, behind `app`, and demands each value, an environment block without
     /// any in every process of the tree while it runs, and a good end.
     pub fn check<A: Into<OsString>>(&self, launch: &Launch, app: impl IntoIterator<Item = A>) {

@@ -6,8 +6,8 @@ mod delivery {
     use std::{ffi::OsString, path::PathBuf};
 
     use cloudtaser_e2e::{
-        Bao, Launch, Scratch, User, Values, compile_c, compile_rust, fixture, is_root, on_path,
-        skip,
+        Bao, Launch, Output, Scratch, User, Values, compile_c, compile_go, compile_rust, fixture,
+        is_root, on_path, skip,
     };
 
     /// Runs an app as the user of the test and, where that is root, as a restricted pod does.
@@ -117,13 +117,8 @@ mod delivery {
 
     #[test]
     fn a_go_program_gets_its_values() {
-        let Some(go) = on_path("go") else { skip!("go is not installed") };
         let scratch = Scratch::new();
-        let app = scratch.path().join("show");
-        let mut build = std::process::Command::new(go);
-        build.args(["build", "-o"]).arg(&app).arg(fixture("show.go"));
-        build.env("CGO_ENABLED", "0").env("GOCACHE", scratch.path().join("cache"));
-        assert!(build.env("GOFLAGS", "-mod=mod").status().unwrap().success());
+        let Some(app) = compile_go(&scratch, "show.go") else { skip!("go is not installed") };
         check(&[app.into()]);
     }
 
@@ -232,6 +227,49 @@ mod delivery {
             let values = Values::seed(bao);
             let launch = values.refer(Launch::wrapped(bao)).env("CLOUDTASER_DELIVERY", "one-shot");
             values.check(&launch, [app]);
+        }
+    }
+
+    /// An app of a wrapper that is itself started by a wrapper's app.
+    fn nested(bao: &Bao, outer: &Launch, inner: &[(&str, &str)], app: &[&str]) -> Output {
+        let mut command = vec!["env".to_owned(), format!("VAULT_ADDR={}", bao.url())];
+        command.push(format!("VAULT_CACERT={}", bao.ca().display()));
+        command.push(format!("VAULT_TOKEN_FILE={}", bao.token_file().display()));
+        command.extend(inner.iter().map(|(name, value)| format!("{name}={value}")));
+        command.extend([bao.wrapper().display().to_string(), "run".into(), "-q".into()]);
+        command.push("--".to_owned());
+        outer.run(command.into_iter().chain(app.iter().map(|word| (*word).to_owned())))
+    }
+
+    #[test]
+    fn a_wrapper_in_a_wrapper_gives_its_app_the_secrets_of_both() {
+        let bao = Bao::shared();
+        let (outer, inner) = (Values::one(bao), Values::one(bao));
+        let reference = inner.reference("PASSWORD");
+        let tell = "printf '%s\\n' \"$PASSWORD\" \"$SECOND\"; \
+                    echo --; cat /proc/$$/environ; echo --; sh -c 'cat /proc/$$/environ'; echo --; \
+                    sh -c 'printf \"%s\\n\" \"$PASSWORD\" \"$SECOND\"'; exit 7";
+        let users = if is_root() { &[User::Same, User::Unprivileged][..] } else { &[User::Same] };
+        for user in users {
+            let launch = outer.refer(Launch::wrapped(bao)).user(*user);
+            for inner_has in [true, false] {
+                let second = if inner_has { reference.as_str() } else { "bare" };
+                let output = nested(bao, &launch, &[("SECOND", second)], &["sh", "-c", tell]);
+                assert_eq!(output.code(), 7, "{user:?}: {}{}", output.text(), output.stderr);
+                let password = String::from_utf8_lossy(outer.expected("PASSWORD")).into_owned();
+                let fetched = String::from_utf8_lossy(inner.expected("PASSWORD")).into_owned();
+                let second = if inner_has { fetched.as_str() } else { second };
+                let text = output.text();
+                let parts = text.split("--\n").collect::<Vec<_>>();
+                let [values, first_block, ..] = parts[..] else { panic!("{text}") };
+                let both = format!("{password}\n{second}\n");
+                assert_eq!(values, both, "{user:?}");
+                // The outer wrapper follows every exec, the inner one holds the first image only.
+                assert!(first_block.contains("PASSWORD=\0"), "{user:?}: {text}");
+                assert_eq!(text.matches(&password).count(), 2, "in no block, {user:?}: {text}");
+                assert!(text.ends_with(&both), "{user:?}: {text}");
+                assert!(!inner_has || !first_block.contains(&fetched), "{user:?}: {text}");
+            }
         }
     }
 

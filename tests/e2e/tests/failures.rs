@@ -73,7 +73,8 @@ mod tests {
             _ => answer(stream, "404 Not Found", r#"{"errors":[]}"#),
         });
         let output = at(&double).env("S", "vault:kv1/x#a").run(APP);
-        refused(&output, 76, &["404, nothing is there", "kv1/data/x", "kv1/x", "also tried"]);
+        let message = "S: cannot read (GET kv1/x): 404, nothing is there (also tried kv1/data/x)";
+        refused(&output, 76, &[message]);
         assert_eq!(double.reads(), 3, "the mount and both forms: {:?}", double.seen());
     }
 
@@ -81,12 +82,15 @@ mod tests {
     fn a_path_that_is_not_there_is_told_with_what_to_check() {
         let output = real(Bao::shared(), "vault:secret/data/nowhere#a").run(APP);
         let parts = [
-            "S: cannot read",
-            "secret/data/nowhere",
-            "404, nothing is there",
+            "S: cannot read (GET secret/data/nowhere): 404, nothing is there",
+            "(also tried secret/data/data/nowhere)",
             "check mount and path",
         ];
         refused(&output, 76, &parts);
+        let output = real(Bao::shared(), "vault:secret/nowhere#a").run(APP);
+        let message = "S: cannot read (GET secret/data/nowhere): 404, nothing is there (where KV v2 \
+                       keeps secret/nowhere): check mount and path";
+        refused(&output, 76, &[message]);
     }
 
     #[test]

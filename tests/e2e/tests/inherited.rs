@@ -92,9 +92,29 @@ mod inherited {
     }
 
     #[test]
+    fn closed_standard_descriptors_stay_closed() {
+        // The app tells what it sees at descriptor 9, whatever is closed.
+        let look = "for fd in 0 1 2; do [ -e /proc/$$/fd/$fd ] && echo $fd is open >&9; done; \
+                    echo done >&9";
+        for closed in ["0<&-", "1>&-", "2>&-", "0<&- 1>&-", "0<&- 2>&-", "0<&- 1>&- 2>&-"] {
+            let before = ["sh", "-c", &format!("exec 9>&1 {closed}; exec \"$@\""), "x"];
+            for delivery in ["follow", "one-shot", "plain"] {
+                let describe =
+                    |launch: Launch| launch.behind(before).env("CLOUDTASER_DELIVERY", delivery);
+                let both = Twice::run(describe, &["sh".into(), "-c".into(), look.into()]);
+                assert_eq!(both.wrapped, both.bare, "{closed} {delivery}");
+                let open = 3 - closed.matches('-').count();
+                assert_eq!(both.bare.len(), open + 1, "{closed}: {:?}", both.bare);
+            }
+        }
+    }
+
+    #[test]
     fn ignored_and_blocked_signals_stay_so() {
         let ignored = ["sh", "-c", "trap '' HUP INT USR1 CHLD; exec \"$@\"", "x"];
         is_the_same(|launch| launch.behind(ignored), &[]);
+        let pipe = ["sh", "-c", "trap '' PIPE; exec \"$@\"", "x"];
+        is_the_same(|launch| launch.behind(pipe), &[]);
         if on_path("python3").is_none() {
             skip!("python3, which blocks signals here, is not installed");
         }

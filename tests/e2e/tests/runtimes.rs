@@ -8,8 +8,8 @@ mod runtimes {
     use std::{ffi::OsString, process::Command, thread, time::Duration};
 
     use cloudtaser_e2e::{
-        Bao, Launch, Running, Scratch, Shown, Values, compile_c, compile_rust, find, fixture,
-        is_root, on_path, scan, skip,
+        Bao, Launch, Running, Scratch, Shown, Values, compile_c, compile_go, compile_rust, find,
+        fixture, is_root, on_path, scan, skip,
     };
 
     /// Copies in the app's ordinary memory.
@@ -87,6 +87,17 @@ mod runtimes {
         }
         let app = compile_rust(&scratch, "show.rs");
         assert_eq!(row("Rust", &[app.into()]).started, 0);
+    }
+
+    #[test]
+    fn go_keeps_the_copy_of_its_runtime() {
+        if !is_root() {
+            skip!("reading other processes needs root");
+        }
+        let scratch = Scratch::new();
+        let Some(app) = compile_go(&scratch, "show.go") else { skip!("go is not installed") };
+        let copies = row(&format!("Go ({})", version("go", "version")), &[app.into()]);
+        assert!(copies.read <= 2, "Go keeps more than docs/runtimes.md says: {copies:?}");
     }
 
     #[test]

@@ -27,7 +27,8 @@ const PROGRAMS: &[(&str, &[&str], Need)] = &[
     ("dash", &["dash"], Need::Tests),
     ("gcc", &["gcc", "libc6-dev"], Need::Build),
     ("gdb", &["gdb"], Need::Tests),
-    ("java", &["default-jre-headless"], Need::Tests),
+    ("go", &["golang-go"], Need::Tests),
+    ("javac", &["default-jdk-headless"], Need::Tests),
     ("make", &["make"], Need::Build),
     ("musl-gcc", &["musl-tools"], Need::Tests),
     ("node", &["nodejs"], Need::Tests),
@@ -105,7 +106,7 @@ mod tests {
     #[test]
     fn only_what_a_need_wants_and_lacks_is_installed() {
         assert_eq!(missing(Need::Tests, |_| true), [""; 0]);
-        assert_eq!(missing(Need::Tests, |name| name != "java"), ["default-jre-headless"]);
+        assert_eq!(missing(Need::Tests, |name| name != "javac"), ["default-jdk-headless"]);
         let build =
             ["libelf-dev", "zlib1g-dev", "clang-14", "gcc", "libc6-dev", "make", "pkg-config"];
         assert_eq!(missing(Need::Build, |_| false), build);

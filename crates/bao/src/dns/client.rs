@@ -43,7 +43,9 @@ pub(crate) fn resolve(files: &Files, host: &str, time: Duration) -> Result<Vec<I
 /// What one name came to.
 enum Found {
     Addresses(Vec<IpAddr>),
-    Nothing,
+    /// It exists; addresses may come.
+    NoAddress,
+    NoSuchName,
 }
 
 struct Search<'a> {
@@ -62,7 +64,11 @@ impl Search<'_> {
             }
             match self.ask_all(&name) {
                 Ok(Found::Addresses(addresses)) => return Ok(addresses),
-                Ok(Found::Nothing) => tried.push(name),
+                Ok(Found::NoSuchName) => tried.push(name),
+                Ok(Found::NoAddress) => {
+                    let servers = self.servers();
+                    trouble = trouble.or(Some(DnsError::NoAddress { servers, name }));
+                }
                 Err(DnsError::Timeout { servers }) => return Err(DnsError::Timeout { servers }),
                 // The next name may still be answered; but then it cannot be said that none is there.
                 Err(error) => trouble = Some(error),
@@ -71,7 +77,10 @@ impl Search<'_> {
         match trouble {
             Some(error) => Err(error),
             None if tried.is_empty() => Err(DnsError::BadName { name: host.to_owned() }),
-            None => Err(DnsError::NoSuchName { tried }),
+            None => {
+                let (host, servers) = (host.to_owned(), self.servers());
+                Err(DnsError::NoSuchName { host, servers, tried })
+            }
         }
     }
 
@@ -126,15 +135,15 @@ fn ask(
     let has_v4 = matches!(&first, Ok(Reply::Addresses(addresses)) if !addresses.is_empty());
     let second = v6.finish(if has_v4 { until.min(soon) } else { until });
     let mut addresses = Vec::new();
-    let mut answered = false;
+    let mut exists = false;
     let mut failed = None;
     for reply in [first, second] {
         match reply {
             Ok(Reply::Addresses(found)) => {
-                answered = true;
+                exists = true;
                 addresses.extend(found);
             }
-            Ok(Reply::NoSuchName) => answered = true,
+            Ok(Reply::NoSuchName) => {}
             Ok(Reply::NotOurs | Reply::ServerFailed | Reply::Truncated) => {
                 failed = failed.or(Some(None))
             }
@@ -143,9 +152,10 @@ fn ask(
     }
     match (addresses.is_empty(), failed) {
         (false, _) => Ok(Some(Found::Addresses(addresses))),
-        (true, None) if answered => Ok(Some(Found::Nothing)),
+        (true, None) if exists => Ok(Some(Found::NoAddress)),
+        (true, None) => Ok(Some(Found::NoSuchName)),
         (true, Some(Some(error))) => Err(error),
-        (true, _) => Ok(None),
+        (true, Some(None)) => Ok(None),
     }
 }
 

@@ -2,7 +2,10 @@
 
 use std::{fmt, io};
 
-use crate::error::{BaoError, Failure, Operation};
+use crate::{
+    dns::DnsError,
+    error::{BaoError, Failure, Operation},
+};
 
 impl fmt::Display for BaoError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -57,6 +60,10 @@ impl BaoError {
             }
             (Failure::NotFound { .. }, _) => {
                 "check mount and path, and the namespace if there is one".to_owned()
+            }
+            (Failure::Name(DnsError::NoSuchName { .. }), _) => {
+                "check the host in the address, and search and nameserver in /etc/resolv.conf"
+                    .to_owned()
             }
             (Failure::Connect(error), _) if error.kind() == io::ErrorKind::ConnectionRefused => {
                 "check address and port, and whether OpenBao runs".to_owned()
@@ -115,9 +122,12 @@ impl fmt::Display for Failure {
             }
             Self::Entry { index, said } => write!(f, "entry {index} of the batch failed: {said}"),
             Self::Name(_) => f.write_str("the host name cannot be resolved"),
-            Self::NotFound { tried, errors } => {
+            Self::NotFound { tried, written, errors } => {
                 f.write_str("404, nothing is there")?;
-                if let Some((_, others @ [_, ..])) = tried.split_last() {
+                if let Some(written) = written {
+                    write!(f, " (where KV v2 keeps {written})")?;
+                }
+                if let Some((_, others @ [_, ..])) = tried.split_first() {
                     write!(f, " (also tried {})", others.join(", "))?;
                 }
                 said(f, errors)

@@ -149,6 +149,10 @@ impl Apps {
         let program = scratch.path("app-go");
         let mut command = Command::new(&go);
         command.args(["build", "-o"]).arg(&program).arg(source).env("CGO_ENABLED", "0");
+        // Go refuses to work without a place for its cache, which it finds by these two.
+        if ["HOME", "GOCACHE"].iter().all(|name| std::env::var_os(name).is_none()) {
+            command.env("GOCACHE", scratch.path("go-cache"));
+        }
         match compile(&mut command, interrupts)? {
             None => self.ready.push(App {
                 name: "go",

@@ -32,6 +32,9 @@ use trial::Attackers;
 const FAILED: u8 = 1;
 
 const AFTER: &str = "\
+Takes about a minute. It starts an OpenBao of its own on loopback and attacks only the apps that it
+has started; everything lies in one private directory, which is removed at the end.
+
 Needs the OpenBao program: CLOUDTASER_BAO, else `bao` on the PATH, else target/tools/bao, where
 `cargo xtask demo` puts it; and sha256sum. As root the apps run as uid 65534, so that both a process
 of the same user and root can attack. gdb, Python, a C compiler and Go are used where they are.

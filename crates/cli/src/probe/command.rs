@@ -20,8 +20,7 @@ Examples:
   cloudtaser probe 4711 --canary-env DB_PASSWORD --json    for scripts
   cloudtaser probe 4711 --tree --no-active --needle-fd 3 3< canary
 
-The canary is the value to look for. It is never taken from the command line, which every process
-on the machine can read.
+The canary is never taken from the command line, which every process on the machine can read.
 
 Active roads stop the target for some milliseconds and run code in it. A debugger that called into
 it may leave copies of the value behind; use --no-active on a process that matters.
@@ -32,14 +31,14 @@ JSON: {schema, caller {uid, gid, capabilities}, found, processes [{pid, name, ro
 adversary T1|T3, kind passive|active, access open|closed|absent|skipped, errno?, found, places
 [{place, copies}], note}]}]}. Fields are added, never renamed.";
 
-/// Tries every road by which another process could read this one's secrets.
+/// Attacks a running process: tries every road by which others could read its secrets.
 #[derive(Args, Debug)]
 #[command(after_help = AFTER, group = ArgGroup::new("canary").required(true))]
 pub(crate) struct ProbeArgs {
     /// The process to attack.
     #[arg(value_parser = clap::value_parser!(i32).range(1..))]
     pid: i32,
-    /// Read the canary from a file; `-` is standard input.
+    /// Read the canary, the value to look for, from a file; `-` is standard input.
     #[arg(long, value_name = "FILE", group = "canary")]
     canary_file: Option<PathBuf>,
     /// Take the canary from this variable of your own environment; debuggers ask for the same name.

@@ -9,7 +9,6 @@ mod plan;
 
 use std::{
     ffi::OsString,
-    os::unix::process::CommandExt,
     path::PathBuf,
     process::{Command, ExitCode},
 };
@@ -17,6 +16,7 @@ use std::{
 use anyhow::{Context, Result};
 use clap::Args;
 use cloudtaser_core::{level::Requirement, names};
+use cloudtaser_sys::beginning;
 
 use crate::tools;
 
@@ -35,12 +35,19 @@ A plan:
   env:    { DB_URL: 'postgres://app:${vault:secret/data/db#password}@db/app' }
   require: [memory=sealed]
 
+Without a plan, server and login come from VAULT_ADDR, VAULT_ROLE and so on; that list, and every
+form of a reference, is in cloudtaser-wrapper --help. The wrapper is the program that does the work:
+CLOUDTASER_WRAPPER, else beside this program, else on the PATH.
+
 Exit: the app's own code, 128+N when signal N ended it; 64 usage, 69 OpenBao not reachable,
 70 internal, 76 refused by OpenBao, 77 below a required level, 125 to 127 not started.";
 
 /// Starts a program with secrets from OpenBao in sealed memory.
 #[derive(Args, Debug)]
-#[command(after_help = AFTER)]
+#[command(
+    after_help = AFTER,
+    override_usage = "cloudtaser run [OPTIONS] -- <COMMAND> [ARG]...\n       cloudtaser run --explain [OPTIONS] [-- <COMMAND> [ARG]...]"
+)]
 pub(crate) struct RunArgs {
     /// The launch plan, as YAML or JSON.
     #[arg(long, value_name = "FILE")]
@@ -88,5 +95,6 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
     if !args.command.is_empty() {
         command.arg("--").args(&args.command);
     }
-    Err(command.exec()).with_context(|| format!("cannot execute {}", wrapper.display()))
+    Err(beginning::exec(&mut command))
+        .with_context(|| format!("cannot execute {}", wrapper.display()))
 }

@@ -44,25 +44,29 @@ fn in_container() -> Row {
 }
 
 fn root(facets: Facets) -> Row {
-    let sealed = facets.memory == Memory::Sealed;
+    let is_ordinary = facets.memory == Memory::Plain;
     let agent = facets.agent == Agent::Enforcing;
     let mut because = Vec::new();
-    because.push(if sealed {
-        "passive reads of the delivered values (environ, mem, dumps, swap, kcore) find nothing"
-    } else {
-        "the values lie in ordinary memory"
+    because.push(match facets.memory {
+        Memory::Sealed => {
+            "passive reads of the delivered values (environ, mem, dumps, swap, kcore) find nothing"
+        }
+        Memory::Transient => {
+            "passive reads find the value of a secret file while the app has it open, and no other value"
+        }
+        Memory::Plain => "the values lie in ordinary memory",
     });
     because.push(match facets.agent {
         Agent::Enforcing => "the node agent denies the active roads",
         Agent::Degraded => "the node agent cannot close every active road",
         Agent::Off => "no node agent: root can run code in the app (debugger, uprobe, module)",
     });
-    if sealed {
+    if !is_ordinary {
         because.push("copies that the app's own runtime makes are ordinary memory");
     }
-    let verdict = match (sealed, agent) {
-        (true, true) => Verdict::Closed,
-        (false, false) => Verdict::Open,
+    let verdict = match (facets.memory, agent) {
+        (Memory::Sealed, true) => Verdict::Closed,
+        (Memory::Plain, false) => Verdict::Open,
         _ => Verdict::Partial,
     };
     Row { id: "T3", adversary: "root on the node, with user space tools", verdict, because }

@@ -24,7 +24,9 @@ fn no_row_is_closed_while_a_facet_it_stands_on_is_weaker() {
     for agent in [Agent::Off, Agent::Degraded] {
         assert_eq!(verdict(Facets { agent, ..BEST }, 3), Verdict::Partial);
     }
-    assert_ne!(verdict(Facets { memory: Memory::Plain, ..BEST }, 3), Verdict::Closed);
+    for memory in [Memory::Plain, Memory::Transient] {
+        assert_ne!(verdict(Facets { memory, ..BEST }, 3), Verdict::Closed);
+    }
     for transport in [Transport::Plaintext, Transport::Unverified] {
         assert_eq!(verdict(Facets { transport, ..BEST }, 4), Verdict::Open);
     }

@@ -3,6 +3,8 @@
 //! Every other module of the session speaks of calls and arguments. Porting means a twin of this
 //! file (`svc #0`, `PTRACE_GETREGSET`, numbers without `open` and `stat`), nothing else.
 
+use nix::errno::Errno;
+
 #[cfg(not(target_arch = "x86_64"))]
 compile_error!("the session knows x86-64 only");
 
@@ -19,6 +21,32 @@ pub(super) const EXEC_64: [u32; 2] = [59, 322];
 pub(super) const EXEC_X32: [u32; 2] = [0x4000_0000 | 520, 0x4000_0000 | 545];
 /// The same calls of 32-bit code.
 pub(super) const EXEC_32: [u32; 2] = [11, 358];
+
+/// Calls of 64-bit code that name a file by its path.
+pub(super) mod paths {
+    pub(in crate::session) const ACCESS: u32 = 21;
+    pub(in crate::session) const FACCESSAT: u32 = 269;
+    pub(in crate::session) const FACCESSAT2: u32 = 439;
+    pub(in crate::session) const LSTAT: u32 = 6;
+    pub(in crate::session) const NEWFSTATAT: u32 = 262;
+    pub(in crate::session) const OPEN: u32 = 2;
+    pub(in crate::session) const OPENAT: u32 = 257;
+    pub(in crate::session) const OPENAT2: u32 = 437;
+    pub(in crate::session) const READLINK: u32 = 89;
+    pub(in crate::session) const READLINKAT: u32 = 267;
+    pub(in crate::session) const STAT: u32 = 4;
+    pub(in crate::session) const STATX: u32 = 332;
+    /// The most frequent ones first: the filter tries them in this order.
+    pub(in crate::session) const ALL: [u32; 12] = [
+        OPENAT, NEWFSTATAT, OPEN, STAT, STATX, LSTAT, ACCESS, READLINK, FACCESSAT, READLINKAT,
+        OPENAT2, FACCESSAT2,
+    ];
+}
+
+/// Size of the kernel's `struct stat`.
+pub(super) const STAT_LEN: usize = 144;
+/// Size of the kernel's `struct statx`.
+pub(super) const STATX_LEN: usize = 256;
 
 /// The bytes of `syscall`.
 pub(super) const SYSCALL_INSTRUCTION: [u8; 2] = [0x0f, 0x05];
@@ -85,6 +113,30 @@ impl ExecCall {
             Self::Execveat => registers.r10 = address,
         }
     }
+}
+
+/// An argument of C's type `int`: the lower half of its register.
+pub(super) const fn int(argument: u64) -> i32 {
+    let [first, second, third, fourth, ..] = argument.to_le_bytes();
+    i32::from_le_bytes([first, second, third, fourth])
+}
+
+/// What the kernel says of an open file, in its own layout.
+pub(super) fn stat(file: i32) -> Result<[u8; STAT_LEN], Errno> {
+    let mut facts = [0_u8; STAT_LEN];
+    // SAFETY: the kernel writes one `struct stat`, which is as long as `facts`.
+    let result = unsafe { libc::syscall(libc::SYS_fstat, file, facts.as_mut_ptr()) };
+    Errno::result(result).map(|_| facts)
+}
+
+/// The same in the layout of `statx`, for the fields in `mask`.
+pub(super) fn statx(file: i32, mask: u64) -> Result<[u8; STATX_LEN], Errno> {
+    let mut facts = [0_u8; STATX_LEN];
+    let (empty, flags, mask) = (c"".as_ptr(), libc::AT_EMPTY_PATH, int(mask));
+    // SAFETY: the path is a literal; the kernel writes one `struct statx`, as long as `facts`.
+    let result =
+        unsafe { libc::syscall(libc::SYS_statx, file, empty, flags, mask, facts.as_mut_ptr()) };
+    Errno::result(result).map(|_| facts)
 }
 
 /// Whether the task waits in an exec that the kernel will start again.

@@ -7,13 +7,14 @@
 //! The child speaks over a socket: the listener's descriptor, or the step that failed and why.
 //! The socket closes by itself when the exec succeeds.
 
-use std::ffi::{CStr, c_char};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+
+use super::words::Words;
 
 /// What the child was doing when it failed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -34,10 +35,10 @@ pub(super) enum Step {
 /// All that the child needs, prepared before it exists.
 #[derive(Debug)]
 pub(super) struct Plan<'a> {
-    pub(super) program: &'a CStr,
-    /// Ends with a null pointer, as does the next one.
-    pub(super) arguments: Vec<*const c_char>,
-    pub(super) environment: Vec<*const c_char>,
+    pub(super) words: Words,
+    /// Whether another supervisor may have to read the words: a child of ours is not dumpable, and
+    /// one without privileges is then kept out.
+    pub(super) dumpable: bool,
     pub(super) traced: bool,
     pub(super) no_new_privileges: bool,
     pub(super) filter: Vec<libc::sock_filter>,
@@ -111,11 +112,16 @@ fn become_program(plan: &Plan<'_>, filter: &libc::sock_fprog, socket: RawFd, par
         // SAFETY: clears the flags of a descriptor that the parent keeps open until the exec.
         unsafe { libc::fcntl(inherited, libc::F_SETFD, 0) };
     }
+    crate::beginning::restore();
     restore_signals(plan);
-    let (arguments, environment) = (plan.arguments.as_ptr(), plan.environment.as_ptr());
-    // SAFETY: the program and both arrays end as the kernel expects and point to strings that the
-    // caller of `start` keeps alive.
-    let result = unsafe { libc::execve(plan.program.as_ptr(), arguments, environment) };
+    if plan.dumpable {
+        // SAFETY: prctl with this option takes plain integers.
+        unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0) };
+    }
+    let (arguments, environment) = (plan.words.arguments(), plan.words.environment());
+    // SAFETY: the program and both arrays end as the kernel expects, as do their strings, and the
+    // plan owns them.
+    let result = unsafe { libc::execve(plan.words.program(), arguments, environment) };
     check(result.into(), Step::Exec, socket);
     die()
 }
@@ -137,9 +143,6 @@ fn install(filter: &libc::sock_fprog) -> libc::c_long {
 }
 
 fn restore_signals(plan: &Plan<'_>) {
-    // The start-up code of Rust programs ignores it, which an exec would hand on.
-    // SAFETY: SIG_DFL is a valid disposition.
-    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
     if plan.ignores_children {
         // SAFETY: SIG_IGN is a valid disposition for SIGCHLD, and the one we found.
         unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };

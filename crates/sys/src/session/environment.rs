@@ -29,7 +29,9 @@ pub(super) struct Environment {
     pub(super) pointers: Vec<u64>,
     /// The entries that are secrets, in order.
     pub(super) due: Vec<Due>,
-    /// Whether there is a pointer into the session's range that means no known string.
+    /// Whether an entry may be a secret without being recognised: a pointer into the session's
+    /// range that means no known string, or a string that cannot be read, as those in the pages of
+    /// another supervisor.
     pub(super) has_unknown: bool,
 }
 
@@ -65,6 +67,7 @@ impl Environment {
             } else if read_text(reader, *pointer, &mut text)? {
                 space.classify(&text)
             } else {
+                found.has_unknown = true;
                 None
             };
             found.due.extend(string.map(|string| Due { index, string }));
@@ -182,6 +185,12 @@ mod tests {
     #[test]
     fn an_address_that_means_nothing_is_said_so() {
         let found = read(&[c"A=b"], &[BASE + 1, BASE + RANGE - 1, BASE - 1]);
+        assert!(found.due.is_empty() && found.has_unknown && !found.is_plain());
+    }
+
+    #[test]
+    fn a_string_that_cannot_be_read_may_be_a_secret() {
+        let found = read(&[c"A=b"], &[8]);
         assert!(found.due.is_empty() && found.has_unknown && !found.is_plain());
     }
 

@@ -26,6 +26,7 @@ use nix::errno::Errno;
 
 use super::arch::{self, ExecCall};
 use super::environment::{Due, Environment};
+use super::files::{Answer, FileCall, Files};
 use super::images::Images;
 use super::listener::{Listener, Notification};
 use super::place::{Arrival, Door, Dumpable, Tools};
@@ -74,6 +75,7 @@ struct Task {
 pub(super) struct Follower {
     pub(super) space: SlotSpace,
     pub(super) images: Images,
+    pub(super) files: Files,
     pub(super) report: SessionReport,
     pub(super) notices: Vec<Notice>,
     /// Endings that were learnt while an image was being placed.
@@ -94,6 +96,7 @@ pub(super) struct Follower {
 #[derive(Debug)]
 pub(super) struct Setup {
     pub(super) space: SlotSpace,
+    pub(super) files: Files,
     pub(super) scratch: Scratch,
     pub(super) base: u64,
     pub(super) kept_images: usize,
@@ -106,6 +109,7 @@ impl Follower {
         Self {
             space: setup.space,
             images: Images::new(setup.kept_images),
+            files: setup.files,
             report: SessionReport::default(),
             notices: Vec::new(),
             ended: Vec::new(),
@@ -203,6 +207,9 @@ impl Follower {
     }
 
     fn on_notification(&mut self, key: u32, request: &Notification) {
+        if let Some(call) = FileCall::of(request) {
+            return self.on_file(key, request, call);
+        }
         if let Some(mut task) = self.take(request.tid) {
             if task.stage == Stage::Asking {
                 if self.listener(key).is_some_and(|door| door.go_on(request.id).is_ok()) {
@@ -222,6 +229,23 @@ impl Follower {
         }
         self.report.execs += 1;
         self.on_request(key, request);
+    }
+
+    /// A call that names a file; tasks on their way to a new program make none.
+    fn on_file(&mut self, key: u32, request: &Notification, call: FileCall) {
+        let listener = self.listeners.iter().find(|(known, _)| *known == key);
+        let Some((_, listener)) = listener else { return };
+        match self.files.answer(listener, request, call) {
+            Answer::Elsewhere => {}
+            Answer::Given => self.report.file_calls += 1,
+            Answer::Unreadable(reason) => {
+                // Told once: a program that closed itself opens many files.
+                if self.report.file_calls_unread == 0 {
+                    self.notices.push(Notice::FilesHidden { task: request.tid, reason });
+                }
+                self.report.file_calls_unread += 1;
+            }
+        }
     }
 
     fn on_request(&mut self, key: u32, request: &Notification) {

@@ -1,17 +1,24 @@
-//! The fuzzers' entry to the walk over a task's environment, which nobody else may call.
+//! The fuzzers' entries to what reads a task's memory, which nobody else may call.
 //!
-//! The walk reads this very process, through the system call by which it reads any other.
+//! The walk over an environment reads this very process, through the system call by which it reads
+//! any other.
 
 use std::ffi::CString;
 
 use super::arch::Width;
 use super::environment::{Environment, RANGE};
+use super::files;
 use super::remote::Reader;
 use super::slots::{SlotSpace, SlotTable};
 
 const BASE: u64 = 0x3100_0000_0000;
 const LONG: &[u8] = b"secret-one";
 const SHORT: &[u8] = b"abc";
+
+/// Any bytes as a path, an app that knows the file `db` having asked for it.
+pub fn file_path(path: &[u8]) {
+    files::fuzz::path(path);
+}
 
 /// What a pointer of the environment is made of.
 enum Entry {

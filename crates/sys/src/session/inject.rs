@@ -126,6 +126,7 @@ impl Injector {
 
     /// The registers at the end of the call; before the end, lets the image go on.
     fn after(&mut self, status: Status) -> Result<Option<Registers>, PlaceError> {
+        let mut deliver = 0;
         match status {
             Status::Exited(_) | Status::Killed(_) => return Err(PlaceError::Gone(status.ending())),
             Status::Signal(libc::SIGTRAP) => {
@@ -135,10 +136,13 @@ impl Injector {
                 }
                 self.held.push(libc::SIGTRAP);
             }
+            // It cannot be blocked, and must not be sent again later: a `SIGCONT` that came in between
+            // would be undone. The kernel remembers the stop, and carries it out when we let go.
+            Status::Signal(libc::SIGSTOP) => deliver = libc::SIGSTOP,
             Status::Signal(signal) => self.held.push(signal),
             Status::Exec | Status::Halt(_) | Status::Syscall | Status::Other => {}
         }
-        trace::resume(self.tid, Resume::Step, 0).map_err(gone)?;
+        trace::resume(self.tid, Resume::Step, deliver).map_err(gone)?;
         Ok(None)
     }
 

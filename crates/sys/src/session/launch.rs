@@ -6,13 +6,13 @@
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd};
-use std::ptr;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::child::{self, Child, Message, Plan, Step};
 use super::environment::Due;
+use super::files::FileCall;
 use super::filter::Trapped;
 use super::follow::{Follower, Untraceable};
 use super::images::Image;
@@ -22,6 +22,7 @@ use super::report::{ExitStatus, PlaceError};
 use super::signals::Signals;
 use super::slots::SlotId;
 use super::trace::{self, Resume, Status, Wait};
+use super::words::{Kind, Words};
 
 /// How often a start looks whether the child still lives.
 const PATIENCE_MS: u16 = 20;
@@ -38,7 +39,7 @@ pub enum EnvEntry {
 /// How the app gets its secrets.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Delivery {
-    /// In secret pages, in every program of the tree.
+    /// In secret pages, in every program of the tree; the only one that has secret files.
     ExecFollow,
     /// In secret pages, in the first program only; what it starts gets bare values from it.
     OneShot,
@@ -108,6 +109,9 @@ pub enum LaunchError {
     /// The environment names a secret that the table does not have.
     #[error("the environment names a secret that there is not")]
     UnknownSlot,
+    /// There are files, and the delivery is not the one that has them.
+    #[error("secret files need the delivery that follows execs")]
+    Files,
     /// A descriptor or a page of the supervisor's own was refused.
     #[error("the supervisor could not be set up")]
     Setup(#[source] Errno),
@@ -141,6 +145,9 @@ pub(super) fn start(
     signals: &Signals,
     follower: &mut Follower,
 ) -> Result<Running, LaunchError> {
+    if launch.delivery != Delivery::ExecFollow && !follower.files.is_empty() {
+        return Err(LaunchError::Files);
+    }
     let environment = Strings::of(launch, follower)?;
     let prepared = match launch.delivery {
         Delivery::OneShot if !environment.due.is_empty() => {
@@ -149,19 +156,18 @@ pub(super) fn start(
         }
         _ => None,
     };
+    let kind = if launch.delivery == Delivery::Plain { Kind::Secret } else { Kind::Open };
     let plan = Plan {
-        program: &launch.program,
-        arguments: launch.argv.iter().map(|text| text.as_ptr()).chain([ptr::null()]).collect(),
-        environment: environment
-            .texts
-            .iter()
-            .map(|text| text.as_ptr())
-            .chain([ptr::null()])
-            .collect(),
+        words: Words::lay_out(kind, &launch.program, &launch.argv, &environment.texts)
+            .map_err(LaunchError::Setup)?,
+        // SECURITY: its ordinary memory is then open to the same user until the exec, a moment before
+        // the program's own is. Needed only where an outer supervisor has the listener that we lack.
+        dumpable: launch.dumpable == Dumpable::Keep && launch.delivery != Delivery::ExecFollow,
         traced: launch.delivery != Delivery::Plain,
         no_new_privileges: launch.privileges == Privileges::NoNew,
         filter: match launch.delivery {
-            Delivery::ExecFollow => Trapped::default().program(),
+            Delivery::ExecFollow if follower.files.is_empty() => Trapped::default().program(),
+            Delivery::ExecFollow => Trapped { extra: FileCall::TRAPPED }.program(),
             Delivery::OneShot | Delivery::Plain => Vec::new(),
         },
         inherited: prepared.as_ref().map(|(_, file)| file.as_fd().as_raw_fd()),

@@ -82,18 +82,39 @@ impl Listener {
         self.call(libc::SECCOMP_IOCTL_NOTIF_ID_VALID, &raw mut id).is_ok()
     }
 
-    /// Puts a descriptor into the waiting task and says its number there.
+    /// Puts a descriptor, closed on exec, into the waiting task and says its number there.
     pub(super) fn give(&self, id: u64, fd: BorrowedFd<'_>) -> Result<u64, Errno> {
-        let raw_fd = u32::try_from(fd.as_raw_fd()).or(Err(Errno::EBADF))?;
+        let number = self.add(id, fd, libc::O_CLOEXEC, 0)?;
+        u64::try_from(number).or(Err(Errno::EBADF))
+    }
+
+    /// Puts a descriptor into the waiting task, as the result of its call.
+    ///
+    /// KERNEL: both in one since 5.14, which is also the first with `memfd_secret`.
+    pub(super) fn answer_with(
+        &self,
+        id: u64,
+        fd: BorrowedFd<'_>,
+        close_on_exec: i32,
+    ) -> Result<(), Errno> {
+        self.add(id, fd, close_on_exec, libc::SECCOMP_ADDFD_FLAG_SEND).map(drop)
+    }
+
+    fn add(
+        &self,
+        id: u64,
+        fd: BorrowedFd<'_>,
+        close_on_exec: i32,
+        flags: libc::c_ulong,
+    ) -> Result<i32, Errno> {
         let mut request = libc::seccomp_notif_addfd {
             id,
-            flags: 0,
-            srcfd: raw_fd,
+            flags: u32::try_from(flags).or(Err(Errno::EINVAL))?,
+            srcfd: u32::try_from(fd.as_raw_fd()).or(Err(Errno::EBADF))?,
             newfd: 0,
-            newfd_flags: u32::try_from(libc::O_CLOEXEC).unwrap_or(0),
+            newfd_flags: u32::try_from(close_on_exec).or(Err(Errno::EINVAL))?,
         };
-        let number = self.call(libc::SECCOMP_IOCTL_NOTIF_ADDFD, &raw mut request)?;
-        u64::try_from(number).or(Err(Errno::EBADF))
+        self.call(libc::SECCOMP_IOCTL_NOTIF_ADDFD, &raw mut request)
     }
 
     /// Ends the wait with a result of zero, without carrying the call out.

@@ -10,8 +10,11 @@
 //! stands ready we let it map fresh secret pages and turn its environment's pointers to them
 //! (`place`, `inject`).
 //!
+//! Secret files are on no file system: the same filter makes calls that name a path wait, and those
+//! that name one of ours are answered with a descriptor (`files`).
+//!
 //! What this is not: a guard. A program of the tree that wants to show its secrets does; the
-//! values in `argv` or in files are not looked at; a secret in another encoding is not recognised.
+//! values in `argv` or in other files are not looked at; a secret in another encoding is not recognised.
 //!
 //! Invariants that the owner relies on: an app never runs with an empty or a bare value where a
 //! sealed one was asked for; the session never sleeps on a task but one that has just been
@@ -21,6 +24,7 @@
 mod arch;
 mod child;
 mod environment;
+mod files;
 mod filter;
 mod follow;
 #[cfg(any(test, fuzzing))]
@@ -40,7 +44,9 @@ mod stack;
 mod supervise;
 mod trace;
 mod waker;
+mod words;
 
+pub use files::{FileError, FileId, FileTable};
 pub use follow::Untraceable;
 pub use launch::{Delivery, EnvEntry, Launch, LaunchError, Privileges};
 pub use place::Dumpable;
@@ -48,5 +54,5 @@ pub use report::{ExitStatus, Notice, PlaceError, SessionReport};
 pub use signals::{Signals, hold_back_signals};
 pub use slots::{SlotError, SlotId, SlotTable};
 pub use stack::{StackError, StackView};
-pub use supervise::{Event, RotateOutcome, Session, SessionError};
+pub use supervise::{Event, RotateOutcome, Secrets, Session, SessionError};
 pub use waker::Waker;

@@ -272,12 +272,16 @@ impl Tools<'_> {
 
 /// From the event to the end of the call, where registers are those of the new program.
 fn finish_exec(tid: i32) -> Result<(), PlaceError> {
+    let mut deliver = 0;
     loop {
-        trace::resume(tid, Resume::Syscall, 0).map_err(gone)?;
+        trace::resume(tid, Resume::Syscall, deliver).map_err(gone)?;
         let (_, status) = trace::wait(Wait::Until(tid)).ok_or(PlaceError::Gone(None))?;
-        if status == Status::Syscall {
-            return Ok(());
-        }
+        deliver = match status {
+            Status::Syscall => return Ok(()),
+            // The only one that reaches it here; kept by the kernel until we let go.
+            Status::Signal(libc::SIGSTOP) => libc::SIGSTOP,
+            _ => 0,
+        };
         if let Some(ending) = status.ending() {
             return Err(PlaceError::Gone(Some(ending)));
         }

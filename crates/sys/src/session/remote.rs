@@ -7,10 +7,12 @@
 //! Invariant: the number of pages is bounded, and what was read is overwritten by the next task.
 //! Pages may hold secrets of the app, so they live in this process's own heap, nowhere else.
 
-use std::io::IoSlice;
+use std::fs::File;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::os::unix::fs::FileExt as _;
 
 use nix::errno::Errno;
-use nix::sys::uio::{RemoteIoVec, process_vm_writev};
+use nix::sys::uio::{RemoteIoVec, process_vm_readv, process_vm_writev};
 use nix::unistd::Pid;
 
 /// The unit in which x86-64 maps memory.
@@ -20,10 +22,14 @@ pub(super) const PAGE_LEN: usize = 4096;
 
 /// The kernel takes an environment of a quarter of the stack limit, 2 MiB by default.
 const MOST_PAGES: usize = 640;
+/// Room for the first fetch. Each page of the sealed heap costs 20 us when it is first written.
+const FIRST_PAGES: usize = 4;
 /// What stays allocated between two tasks: an ordinary environment takes three to ten pages.
 const KEPT_PAGES: usize = 32;
 /// Pieces handed to one system call.
 const BATCH: usize = 64;
+/// What is read at once of a string that is expected to be short, such as a path.
+const SHORT_PIECE: usize = 256;
 /// The kernel's own limit on one environment string (`MAX_ARG_STRLEN`).
 const LONGEST_STRING: usize = 128 << 10;
 
@@ -124,7 +130,7 @@ impl Reader {
         let needed = self.pages.len().saturating_mul(PAGE_LEN);
         if self.bytes.len() < needed {
             // By doubling, so that a growing environment is not copied, and left behind, each time.
-            let room = needed.max(KEPT_PAGES * PAGE_LEN).next_power_of_two();
+            let room = needed.max(FIRST_PAGES * PAGE_LEN).next_power_of_two();
             self.bytes.resize(room, 0);
         }
         while self.fetched < self.pages.len() {
@@ -260,6 +266,61 @@ pub(super) fn write_all(tid: i32, places: &[(u64, Vec<u8>)]) -> Result<(), Errno
     Ok(())
 }
 
+/// Reads a string of at most `most` bytes, its terminating zero included, into `text`.
+///
+/// `false` where it is longer; nothing is kept of it. For callers that want one short string of a
+/// task that they may never look at again: a whole page would cost more than the string.
+pub(super) fn read_text(
+    tid: i32,
+    address: u64,
+    most: usize,
+    text: &mut Vec<u8>,
+) -> Result<bool, Errno> {
+    text.clear();
+    while text.len() < most {
+        let at = address.saturating_add(text.len() as u64);
+        let to_page_end = PAGE_LEN - usize::try_from(at & (PAGE - 1)).unwrap_or(0);
+        let mut piece = [0_u8; SHORT_PIECE];
+        let len = to_page_end.min(SHORT_PIECE).min(most - text.len());
+        let piece = piece.get_mut(..len).unwrap_or_default();
+        let read = read_some(tid, at, piece)?;
+        let piece = piece.get(..read).unwrap_or_default();
+        let end = piece.iter().position(|byte| *byte == 0);
+        text.extend_from_slice(piece.get(..end.unwrap_or(read)).unwrap_or_default());
+        if end.is_some() {
+            return Ok(true);
+        }
+        if read == 0 {
+            return Err(Errno::EFAULT);
+        }
+    }
+    text.clear();
+    Ok(false)
+}
+
+/// Fills `target`; `false` where that cannot be read.
+pub(super) fn read_exactly(tid: i32, address: u64, target: &mut [u8]) -> bool {
+    let len = target.len();
+    read_some(tid, address, target) == Ok(len)
+}
+
+fn read_some(tid: i32, address: u64, target: &mut [u8]) -> Result<usize, Errno> {
+    let len = target.len();
+    let base = usize::try_from(address).or(Err(Errno::EFAULT))?;
+    let remote = [RemoteIoVec { base, len }];
+    process_vm_readv(Pid::from_raw(tid), &mut [IoSliceMut::new(target)], &remote)
+}
+
+/// Opens a task's memory, so that a later write reaches this task or none.
+pub(super) fn open_memory(tid: i32) -> io::Result<File> {
+    File::options().write(true).open(format!("/proc/{tid}/mem"))
+}
+
+/// Writes into a task's memory.
+pub(super) fn write_to(memory: &File, address: u64, bytes: &[u8]) -> io::Result<()> {
+    memory.write_all_at(bytes, address)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -306,11 +367,51 @@ mod tests {
     }
 
     #[test]
+    fn a_short_string_is_read_across_pages_and_no_further_than_asked() {
+        let mut block = vec![b'x'; 3 * PAGE_LEN];
+        let base = block.as_ptr() as u64;
+        let skip = usize::try_from(base.next_multiple_of(PAGE) - base).unwrap() + PAGE_LEN - 3;
+        block[skip + 700] = 0;
+        let mut text = Vec::new();
+        let address = base + skip as u64;
+        assert_eq!(read_text(own_pid(), address, 4096, &mut text), Ok(true));
+        assert_eq!(text, vec![b'x'; 700]);
+        assert_eq!(read_text(own_pid(), address, 701, &mut text), Ok(true));
+        assert_eq!(read_text(own_pid(), address, 700, &mut text), Ok(false));
+        assert!(text.is_empty());
+        assert_eq!(read_text(own_pid(), 0x10, 700, &mut text), Err(Errno::EFAULT));
+        assert_eq!(read_text(i32::MAX, address, 700, &mut text), Err(Errno::ESRCH));
+        let mut word = [0; 4];
+        assert!(read_exactly(own_pid(), address, &mut word) && word == *b"xxxx");
+        assert!(!read_exactly(own_pid(), 0x10, &mut word));
+    }
+
+    #[test]
     fn a_task_that_is_gone_is_refused() {
         let mut reader = Reader::default();
         reader.turn_to(i32::MAX);
         reader.want(4096).unwrap();
         assert_eq!(reader.fetch(), Err(RemoteError::Refused(Errno::ESRCH)));
+    }
+
+    #[test]
+    fn room_grows_with_what_is_wanted_and_what_was_read_survives_it() {
+        let block = (0..10_u8).flat_map(|page| [page; PAGE_LEN]).collect::<Vec<_>>();
+        let first = (block.as_ptr() as u64).next_multiple_of(PAGE);
+        let mut reader = Reader::default();
+        reader.turn_to(own_pid());
+        let mut rooms = Vec::new();
+        for page in 0..9 {
+            reader.want(first + page * PAGE).unwrap();
+            reader.fetch().unwrap();
+            rooms.push(reader.bytes.len() / PAGE_LEN);
+        }
+        assert_eq!(rooms, [4, 4, 4, 4, 8, 8, 8, 8, 16]);
+        for page in 0..9 {
+            let at = usize::try_from(first + page * PAGE - block.as_ptr() as u64).unwrap();
+            let Peek::Bytes(bytes) = reader.peek(first + page * PAGE) else { panic!("fetched") };
+            assert_eq!(bytes, &block[at..at + PAGE_LEN]);
+        }
     }
 
     #[test]

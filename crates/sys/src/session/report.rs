@@ -67,6 +67,13 @@ pub enum PlaceError {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Notice {
+    /// A program's memory cannot be read, so it finds no secret file; the first of its kind.
+    FilesHidden {
+        /// The task.
+        task: i32,
+        /// What the kernel said.
+        reason: Errno,
+    },
     /// A process was killed rather than let run without, or with bare, secrets.
     Killed {
         /// The process.
@@ -108,6 +115,10 @@ pub struct SessionReport {
     pub killed: u64,
     /// Requests started over since a signal came between.
     pub interrupted: u64,
+    /// Calls about a secret file that were answered.
+    pub file_calls: u64,
+    /// Calls whose path could not be read, so that the kernel carried them out.
+    pub file_calls_unread: u64,
     /// Images that were given secrets.
     pub placed: u64,
     /// Shortest time that an image waited for its secrets after the exec.

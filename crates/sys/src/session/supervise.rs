@@ -9,6 +9,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{getpid, getsid};
 
+use super::files::{FileError, FileId, FileTable, Files};
 use super::follow::{Follower, Setup};
 use super::launch::{self, Launch, LaunchError};
 use super::report::{ExitStatus, Notice, SessionReport};
@@ -60,6 +61,21 @@ pub struct RotateOutcome {
     pub fits: bool,
 }
 
+/// What a session delivers.
+#[derive(Debug, Default)]
+pub struct Secrets {
+    /// Environment variables.
+    pub variables: SlotTable,
+    /// Files.
+    pub files: FileTable,
+}
+
+impl From<SlotTable> for Secrets {
+    fn from(variables: SlotTable) -> Self {
+        Self { variables, files: FileTable::default() }
+    }
+}
+
 /// A supervised app.
 #[derive(Debug)]
 pub struct Session {
@@ -80,7 +96,7 @@ impl Session {
     ///
     /// # Errors
     /// [`LaunchError`]; nothing of the app is left running.
-    pub fn launch(launch: Launch, secrets: SlotTable) -> Result<Self, LaunchError> {
+    pub fn launch(launch: Launch, secrets: impl Into<Secrets>) -> Result<Self, LaunchError> {
         let signals = Signals::block().map_err(LaunchError::Setup)?;
         Self::launch_with(launch, secrets, signals)
     }
@@ -91,14 +107,16 @@ impl Session {
     /// [`LaunchError`]; nothing of the app is left running.
     pub fn launch_with(
         launch: Launch,
-        secrets: SlotTable,
+        secrets: impl Into<Secrets>,
         signals: Signals,
     ) -> Result<Self, LaunchError> {
         // Orphans of the tree come to us: we must trace them, and Yama asks for a parent.
         nix::sys::prctl::set_child_subreaper(true).map_err(LaunchError::Setup)?;
         let (strings, scratch, proof) = choose_places().map_err(LaunchError::Setup)?;
+        let Secrets { variables, files } = secrets.into();
         let mut follower = Follower::new(Setup {
-            space: SlotSpace::new(secrets),
+            space: SlotSpace::new(variables),
+            files: Files::new(files),
             scratch: Scratch::create(scratch, proof).map_err(LaunchError::Setup)?,
             base: strings,
             kept_images: launch.kept_images,
@@ -150,6 +168,15 @@ impl Session {
         Ok(RotateOutcome { images, fits: true })
     }
 
+    /// Gives a secret file a new value, for whoever opens it from now on; who has it open keeps
+    /// reading what it opened.
+    ///
+    /// # Errors
+    /// [`FileError`] when no file can hold it, or there is no such file.
+    pub fn replace_file(&mut self, file: FileId, new: &[u8]) -> Result<(), FileError> {
+        self.follower.files.replace(file, new)
+    }
+
     /// Starts the app again, with the values that the secrets have now.
     ///
     /// # Errors
@@ -191,6 +218,10 @@ impl Session {
 
     /// Waits once; `false` where nothing came.
     fn turn(&mut self, left: Option<Duration>) -> Result<bool, SessionError> {
+        let now = Instant::now();
+        let tidied = self.follower.files.tidy(now);
+        let until_tidied = tidied.map(|at| at.saturating_duration_since(now));
+        let left = left.into_iter().chain(until_tidied).min();
         let keys: Vec<u32> = self.follower.listeners().map(|(key, _)| key).collect();
         let ready = {
             let mut watched = Vec::with_capacity(keys.len() + 2);

@@ -139,6 +139,46 @@ fn stopped_and_continued_tasks_end_up_with_their_values() {
 }
 
 #[test]
+fn a_stop_that_is_taken_back_while_an_image_gets_its_values_does_not_last() {
+    // posix_spawn comes back when the new image stands, which is when it is given its values.
+    let script = "import os, signal, time
+def spin(micros):
+    until = time.perf_counter_ns() + 1000 * micros
+    while time.perf_counter_ns() < until: pass
+for turn in range(300):
+    child = os.posix_spawn('/bin/sh', ['sh', '-c', 'test \"$PW\" = hunter2-canary-q9z'], os.environ)
+    spin(turn * 7 % 200)
+    os.kill(child, signal.SIGSTOP)
+    spin(turn * 11 % 90)
+    os.kill(child, signal.SIGCONT)
+    assert os.waitpid(child, 0)[1] == 0
+for turn in range(60):
+    child = os.posix_spawn('/bin/sh', ['sh', '-c', 'test \"$PW\" = hunter2-canary-q9z'], os.environ)
+    spin(turn * 7 % 200)
+    os.kill(child, signal.SIGSTOP)
+    ended, status = os.waitpid(child, os.WUNTRACED)
+    if os.WIFSTOPPED(status):
+        os.kill(child, signal.SIGCONT)
+        ended, status = os.waitpid(child, 0)
+    assert status == 0, status
+print('done')";
+    let Some(mut child) = Launcher::new().flag("--report").start(&["python3", "-c", script]) else {
+        return;
+    };
+    // A test that hangs is ended by its runner, without a word on what hung.
+    let deadline = Instant::now() + 3 * LIMIT;
+    while child.try_wait().unwrap().is_none() {
+        if Instant::now() > deadline {
+            child.kill().unwrap();
+            panic!("a child stayed stopped");
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(stdout(&output), "done\n", "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
 fn tasks_that_are_killed_on_the_way_leave_the_session_in_order() {
     let script = "i=0; while [ $i -lt 150 ]; do sh -c : & kill -9 $!; i=$((i+1)); done; wait
         sh -c 'echo $PW'";

@@ -29,7 +29,7 @@ fn asked(mode: DeliveryMode, dumpable: Dumpable) -> Asked {
 }
 
 fn auto(facts: &Facts, target: Option<&Target>) -> Choice {
-    choose(&Asked::default(), facts, target).unwrap()
+    choose(&Asked::default(), facts, target, Files::None).unwrap()
 }
 
 fn target(kind: Kind, privileged: bool, readable: bool) -> Target {
@@ -87,9 +87,12 @@ fn programs_that_take_no_pages_get_none_and_the_level_says_so() {
 fn a_mode_asked_for_by_name_is_not_replaced_by_a_weaker_one() {
     let mut facts = facts();
     facts.tracing.listener = Probe::Refused(Errno::EBUSY);
-    let error = choose(&asked(DeliveryMode::Follow, Dumpable::Auto), &facts, None).unwrap_err();
+    let error = choose(&asked(DeliveryMode::Follow, Dumpable::Auto), &facts, None, Files::None)
+        .unwrap_err();
     assert!(error.to_string().contains("EBUSY"), "{error}");
-    assert!(choose(&asked(DeliveryMode::OneShot, Dumpable::Auto), &facts, None).is_ok());
+    assert!(
+        choose(&asked(DeliveryMode::OneShot, Dumpable::Auto), &facts, None, Files::None).is_ok()
+    );
 }
 
 #[test]
@@ -98,9 +101,26 @@ fn without_the_capability_it_is_follow_or_undumpable() {
     facts.tracing.seize_undumpable = Probe::Refused(Errno::EPERM);
     let choice = auto(&facts, None);
     assert_eq!((choice.mode, choice.undumpable), (Mode::Follow, false));
-    let choice = choose(&asked(DeliveryMode::Auto, Dumpable::Off), &facts, None).unwrap();
+    let choice =
+        choose(&asked(DeliveryMode::Auto, Dumpable::Off), &facts, None, Files::None).unwrap();
     assert_eq!((choice.mode, choice.undumpable), (Mode::OneShot, true));
-    assert!(choose(&asked(DeliveryMode::Follow, Dumpable::Off), &facts, None).is_err());
+    assert!(
+        choose(&asked(DeliveryMode::Follow, Dumpable::Off), &facts, None, Files::None).is_err()
+    );
+}
+
+#[test]
+fn inside_another_supervisor_an_app_stays_open_to_it() {
+    let mut facts = facts();
+    facts.tracing.listener = Probe::Refused(Errno::EBUSY);
+    // With the capability, the outer one has it as well.
+    assert!(auto(&facts, None).undumpable);
+    facts.tracing.seize_undumpable = Probe::Refused(Errno::EPERM);
+    let choice = auto(&facts, None);
+    assert_eq!((choice.mode, choice.undumpable), (Mode::OneShot, false));
+    assert!(choice.reasons.iter().any(|reason| reason == NESTED), "{:?}", choice.reasons);
+    let off = choose(&asked(DeliveryMode::Auto, Dumpable::Off), &facts, None, Files::None).unwrap();
+    assert!(off.undumpable, "as the plan has it");
 }
 
 #[test]
@@ -118,4 +138,24 @@ fn a_heap_that_overflowed_its_budget_is_told() {
     let level = level(&auto(&facts(), None), &facts(), false, Transport::Hybrid);
     assert_eq!(level.facets.supervisor, Supervisor::Wiped);
     assert!(level.reasons.iter().any(|reason| reason.contains("RLIMIT_MEMLOCK")));
+}
+
+#[test]
+fn files_need_the_listener_and_weaken_what_may_be_claimed() {
+    let choice = choose(&Asked::default(), &facts(), None, Files::Some).unwrap();
+    assert_eq!(choice.mode, Mode::Follow);
+    let level = level(&choice, &facts(), true, Transport::Hybrid);
+    assert_eq!(level.facets.memory, Memory::Transient);
+    assert!(level.reasons.iter().any(|reason| reason.contains("secret files")));
+    let mut no_listener = facts();
+    no_listener.tracing.listener = Probe::Refused(Errno::EBUSY);
+    for (facts, mode) in [
+        (&no_listener, DeliveryMode::Auto),
+        (&facts(), DeliveryMode::OneShot),
+        (&facts(), DeliveryMode::Plain),
+    ] {
+        let asked = asked(mode, Dumpable::Auto);
+        let error = choose(&asked, facts, None, Files::Some).unwrap_err().to_string();
+        assert!(error.contains("secret files"), "{error}");
+    }
 }

@@ -6,9 +6,9 @@ use serde_json::Value;
 
 use crate::stats::Samples;
 use crate::subject::Subject;
-use crate::wrapper::{Case, Figure, Figures, Storm, Unit};
+use crate::wrapper::{Case, Figure, Figures, Storm};
 
-use super::short;
+use super::{limit, short, with_unit};
 
 /// The result of `bench wrapper`.
 pub(crate) fn wrapper(
@@ -83,19 +83,11 @@ pub(crate) fn place(record: &Value) -> String {
 }
 
 fn line(text: &mut String, figure: &Figure) -> anyhow::Result<()> {
-    let unit = match figure.unit {
-        Unit::Count => "",
-        Unit::Megabytes => " MB",
-        Unit::Milliseconds => " ms",
-    };
-    let target = figure.target.map_or_else(String::new, |target| match figure.unit {
-        Unit::Count => format!("{target}"),
-        _ => format!("≤ {target}{unit}"),
-    });
+    let [ours, peer] = [figure.ours, figure.peer].map(|value| with_unit(figure.unit, value));
+    let target = figure.target.map_or_else(String::new, |target| limit(figure.unit, target));
     let met = figure.is_met().map_or("", yes);
     let ratio = figure.ratio().map_or_else(String::new, |ratio| format!("{}×", short(ratio)));
-    let (name, ours, peer) = (figure.name, short(figure.ours), short(figure.peer));
-    writeln!(text, "| {name} | {ours}{unit} | {peer}{unit} | {ratio} | {target} | {met} |")?;
+    writeln!(text, "| {} | {ours} | {peer} | {ratio} | {target} | {met} |", figure.name)?;
     Ok(())
 }
 
@@ -136,7 +128,11 @@ fn at_once(text: &mut String, storms: &[Storm]) -> anyhow::Result<()> {
         writeln!(
             text,
             "| {} | {} | {} | {} | {} | {} | {} | {} |",
-            storm.subject.name(),
+            match storm.subject {
+                Subject::Agent => "bao agent",
+                Subject::Bare => "app alone",
+                Subject::Wrapper => "cloudtaser-wrapper",
+            },
             storm.at_once,
             cell(times, 50),
             cell(times, 95),

@@ -120,7 +120,12 @@ impl Figures {
             Some(SIZE_MB),
             &kib(|seen| seen.steady.resident_kib),
         );
-        add("of that anonymous", megabytes, None, &kib(|seen| seen.steady.anonymous_kib));
+        add(
+            "of that anonymous, not sealed",
+            megabytes,
+            None,
+            &kib(|seen| seen.steady.anonymous_kib),
+        );
         add("binary", megabytes, Some(SIZE_MB), &|who| {
             let size = sizes.iter().find(|(subject, _)| *subject == who).map_or(0, |(_, len)| *len);
             f64::from(u32::try_from(size).unwrap_or(u32::MAX)) / 1e6
