@@ -11,6 +11,9 @@
 #![expect(clippy::panic, reason = "it has nobody to hand an error to but the test")]
 #![expect(clippy::indexing_slicing, reason = "it reads JSON of ours")]
 
+#[path = "guest/wrapped.rs"]
+mod wrapped;
+
 use std::env;
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -47,6 +50,9 @@ fn main() {
         ["as-user", ..] => as_user(&words[1..]),
         ["traceme"] => println!("{:?}", nix::sys::ptrace::traceme()),
         ["look-around"] => look_around(),
+        ["ask", question] => wrapped::ask(question),
+        ["crowd"] => wrapped::connect_without_end(),
+        ["trace", pid] => wrapped::trace(pid),
         _ => panic!("unknown: {words:?}"),
     }
 }
@@ -61,7 +67,7 @@ fn target() {
         Ok(file) => {
             let mut page = file.map().unwrap();
             assert!(page.write(0, secret.as_bytes()));
-            println!("sealed");
+            println!("sealed {}", wrapped::digest(&secret));
             thread::spawn(thread::park);
             thread::park();
             drop((page, file));
@@ -135,6 +141,8 @@ impl Scenario {
         }
         own.inert_programs_are_noticed(expected);
         own.attack("without", false);
+        let bao = wrapped::OpenBao::start();
+        wrapped::without_agent(&mut own, &bao);
         let earlier = Earlier::open();
         let agent = own.start_agent(expected);
         own.attack("with", true);
@@ -142,8 +150,10 @@ impl Scenario {
         own.identity();
         own.self_guard(&agent);
         own.neighbours();
+        wrapped::with_agent(&mut own, expected);
         own.state_after(expected);
         println!("@@STATE\t{}", status());
+        wrapped::after_the_agent(&mut own, &bao, agent, expected);
         println!("@@RC {}", own.failures);
     }
 
@@ -211,6 +221,21 @@ impl Scenario {
     }
 
     fn start_agent(&mut self, expected: &str) -> Running {
+        let agent = self.agent("state", expected);
+        let report = Command::new(AGENT).args(["status", "--json"]).output().unwrap();
+        let report: Value = serde_json::from_slice(&report.stdout).unwrap_or_default();
+        for road in report["roads"].as_array().into_iter().flatten() {
+            let word = |key: &str| road[key].as_str().unwrap_or("?").to_owned();
+            println!("@@CANARY\t{}\t{}\t{}", word("road"), word("before"), word("now"));
+        }
+        for program in report["verified_instructions"].as_array().into_iter().flatten() {
+            println!("@@COST\t{}\t{}", program[0].as_str().unwrap_or("?"), program[1]);
+        }
+        agent
+    }
+
+    /// Starts the agent, and checks that its state begins like this.
+    fn agent(&mut self, name: &str, expected: &str) -> Running {
         let log = File::create("/tmp/agent.log").unwrap();
         let agent = Command::new(AGENT).args(["run", "--canary-every", "5"]).stderr(log).spawn();
         let agent = Running(agent.unwrap());
@@ -223,16 +248,7 @@ impl Scenario {
         let log = || fs::read_to_string("/tmp/agent.log").unwrap_or_default();
         let outcome =
             said.starts_with(expected).then_some(()).ok_or_else(|| format!("{said} {}", log()));
-        self.check("state", outcome);
-        let report = Command::new(AGENT).args(["status", "--json"]).output().unwrap();
-        let report: Value = serde_json::from_slice(&report.stdout).unwrap_or_default();
-        for road in report["roads"].as_array().into_iter().flatten() {
-            let word = |key: &str| road[key].as_str().unwrap_or("?").to_owned();
-            println!("@@CANARY\t{}\t{}\t{}", word("road"), word("before"), word("now"));
-        }
-        for program in report["verified_instructions"].as_array().into_iter().flatten() {
-            println!("@@COST\t{}\t{}", program[0].as_str().unwrap_or("?"), program[1]);
-        }
+        self.check(name, outcome);
         agent
     }
 

@@ -201,10 +201,11 @@ fn pack(guest: &Guest) -> anyhow::Result<Vec<u8>> {
     archive.console();
     archive.program("init", include_bytes!("init.sh"));
     let busybox = find("busybox").context("no busybox")?;
-    let own: [(&str, &PathBuf); 4] = [
+    let own: [(&str, &PathBuf); 5] = [
         ("busybox", &busybox),
         ("cloudtaser", &guest.cli),
         ("cloudtaser-agent", &guest.agent),
+        ("cloudtaser-wrapper", &guest.wrapper),
         ("guest", &guest.guest),
     ];
     for (name, file) in own {
