@@ -20,6 +20,7 @@
 #include "bpf.bpf.c"
 #include "bpf_map.bpf.c"
 #include "bpf_prog.bpf.c"
+#include "bprm_creds_for_exec.bpf.c"
 #include "file_open.bpf.c"
 #include "file_permission.bpf.c"
 #include "kernel_load_data.bpf.c"

@@ -16,14 +16,17 @@ CT_HOOK(task_alloc, struct task_struct *task, unsigned long clone_flags)
 
 	if (!parent)
 		return 0;
-	/* SECURITY: a child of the agent executes what it likes; only threads are the agent. */
-	if (parent->role & CT_ROLE_AGENT && !(clone_flags & CLONE_THREAD))
-		return 0;
 	child = bpf_task_storage_get(&ct_tasks, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!child) /* better no child than one without a guard */
 		return -ENOMEM;
 	child->group = parent->group;
 	child->role = parent->role;
+	/*
+	 * SECURITY: only threads are the agent. A child has its memory and descriptors until it
+	 * executes a program, so it is guarded until then, and nothing after.
+	 */
+	if (parent->role & CT_ROLE_AGENT && !(clone_flags & CLONE_THREAD))
+		child->role = CT_ROLE_GUARDED | CT_ROLE_UNTIL_EXEC;
 	return 0;
 }
 
@@ -40,6 +43,21 @@ int BPF_PROG(ct_sched_process_fork, struct task_struct *parent, struct task_stru
 	tgid = child->tgid;
 	if (bpf_map_update_elem(&ct_groups, &tgid, &copy, BPF_ANY))
 		ct_report(CT_EVENT_TABLE_FULL, CT_HOOK_TASK_ALLOC, tgid);
+	return 0;
+}
+
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(ct_sched_process_exec, struct task_struct *task)
+{
+	struct ct_task *known = bpf_task_storage_get(&ct_tasks, task, 0, 0);
+	__u32 tgid = task->tgid;
+
+	/* Each for itself: the agent may be writing a new mark at this moment. */
+	if (known && known->role & CT_ROLE_UNTIL_EXEC)
+		bpf_task_storage_delete(&ct_tasks, task);
+	known = bpf_map_lookup_elem(&ct_groups, &tgid);
+	if (known && known->role & CT_ROLE_UNTIL_EXEC)
+		bpf_map_delete_elem(&ct_groups, &tgid);
 	return 0;
 }
 

@@ -23,13 +23,28 @@ static const __u32 ct_core_signals = 1u << SIGQUIT | 1u << SIGILL | 1u << SIGTRA
 				     1u << SIGBUS | 1u << SIGFPE | 1u << SIGSEGV | 1u << SIGXCPU |
 				     1u << SIGXFSZ | 1u << SIGSYS;
 
+/*
+ * What the process does with the signal. The place is worked out by hand: CO-RE moves fields, and
+ * does not stretch an array to the size that its elements have in this kernel.
+ */
+static __always_inline __u64 ct_handler(struct task_struct *task, int signal)
+{
+	__u64 at = (__u64)BPF_CORE_READ(task, sighand) + bpf_core_field_offset(struct sighand_struct, action) +
+		   (signal - 1) * bpf_core_type_size(struct k_sigaction) +
+		   bpf_core_field_offset(struct k_sigaction, sa.sa_handler);
+	__u64 handler = 0; /* stays so where it cannot be read, and the signal is denied */
+
+	bpf_probe_read_kernel(&handler, sizeof(handler), (void *)at);
+	return handler;
+}
+
 static __always_inline bool ct_would_dump(struct task_struct *task, int signal)
 {
 	if (signal < SIGQUIT || signal > SIGSYS || !(ct_core_signals & 1u << signal))
 		return false;
 	if (task->blocked.sig[0] & 1ul << (signal - 1))
 		return false;
-	return BPF_CORE_READ(task, sighand, action[signal - 1].sa.sa_handler) == 0;
+	return ct_handler(task, signal) == 0; /* SIG_DFL */
 }
 
 CT_HOOK(task_kill, struct task_struct *task, struct kernel_siginfo *info, int signal)

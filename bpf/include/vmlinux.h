@@ -42,6 +42,10 @@ enum {
 };
 
 enum {
+	BPF_F_BPRM_SECUREEXEC = 1,
+};
+
+enum {
 	BPF_LOCAL_STORAGE_GET_F_CREATE = 1,
 };
 
@@ -137,6 +141,7 @@ struct k_sigaction {
 	struct sigaction sa;
 };
 
+/* Larger in the kernel: see task_kill.bpf.c. */
 struct sighand_struct {
 	struct k_sigaction action[64];
 };
@@ -159,6 +164,10 @@ struct task_struct {
 	struct signal_struct *signal;
 	struct sighand_struct *sighand;
 	sigset_t blocked;
+};
+
+struct linux_binprm {
+	struct file *file;
 };
 
 struct kernel_siginfo;

@@ -32,6 +32,8 @@ enum ct_role {
 	CT_ROLE_GUARDED = 1,
 	/* The agent: guarded, and what only it may do. Children do not inherit it. */
 	CT_ROLE_AGENT = 2,
+	/* A child of the agent that has not executed a program yet: its memory is the agent's. */
+	CT_ROLE_UNTIL_EXEC = 4,
 };
 
 /* In task storage, inherited, and by thread group. */

@@ -36,7 +36,7 @@ static __always_inline struct ct_task *ct_task_by_address(struct task_struct *ta
 	parent = BPF_CORE_READ(task, real_parent, tgid);
 	known = bpf_map_lookup_elem(&ct_groups, &parent);
 	if (!known || known->role & CT_ROLE_AGENT)
-		return 0; /* the agent's children are not guarded by birth */
+		return 0; /* the agent's children are guarded until they execute, no longer */
 	return known;
 }
 
@@ -61,23 +61,44 @@ static __always_inline bool ct_may_reach(struct ct_task *target)
 }
 
 /*
- * Whether the current program is a listed loader, by the file that it was executed from.
+ * Whether this file is a listed loader, by inode and device.
  *
- * Not seen: what an LD_PRELOAD or an exploit put into that process, and a listed file whose
- * content was overwritten.
+ * Here and below pointers are followed one by one and not by BPF_CORE_READ, which lockdown
+ * forbids; the verifier asks for the checks.
  */
-static __always_inline bool ct_is_loader(void)
+static __always_inline bool ct_is_listed(struct inode *inode)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
 	struct ct_loader key = {};
-	struct inode *inode;
+	struct super_block *sb;
 
-	inode = BPF_CORE_READ(task, mm, exe_file, f_inode);
 	if (!inode)
 		return false;
-	key.inode = BPF_CORE_READ(inode, i_ino);
-	key.device = BPF_CORE_READ(inode, i_sb, s_dev);
+	sb = inode->i_sb;
+	if (!sb)
+		return false;
+	key.inode = inode->i_ino;
+	key.device = sb->s_dev;
 	return bpf_map_lookup_elem(&ct_loaders, &key);
+}
+
+/*
+ * Whether this task runs a listed loader. That its code is the file's own is held elsewhere: by
+ * ptrace_access_check, bprm_creds_for_exec, and file_open for its content.
+ */
+static __always_inline bool ct_runs_loader(struct task_struct *task)
+{
+	struct mm_struct *mm = task->mm;
+	struct file *file;
+
+	if (!mm)
+		return false;
+	file = mm->exe_file;
+	return file && ct_is_listed(file->f_inode);
+}
+
+static __always_inline bool ct_is_loader(void)
+{
+	return ct_runs_loader(bpf_get_current_task_btf());
 }
 
 #endif

@@ -17,6 +17,7 @@ use crate::outcome::Outcome;
 use crate::place;
 use crate::tools::{self, Need};
 use crate::ui;
+use crate::vm::{self, Document, Matrix};
 
 /// The verb.
 pub(crate) fn run() -> anyhow::Result<()> {
@@ -65,7 +66,9 @@ fn steps(outcome: &mut Outcome) -> anyhow::Result<()> {
         let tests = cargo(["test", "--quiet", "--locked", "--workspace", "--doc"]);
         by_libtest(tests, &artifacts, outcome)
     })?;
-    step("documentation", lint::documentation)
+    step("documentation", lint::documentation)?;
+    // Last: it takes minutes, and has nothing to say about code that fails above.
+    step("virtual machines", || vm::run(Matrix::Usual, Document::Leave, outcome))
 }
 
 fn by_nextest(artifacts: &Artifacts, outcome: &mut Outcome) -> anyhow::Result<()> {

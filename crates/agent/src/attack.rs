@@ -93,8 +93,8 @@ fn walk(args: AttackArgs) -> Vec<Tried> {
     road("agent-link", roads::open_bpf_object(BpfObject::Link, args.link));
     // Of all signals the one that does nothing where it is not expected.
     road("agent-signal", kill(Pid::from_raw(args.agent), Signal::SIGURG));
-    // Last: without a guard it ends the canary.
-    road("core-signal", kill(canary, Signal::SIGSEGV));
+    // Last: without a guard it ends the canary. Not SIGSEGV, which Rust's runtime handles.
+    road("core-signal", kill(canary, Signal::SIGABRT));
     tried
 }
 

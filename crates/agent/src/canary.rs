@@ -72,6 +72,9 @@ pub(crate) fn round(table: &Table, attackers: &Attackers, own: Own) -> anyhow::R
     let ids = ["--map", map, "--program", program, "--link", link];
     let mut attacker = Ended(child(&[&arguments[..], &ids[..]].concat())?);
     attackers.remember(attacker.0.id());
+    // SECURITY: a stranger to the canary all the same, but nobody makes it say what it did not see.
+    let pid = Pid::from_raw(i32::try_from(attacker.0.id())?);
+    table.guard(pid, &roads::open_process(pid)?)?;
     let mut answer = attacker.0.stdout.take().context("no pipe")?;
     drop(attacker.0.stdin.take().map(|mut word| word.write_all(b"\n")));
     let reader = thread::spawn(move || {

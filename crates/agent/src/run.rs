@@ -26,6 +26,7 @@ use crate::events::{self, Log};
 use crate::host::{self, Preemption};
 use crate::peers::{Asked, Peers};
 use crate::road::Attack;
+use crate::socket::ask;
 use crate::state::{self, Doubts, Report, State};
 use crate::table::{Guarded, MarkError, Table};
 use crate::wrappers::{Named, Wrappers};
@@ -83,6 +84,8 @@ enum TierName {
 
 /// The verb. `socket` is where to listen.
 pub(crate) fn run(args: &RunArgs, socket: PathBuf) -> anyhow::Result<Code> {
+    let alone = args.once || ask(&socket, Question::Status).is_err();
+    ensure!(alone, "another agent listens at {}", socket.display());
     let wrappers = Wrappers::open(&args.wrapper)?;
     match start(args) {
         Ok(agent) => {
@@ -154,6 +157,8 @@ struct Agent {
     table: Arc<Table>,
     attackers: Arc<Attackers>,
     tier: Tier,
+    /// Program files that may load BPF.
+    loaders: usize,
     before: Attack,
     now: Attack,
     proved: Instant,
@@ -167,7 +172,7 @@ impl Agent {
     fn attach(tier: Tier, args: &RunArgs) -> anyhow::Result<Self> {
         let loaded = bpf::load(tier, &args.leave_open)?;
         let table = Table::of(&loaded)?;
-        list_loaders(&loaded, &args.allow_loader)?;
+        let loaders = list_loaders(&loaded, &args.allow_loader)?;
         // SECURITY: from the first program on, nobody but a marked process may touch the maps.
         table.mark_agent()?;
         let attackers = Attackers::default();
@@ -182,6 +187,7 @@ impl Agent {
             table: Arc::new(table),
             attackers: Arc::new(attackers),
             tier,
+            loaders,
             before,
             now,
             proved: Instant::now(),
@@ -275,6 +281,10 @@ impl Agent {
             doubts.add("not every child of a guarded process fitted into the table");
         }
         if self.tier == Tier::FmodRet {
+            if self.loaders > 0 {
+                // bpf_bprm_opts_set is for security modules only.
+                doubts.add("root can put code into a listed loader (LD_PRELOAD)");
+            }
             match Preemption::read() {
                 Preemption::Full => doubts.add("the kernel preempts fully, so races may pass"),
                 Preemption::Unknown => {
@@ -344,7 +354,7 @@ impl Agent {
 /// What a round gave, or why it gave nothing.
 type Round = Result<Attack, String>;
 
-fn list_loaders(loaded: &Loaded, more: &[PathBuf]) -> anyhow::Result<()> {
+fn list_loaders(loaded: &Loaded, more: &[PathBuf]) -> anyhow::Result<usize> {
     let map = loaded.map("ct_loaders")?;
     let mut files = BTreeSet::new();
     for path in LOADERS {
@@ -358,8 +368,8 @@ fn list_loaders(loaded: &Loaded, more: &[PathBuf]) -> anyhow::Result<()> {
         ensure!(data.is_file(), "loader {} is no file", path.display());
         files.insert((data.ino(), data.dev()));
     }
-    for (inode, device) in files {
-        map.update(&abi::loader(inode, device), &1_u32.to_ne_bytes(), MapFlags::ANY)?;
+    for (inode, device) in &files {
+        map.update(&abi::loader(*inode, *device), &1_u32.to_ne_bytes(), MapFlags::ANY)?;
     }
-    Ok(())
+    Ok(files.len())
 }

@@ -119,9 +119,8 @@ impl Table {
 
     /// The group of a process by its number.
     fn group(&self, pid: Pid) -> Option<u32> {
-        let value =
-            self.groups.lookup(&pid.as_raw().to_ne_bytes(), MapFlags::ANY).ok().flatten()?;
-        Some(u32::from_ne_bytes(*value.first_chunk()?))
+        let value = self.groups.lookup(&pid.as_raw().to_ne_bytes(), MapFlags::ANY);
+        abi::guarded_group(&value.ok().flatten()?)
     }
 
     /// How many processes are guarded, the agent and its canary included.

@@ -15,6 +15,8 @@ pub(super) struct Findings {
     order: Vec<String>,
     /// Road, before, now.
     canary: Vec<[String; 3]>,
+    /// Race, tries, secrets found.
+    races: Vec<[String; 3]>,
     /// What the agent said of itself at the end.
     state: String,
     /// Program, verified instructions.
@@ -57,6 +59,9 @@ impl Findings {
                 }
                 ["@@CANARY", road, before, now] => {
                     findings.canary.push([road, before, now].map(str::to_owned));
+                }
+                ["@@RACE", race, tries, found] => {
+                    findings.races.push([race, tries, found].map(str::to_owned));
                 }
                 ["@@STATE", words] => findings.state = words.to_owned(),
                 ["@@COST", program, count] => {
@@ -111,6 +116,13 @@ pub(super) fn document(runs: &[Findings]) -> String {
     }
     text.push_str(CANARY);
     text.push_str(&markdown(&canaries(runs)));
+    text.push_str(RACES);
+    for run in runs {
+        for [race, tries, found] in &run.races {
+            let _infallible =
+                writeln!(text, "* {}: {race}: {tries} reads, {found} secrets", run.title());
+        }
+    }
     text.push_str("\n## What the agent said at the end\n\n");
     for run in runs {
         let _infallible = writeln!(text, "* {}: `{}`", run.title(), run.state);
@@ -181,7 +193,7 @@ an emulated machine, by the tier that the agent chose: `lsm` with `bpf` in `lsm=
 without. The target runs as an ordinary user and holds a secret in its environment, on its heap and \
 in a sealed page whose descriptor it keeps open. Each cell is what the attacker got without the \
 agent -> with it. `nothing`: the road is open and has no secret at its end. `open`: nothing at its \
-end was searched. `skipped`: not tried here (no debugger is in the machine). An attacker who needs \
+end was searched. `skipped`: not tried here (no debugger is in the machine; core files are among the checks at the end). An attacker who needs \
 the target's map of memory for a road and is refused there stops: the canary's table below has each \
 call tried by itself.
 
@@ -190,8 +202,8 @@ A column with a parameter behind the tier was booted with it. Under \
 statement is shown for it.
 
 Not run here: kernels of other makers, real-time ones, any architecture but x86-64; debuggers and \
-tracers as programs (gdb, perf, bpftrace); races while an agent starts, fork storms, other products \
-on the same hooks.
+tracers as programs (gdb, perf, bpftrace); races while an agent starts or is replaced; other \
+products on the same hooks; systemd and runc as listed loaders.
 ";
 
 const CANARY: &str = "
@@ -199,6 +211,14 @@ const CANARY: &str = "
 
 The agent attacks its own canary as root, before its programs are attached -> afterwards, and goes \
 on doing so. Its state follows from this table alone.
+";
+
+const RACES: &str = "
+## Races
+
+Root reads every `/proc/PID/environ` in a loop while guarded processes with the secret in their \
+environment start and end.
+
 ";
 
 const COST: &str = "

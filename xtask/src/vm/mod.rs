@@ -1,7 +1,7 @@
 //! `cargo xtask vm test`: the agent against the attack suite, in virtual machines with Debian's
 //! kernels, with and without `bpf` among the active LSMs.
 //!
-//! What happens inside is `crates/agent/examples/guest.rs`; this module builds the machine, reads
+//! What happens inside is `crates/agent/examples/guest/`; this module builds the machine, reads
 //! its findings from the serial line, and prints one table. Where the machine cannot be had, it
 //! skips with a reason and counts the skip: nothing passes in silence.
 
@@ -128,7 +128,8 @@ pub(crate) fn test(matrix: Matrix, document: Document) -> anyhow::Result<()> {
     done
 }
 
-fn run(matrix: Matrix, document: Document, outcome: &mut Outcome) -> anyhow::Result<()> {
+/// Boots each kernel in each way, and adds what came of it to the outcome.
+pub(crate) fn run(matrix: Matrix, document: Document, outcome: &mut Outcome) -> anyhow::Result<()> {
     tools::ensure(Need::Vm)?;
     if find(qemu::PROGRAM).is_none() || find("busybox").is_none() {
         outcome.skip("virtual machines", "no qemu-system-x86 or busybox-static here");
@@ -201,12 +202,14 @@ fn pack(guest: &Guest) -> anyhow::Result<Vec<u8>> {
     archive.console();
     archive.program("init", include_bytes!("init.sh"));
     let busybox = find("busybox").context("no busybox")?;
-    let own: [(&str, &PathBuf); 5] = [
+    let own: [(&str, &PathBuf); 6] = [
         ("busybox", &busybox),
         ("cloudtaser", &guest.cli),
         ("cloudtaser-agent", &guest.agent),
         ("cloudtaser-wrapper", &guest.wrapper),
         ("guest", &guest.guest),
+        // The same program under another inode: one that the agent lists.
+        ("loader", &guest.guest),
     ];
     for (name, file) in own {
         let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;

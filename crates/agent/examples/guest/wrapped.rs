@@ -22,11 +22,14 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, soc
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use super::{AGENT, CLI, GUEST, NEEDLE, PATIENCE, Running, Scenario, USER, plain, read, status};
+use crate::processes::{AGENT, CLI, GUEST, NEEDLE, Running, USER, plain, read, status};
+use crate::scenario::Scenario;
 
 const WRAPPER: &str = "/bin/cloudtaser-wrapper";
 /// Where the double listens.
 const OPENBAO: &str = "127.0.0.1:8200";
+/// How long an app may take to end on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 const REQUIRED: &str = "--require=agent=enforcing";
 /// Who asks too much, so that its limit is its own.
 const NOISY: &str = "/sys/fs/cgroup/noisy";

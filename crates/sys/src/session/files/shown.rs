@@ -25,6 +25,9 @@ use zeroize::Zeroizing;
 /// The name under which `/proc/PID/maps` and `/proc/PID/fd` show it.
 const NAME: &CStr = c"cloudtaser-file";
 
+/// Which signal tells of a broken lease (`fcntl(2)`).
+const F_SETSIG: i32 = 10;
+
 /// First look after an opening: a program that reads a key has closed it by then.
 const FIRST_LOOK: Duration = Duration::from_millis(1);
 /// Longest time between two looks at a file that a program keeps open.
@@ -68,6 +71,10 @@ impl Shown {
         fchmod(&file, Mode::S_IRUSR)?;
         nix::unistd::ftruncate(&file, libc::off_t::try_from(len).or(Err(Errno::EFBIG))?)?;
         let reader = reopened(&file)?;
+        // Root that opens it while the lease is asked for has this signal sent to us; the usual one
+        // would be passed on to the app, and end it.
+        // SAFETY: this command takes an integer by value.
+        unsafe { libc::fcntl(reader.as_raw_fd(), F_SETSIG, libc::SIGURG) };
         Ok(Self { file, reader, look: None })
     }
 

@@ -1,119 +1,29 @@
-//! What runs inside the virtual machine of `cargo xtask vm test`: a target that holds a secret, the
-//! attacks on it without and with the agent, and one line of output per finding.
-//!
-//! Lines: `@@ROW`, phase, attacker, road, result; `@@CHECK`, name, `ok` or what went wrong; both with
-//! tabs between. It expects to be root in a machine of its own, which it leaves in any state.
+//! What is tried, in which order, and what must come of it.
 
-#![forbid(unsafe_code)]
-#![expect(clippy::print_stdout, reason = "its output is its result")]
-#![expect(clippy::unwrap_used, reason = "it has nobody to hand an error to but the test")]
-#![expect(clippy::expect_used, reason = "it has nobody to hand an error to but the test")]
-#![expect(clippy::panic, reason = "it has nobody to hand an error to but the test")]
-#![expect(clippy::indexing_slicing, reason = "it reads JSON of ours")]
-
-#[path = "guest/wrapped.rs"]
-mod wrapped;
-
-use std::env;
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::FileExt as _;
-use std::os::unix::process::CommandExt as _;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use cloudtaser_sys::roads;
-use cloudtaser_sys::secretmem::SecretFile;
-use nix::errno::Errno;
-use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-const AGENT: &str = "/bin/cloudtaser-agent";
-const CLI: &str = "/bin/cloudtaser";
-const GUEST: &str = "/bin/guest";
-/// The user that the target runs as, and the weaker attacker with it.
-const USER: u32 = 1000;
-/// Where the needle is for the attacker's own use; nobody else's memory has it from there.
-const NEEDLE: &str = "/tmp/needle";
+use crate::processes::{
+    AGENT, CLI, GUEST, LOADER, NEEDLE, Running, STORM, USER, denied, denied_by, guard, is_zombie,
+    plain, read, read_all_environments, start_target, status, write_needle,
+};
+use crate::wrapped;
+
 /// An agent under emulation needs seconds to load, and the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-fn main() {
-    let arguments: Vec<String> = env::args().skip(1).collect();
-    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    match words[..] {
-        ["run", expected] => Scenario::run(expected),
-        ["target"] => target(),
-        ["as-user", ..] => as_user(&words[1..]),
-        ["traceme"] => println!("{:?}", nix::sys::ptrace::traceme()),
-        ["look-around"] => look_around(),
-        ["ask", question] => wrapped::ask(question),
-        ["crowd"] => wrapped::connect_without_end(),
-        ["trace", pid] => wrapped::trace(pid),
-        _ => panic!("unknown: {words:?}"),
-    }
-}
-
-/// Holds the secret in its environment, its heap and a sealed page whose descriptor stays open.
-fn target() {
-    let secret = env::var("GUEST_SECRET").unwrap();
-    // An app whose crashes somebody wants to see: the worst case for a core file.
-    let none = nix::libc::RLIM_INFINITY;
-    setrlimit(Resource::RLIMIT_CORE, none, none).unwrap();
-    match SecretFile::create(4096) {
-        Ok(file) => {
-            let mut page = file.map().unwrap();
-            assert!(page.write(0, secret.as_bytes()));
-            println!("sealed {}", wrapped::digest(&secret));
-            thread::spawn(thread::park);
-            thread::park();
-            drop((page, file));
-        }
-        Err(error) => {
-            println!("not sealed: {error}");
-            thread::park();
-        }
-    }
-}
-
-/// Becomes a program of an ordinary user.
-fn as_user(command: &[&str]) {
-    let error = Command::new(command[0]).args(&command[1..]).uid(USER).gid(USER).exec();
-    panic!("{error}");
-}
-
-/// What a guarded process must still be able to do: read its own files and those of its children.
-fn look_around() {
-    let own = fs::read("/proc/self/maps").and_then(|_maps| fs::read("/proc/self/environ"));
-    let mut child = Command::new("/bin/sleep").arg("60").spawn().unwrap();
-    let child_environ = fs::read(format!("/proc/{}/environ", child.id()));
-    child.kill().unwrap();
-    child.wait().unwrap();
-    println!("{:?}", own.and(child_environ).map(|_bytes| ()));
-}
-
-/// A child that is ended with the scenario that started it.
-struct Running(Child);
-
-impl Running {
-    fn pid(&self) -> i32 {
-        i32::try_from(self.0.id()).unwrap()
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // The agent cannot be killed, which is one of its promises; the machine goes down with it.
-        if self.0.kill().is_ok() {
-            drop(self.0.wait());
-        }
-    }
-}
-
-struct Scenario {
+/// The whole of a run.
+pub(crate) struct Scenario {
     failures: u32,
 }
 
@@ -127,7 +37,8 @@ struct Earlier {
 }
 
 impl Scenario {
-    fn run(expected: &str) {
+    /// Runs it against the state that the agent must come to.
+    pub(crate) fn run(expected: &str) {
         let mut own = Self { failures: 0 };
         write_needle();
         // Yama would hide from the same-uid attacker what the agent has to close.
@@ -148,7 +59,10 @@ impl Scenario {
         own.attack("with", true);
         own.what_was_opened_before(&earlier);
         own.identity();
+        own.storm(expected);
+        own.core_files();
         own.self_guard(&agent);
+        own.loaders(expected);
         own.neighbours();
         wrapped::with_agent(&mut own, expected);
         own.state_after(expected);
@@ -157,7 +71,8 @@ impl Scenario {
         println!("@@RC {}", own.failures);
     }
 
-    fn check(&mut self, name: &str, outcome: Result<(), String>) {
+    /// Prints one finding.
+    pub(crate) fn check(&mut self, name: &str, outcome: Result<(), String>) {
         let words = match outcome {
             Ok(()) => "ok".to_owned(),
             Err(words) => {
@@ -184,7 +99,8 @@ impl Scenario {
         for attacker in ["root", "user"] {
             let target = start_target(guarded);
             let mut probe = Command::new(CLI);
-            probe.args(["probe", "--json", "--destructive", "--canary-file", NEEDLE]);
+            // Core files have a check of their own: the target's runtime handles the probe's signal.
+            probe.args(["probe", "--json", "--canary-file", NEEDLE]);
             if attacker == "user" {
                 probe.arg(format!("--as-uid={USER}:{USER}"));
             }
@@ -235,10 +151,15 @@ impl Scenario {
     }
 
     /// Starts the agent, and checks that its state begins like this.
-    fn agent(&mut self, name: &str, expected: &str) -> Running {
+    pub(crate) fn agent(&mut self, name: &str, expected: &str) -> Running {
         let log = File::create("/tmp/agent.log").unwrap();
-        let agent = Command::new(AGENT).args(["run", "--canary-every", "5"]).stderr(log).spawn();
-        let agent = Running(agent.unwrap());
+        let mut agent = Command::new(AGENT);
+        agent.args(["run", "--canary-every", "5"]).stderr(log);
+        if expected.contains("(lsm") {
+            // The other tier cannot keep foreign code out of a loader, and says so.
+            agent.args(["--allow-loader", LOADER]);
+        }
+        let agent = Running(agent.spawn().unwrap());
         let until = Instant::now() + PATIENCE;
         let mut said = status();
         while said.starts_with("OFF") && Instant::now() < until {
@@ -288,6 +209,82 @@ impl Scenario {
             "sigterm-still-ends-it",
             ended.then_some(()).ok_or_else(|| "it lives".to_owned()),
         );
+    }
+
+    /// A core file by a signal from outside; a signal that the process handles is not hindered.
+    fn core_files(&mut self) {
+        let dumping = ["/bin/sh", "-c", "ulimit -c unlimited; exec /bin/sleep 300"];
+        for guarded in [false, true] {
+            let mut start = if guarded { guard(&dumping) } else { plain(&dumping) };
+            start.env("GUEST_SECRET", fs::read_to_string(NEEDLE).unwrap()).current_dir("/tmp");
+            let mut target = Running(start.spawn().unwrap());
+            let stat = format!("/proc/{}/comm", target.pid());
+            while fs::read_to_string(&stat).unwrap() != "sleep\n" {
+                thread::sleep(Duration::from_millis(20));
+            }
+            let sent = kill(Pid::from_raw(target.pid()), Signal::SIGABRT);
+            if guarded {
+                self.check("core-signal", denied_by(sent));
+                continue;
+            }
+            target.0.wait().unwrap();
+            let secret = fs::read(NEEDLE).unwrap();
+            let core = fs::read("/tmp/core").unwrap_or_default();
+            let found = core.windows(secret.len()).any(|part| part == secret);
+            let words = || format!("core of {} bytes", core.len());
+            self.check("core-file-without-guard", found.then_some(()).ok_or_else(words));
+        }
+        let mut shell = guard(&["/bin/sh", "-c", "trap '' QUIT; echo ready; read nothing"]);
+        let mut shell =
+            Running(shell.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap());
+        let mut line = String::new();
+        BufReader::new(shell.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let sent = kill(Pid::from_raw(shell.pid()), Signal::SIGQUIT);
+        self.check("handled-signal-passes", sent.map_err(|errno| errno.to_string()));
+    }
+
+    /// Two readers as root go through all processes, again and again, while guarded ones come and go.
+    fn storm(&mut self, expected: &str) {
+        let over = AtomicBool::new(false);
+        let secret = fs::read_to_string(NEEDLE).unwrap();
+        let (tries, found) = thread::scope(|scope| {
+            let readers = [(); 2].map(|()| scope.spawn(|| read_all_environments(&over, &secret)));
+            let said = guard(&[GUEST, "storm"]).status();
+            over.store(true, Ordering::Relaxed);
+            assert!(said.unwrap().success());
+            let each = readers.map(|reader| reader.join().unwrap());
+            (each[0].0 + each[1].0, each[0].1 + each[1].1)
+        });
+        println!("@@RACE\tenviron of {STORM} starts\t{tries}\t{found}");
+        let right = found == 0 || expected.starts_with("DEGRADED");
+        let words = || format!("{found} of {tries} reads gave the secret");
+        self.check("fork-and-exec-storm", right.then_some(()).ok_or_else(words));
+    }
+
+    /// A listed loader may load, and nobody gets into it. Only where the tier can hold that.
+    fn loaders(&mut self, expected: &str) {
+        let said = read(plain(&[GUEST, "load"]));
+        self.check("unlisted-loader", (said == "Err(EPERM)").then_some(()).ok_or(said));
+        if !expected.contains("(lsm") {
+            return;
+        }
+        let said = read(plain(&[LOADER, "load"]));
+        self.check("listed-loader", (said == "Ok(())").then_some(()).ok_or(said));
+        let said = read(plain(&[LOADER, "secure"]));
+        self.check("listed-loader-is-secure", (said == "Some(1)").then_some(()).ok_or(said));
+        let said = read(plain(&[GUEST, "secure"]));
+        self.check("others-are-not", (said == "Some(0)").then_some(()).ok_or(said));
+        let running = Running(plain(&[LOADER, "wait"]).spawn().unwrap());
+        let attached = roads::Attached::to(Pid::from_raw(running.pid()));
+        self.check("attach-to-loader", denied_by(attached.map(drop)));
+        drop(running);
+        let written = OpenOptions::new().write(true).open(LOADER);
+        self.check("write-into-loader", denied(written));
+        fs::copy(GUEST, "/bin/new").unwrap();
+        let renamed = fs::rename("/bin/new", LOADER).map_err(|error| error.to_string());
+        self.check("loader-can-be-renamed-over", renamed);
+        let said = read(plain(&[LOADER, "load"]));
+        self.check("and-is-no-loader-then", (said == "Err(EPERM)").then_some(()).ok_or(said));
     }
 
     fn self_guard(&mut self, agent: &Running) {
@@ -350,66 +347,4 @@ impl Earlier {
             target,
         }
     }
-}
-
-/// A value that nothing else in the machine's memory has.
-fn write_needle() {
-    let mut bytes = [0_u8; 16];
-    File::open("/dev/urandom").unwrap().read_exact(&mut bytes).unwrap();
-    let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    fs::write(NEEDLE, text).unwrap();
-    // The weaker attacker gets it over a descriptor.
-    fs::set_permissions(NEEDLE, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
-}
-
-/// Starts the target and waits until it holds the secret.
-fn start_target(guarded: bool) -> Running {
-    let command = [GUEST, "as-user", GUEST, "target"];
-    let mut start = if guarded { guard(&command) } else { plain(&command) };
-    start.env_clear().env("GUEST_SECRET", fs::read_to_string(NEEDLE).unwrap()).current_dir("/tmp");
-    let mut target = Running(start.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap());
-    let mut line = String::new();
-    let mut output = BufReader::new(target.0.stdout.take().unwrap());
-    output.read_line(&mut line).unwrap();
-    assert!(line.contains("sealed"), "the target did not start: {line}");
-    // Its standard output must stay open, or its next line would end it.
-    thread::spawn(move || output.read_line(&mut String::new()));
-    target
-}
-
-fn plain(command: &[&str]) -> Command {
-    let mut start = Command::new(command[0]);
-    start.args(&command[1..]);
-    start
-}
-
-fn guard(command: &[&str]) -> Command {
-    let mut start = Command::new(AGENT);
-    start.args(["guard", "--degraded", "--"]).args(command);
-    start
-}
-
-fn status() -> String {
-    read(plain(&[AGENT, "status"]))
-}
-
-fn read(mut command: Command) -> String {
-    let output = command.stdin(Stdio::null()).output().unwrap();
-    String::from_utf8_lossy(&output.stdout).trim().to_owned()
-}
-
-fn is_zombie(pid: &str) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|text| text.contains(") Z "))
-}
-
-fn denied<T>(result: std::io::Result<T>) -> Result<(), String> {
-    match result {
-        Err(error) if matches!(error.raw_os_error(), Some(1 | 13)) => Ok(()),
-        Err(error) => Err(format!("{error}, not a denial")),
-        Ok(_) => Err("let through".to_owned()),
-    }
-}
-
-fn denied_by(result: Result<(), Errno>) -> Result<(), String> {
-    denied(result.map_err(std::io::Error::from))
 }

@@ -1,0 +1,43 @@
+//! What runs inside the virtual machine of `cargo xtask vm test`: a target that holds a secret, the
+//! attacks on it without and with the agent, and one line of output per finding.
+//!
+//! Lines, with tabs between the words: `@@ROW`, phase, attacker, road, result; `@@CHECK`, name, `ok`
+//! or what went wrong; and what the agent says of itself. It expects to be root in a machine of its
+//! own, which it leaves in any state. Reading order: [`scenario`], [`processes`], [`wrapped`].
+
+#![forbid(unsafe_code)]
+#![expect(clippy::print_stdout, reason = "its output is its result")]
+#![expect(clippy::unwrap_used, reason = "it has nobody to hand an error to but the test")]
+#![expect(clippy::expect_used, reason = "it has nobody to hand an error to but the test")]
+#![expect(clippy::panic, reason = "it has nobody to hand an error to but the test")]
+#![expect(clippy::indexing_slicing, reason = "it reads JSON of ours")]
+
+mod processes;
+mod roles;
+mod scenario;
+mod wrapped;
+
+use std::env;
+use std::thread;
+
+use cloudtaser_sys::roads;
+
+fn main() {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words[..] {
+        ["run", expected] => scenario::Scenario::run(expected),
+        ["target"] => roles::target(),
+        ["as-user", ..] => roles::as_user(&words[1..]),
+        ["traceme"] => println!("{:?}", nix::sys::ptrace::traceme()),
+        ["look-around"] => roles::look_around(),
+        ["load"] => println!("{:?}", roads::load_program()),
+        ["storm"] => roles::storm(),
+        ["secure"] => println!("{:?}", roles::is_secure()),
+        ["ask", question] => wrapped::ask(question),
+        ["crowd"] => wrapped::connect_without_end(),
+        ["trace", pid] => wrapped::trace(pid),
+        ["wait"] => thread::park(),
+        _ => panic!("unknown: {words:?}"),
+    }
+}
