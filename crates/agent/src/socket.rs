@@ -26,8 +26,12 @@ pub(crate) struct Listener(UnixListener);
 impl Listener {
     /// Listens, and replaces the socket of an agent that is gone.
     pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder).with_context(|| format!("in {}", folder.display()))?;
+        if let Some(folder) = path.parent().filter(|folder| !folder.is_dir()) {
+            let shown = folder.display();
+            fs::create_dir_all(folder).with_context(|| format!("in {shown}"))?;
+            // Whatever the umask of whoever started us.
+            fs::set_permissions(folder, Permissions::from_mode(0o755))
+                .with_context(|| format!("in {shown}"))?;
         }
         match fs::remove_file(path) {
             Err(error) if error.kind() != ErrorKind::NotFound => {

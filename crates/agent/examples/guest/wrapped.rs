@@ -131,7 +131,7 @@ impl Wrapped {
         let right = facets["agent"] == agent
             && facets["environ"] == "hidden"
             && facets["memory"] == "sealed"
-            && (level["rows"][2]["verdict"] == "closed") == (agent == "enforcing");
+            && (level["rows"][0]["verdict"] == "closed") == (agent == "enforcing");
         right.then_some(()).ok_or_else(|| format!("{level} {}", self.log))
     }
 }

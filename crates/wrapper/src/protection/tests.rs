@@ -41,7 +41,9 @@ fn what_the_agent_says_is_the_facet_and_decides_its_rows() {
     assert_eq!(degraded.facets.agent, Agent::Degraded);
     assert_eq!(degraded.rows[2].verdict, Verdict::Partial);
     assert_eq!(degraded.reasons, ["node agent: open: kcore"]);
-    assert_eq!(level(Agent::Enforcing, "").rows[2].verdict, Verdict::Closed);
+    let why = |level: ProtectionLevel| level.rows[2].because.join("; ");
+    assert!(why(level(Agent::Enforcing, "")).contains("denies the active roads"));
+    assert!(why(level(Agent::Off, "no")).contains("no node agent"));
     let required = ["agent=enforcing".parse().unwrap()];
     assert_eq!(degraded.unmet(&required).len(), 1);
     assert!(level(Agent::Enforcing, "").unmet(&required).is_empty());
