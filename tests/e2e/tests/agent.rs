@@ -22,8 +22,9 @@ mod tests {
     };
 
     use cloudtaser_e2e::{Launch, Scratch, is_root};
-    use nix::sys::socket::{
-        AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket,
+    use nix::sys::{
+        signal::Signal,
+        socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket},
     };
 
     use super::common::{Double, at, level, refused};
@@ -161,6 +162,30 @@ mod tests {
         let (agent, double) = (Agent::start(&[DEGRADED, ENFORCING]), Double::good());
         let level = level(&agent.launch(&double).run(APP).ok().stderr);
         assert_eq!(level["facets"]["agent"], "degraded", "{level}");
+    }
+
+    /// Otherwise whoever may signal the wrapper would have the app's memory in a core file, by way
+    /// of the one process that the guard lets through.
+    #[test]
+    fn a_signal_that_would_dump_a_guarded_app_ends_it_without() {
+        if !is_ready() {
+            return;
+        }
+        let told = |answers, script: &str, signal| {
+            let (agent, double) = (Agent::start(answers), Double::good());
+            let mut app = agent.launch(&double).spawn(["sh", "-c", script]);
+            app.until_stdout("the start", |text| text.starts_with(b"started"));
+            app.signal(signal);
+            app.wait()
+        };
+        let asleep = "echo started; exec sleep 60";
+        let caught = "trap 'echo caught; exit 3' QUIT; echo started; while :; do sleep 0.1; done";
+        assert_eq!(told(&[OFF], asleep, Signal::SIGQUIT).code(), 131);
+        for answers in [&[ENFORCING], &[DEGRADED]] {
+            assert_eq!(told(answers, asleep, Signal::SIGQUIT).code(), 137);
+            assert_eq!(told(answers, asleep, Signal::SIGTERM).code(), 143);
+            assert_eq!(told(answers, caught, Signal::SIGQUIT).code(), 3);
+        }
     }
 
     #[test]
