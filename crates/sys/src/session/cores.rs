@@ -69,7 +69,7 @@ mod tests {
     fn a_signal_that_is_blocked_caught_or_ignored_dumps_nothing() {
         let status = |blocked: u64, ignored: u64, caught: u64| {
             format!(
-                "Name:\tx\nSigBlk:\t{blocked:016x}\nSigIgn:\t{ignored:016x}\nSigCgt:\t{caught:016x}\n"
+                "TracerPid:\t0\nSigBlk:\t{blocked:016x}\nSigIgn:\t{ignored:016x}\nSigCgt:\t{caught:016x}\n"
             )
         };
         let quit = 1 << (libc::SIGQUIT - 1);
