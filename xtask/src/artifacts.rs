@@ -71,6 +71,8 @@ pub(crate) struct Guest {
     pub(crate) cli: PathBuf,
     /// The agent as it is shipped.
     pub(crate) agent: PathBuf,
+    /// The wrapper as it is shipped.
+    pub(crate) wrapper: PathBuf,
     /// What runs the test inside.
     pub(crate) guest: PathBuf,
 }
@@ -81,7 +83,9 @@ pub(crate) fn build_guest() -> anyhow::Result<Guest> {
     let agent = build_agent(&["--bins", "--examples"])?;
     let examples = agent.with_file_name("examples");
     let cli = build_one("cloudtaser", &target, linkage_flags)?.join("cloudtaser");
-    Ok(Guest { cli, agent, guest: examples.join("guest") })
+    let wrapper = build_one("cloudtaser-wrapper", &target, linkage_flags)?;
+    let wrapper = wrapper.join("cloudtaser-wrapper");
+    Ok(Guest { cli, agent, wrapper, guest: examples.join("guest") })
 }
 
 /// The agent is static as well. Its C libraries are Debian's, so it is linked with glibc.

@@ -39,6 +39,12 @@ pub(crate) fn task(group: u32, role: Role) -> [u8; 8] {
     join([group, bits])
 }
 
+/// The group of a `struct ct_task` that says guarded, for good, and nothing else.
+pub(crate) fn guarded_group(task: &[u8]) -> Option<u32> {
+    let word = |at: usize| Some(u32::from_ne_bytes(*task.get(at..)?.first_chunk()?));
+    (word(4)? == 1).then(|| word(0)).flatten()
+}
+
 /// Kinds of `struct ct_object`, in the order of `enum ct_kind`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Kind {
@@ -187,6 +193,15 @@ mod tests {
         let (last, hooks) = names.split_last().unwrap();
         assert_eq!(hooks, HOOKS);
         assert_eq!(last, "count");
+    }
+
+    #[test]
+    fn only_who_is_guarded_for_good_has_a_group_to_stay_in() {
+        assert_eq!(guarded_group(&task(7, Role::Guarded)), Some(7));
+        assert_eq!(guarded_group(&task(1, Role::Agent)), None);
+        // Guarded until it executes: the role has one more bit.
+        assert_eq!(guarded_group(&join([7, 1 | 4])), None);
+        assert_eq!(guarded_group(&[7; 6]), None);
     }
 
     #[test]

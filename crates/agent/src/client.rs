@@ -7,9 +7,11 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::bail;
+use cloudtaser_core::agent::{Answer, Question};
 use cloudtaser_core::exit::Code;
+use cloudtaser_core::level;
 
-use crate::socket::{Answer, Question, ask};
+use crate::socket::ask;
 
 /// What `status` ends with when some roads are open.
 const DEGRADED: u8 = 1;
@@ -54,10 +56,10 @@ pub(crate) fn status(args: StatusArgs, socket: &Path) -> anyhow::Result<u8> {
         Some(report) if args.json => print(&serde_json::to_string_pretty(&report)?)?,
         _ => print(&answer.text)?,
     }
-    Ok(match answer.state.as_str() {
-        "enforcing" => Code::Ok.number(),
-        "degraded" => DEGRADED,
-        _ => Code::Unavailable.number(),
+    Ok(match answer.state {
+        level::Agent::Enforcing => Code::Ok.number(),
+        level::Agent::Degraded => DEGRADED,
+        level::Agent::Off => Code::Unavailable.number(),
     })
 }
 
@@ -71,7 +73,8 @@ pub(crate) fn protect(args: ProtectArgs, socket: &Path) -> anyhow::Result<u8> {
 /// Becomes a guarded program, or does not start it.
 pub(crate) fn guard(args: &GuardArgs, socket: &Path) -> anyhow::Result<u8> {
     let Answer { done, state, text, .. } = ask(socket, Question::Guard)?;
-    let enough = state == "enforcing" || args.degraded && state == "degraded";
+    let least = if args.degraded { level::Agent::Degraded } else { level::Agent::Enforcing };
+    let enough = state >= least;
     if !done || !enough {
         bail!("not started: {text}");
     }

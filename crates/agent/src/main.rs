@@ -3,22 +3,27 @@
 //!
 //! The verdicts are in `bpf/`; this program loads them, says who is guarded, and reports only what
 //! its canary showed. Reading order: [`run`], [`bpf`] (load and attach), [`canary`] and [`attack`]
-//! (the proof), [`state`] (what may be claimed), [`table`] (who is guarded), [`socket`].
+//! (the proof), [`state`] (what may be claimed), [`table`] (who is guarded),
+//! [`peers`] (who asks) with [`caller`], [`wrappers`] and [`limit`].
 
 #![forbid(unsafe_code)]
 
 mod abi;
 mod attack;
 mod bpf;
+mod caller;
 mod canary;
 mod client;
 mod events;
 mod host;
+mod limit;
+mod peers;
 mod road;
 mod run;
 mod socket;
 mod state;
 mod table;
+mod wrappers;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -4,7 +4,6 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,10 +12,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
+use cloudtaser_core::agent::{Answer, Question};
 use cloudtaser_core::exit::Code;
 use cloudtaser_sys::roads;
 use libbpf_rs::{MapCore as _, MapFlags, RingBufferBuilder};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::Pid;
 use serde_json::json;
 
@@ -25,10 +24,12 @@ use crate::bpf::{self, Attached, Loaded, Tier};
 use crate::canary::{self, Attackers};
 use crate::events::{self, Log};
 use crate::host::{self, Preemption};
+use crate::peers::{Asked, Peers};
 use crate::road::Attack;
-use crate::socket::{Answer, Asked, Listener, Question, ask};
+use crate::socket::ask;
 use crate::state::{self, Doubts, Report, State};
-use crate::table::Table;
+use crate::table::{Guarded, MarkError, Table};
+use crate::wrappers::{Named, Wrappers};
 
 /// How long the loop sleeps when nothing happens.
 const TICK: Duration = Duration::from_millis(500);
@@ -61,6 +62,10 @@ pub(crate) struct RunArgs {
     /// A program file that may load BPF programs and open perf events, besides systemd and runc.
     #[arg(long, value_name = "PATH")]
     allow_loader: Vec<PathBuf>,
+    /// A wrapper that may have itself guarded as any user, by file or by sha256:HEX, besides a
+    /// cloudtaser-wrapper beside this program. Root of the node may have anything guarded.
+    #[arg(long, value_name = "PATH|sha256:HEX")]
+    wrapper: Vec<Named>,
     /// Leave the roads of a hook open, such as `kernel_read_file` for modules on demand; the state
     /// then says so.
     #[arg(long, value_name = "HOOK", value_parser = clap::builder::PossibleValuesParser::new(LEAVABLE))]
@@ -84,13 +89,15 @@ enum TierName {
 pub(crate) fn run(args: &RunArgs, socket: PathBuf) -> anyhow::Result<Code> {
     let alone = args.once || ask(&socket, Question::Status).is_err();
     ensure!(alone, "another agent listens at {}", socket.display());
+    let wrappers = Wrappers::open(&args.wrapper)?;
     match start(args) {
         Ok(agent) => {
             events::write(&json!({"event": "state", "state": agent.state.to_string()}));
             if args.once {
                 return Ok(code(&agent.state));
             }
-            agent.serve(&socket, Duration::from_secs(args.canary_every))
+            let peers = Peers::open(&socket, wrappers)?;
+            agent.serve(peers, Duration::from_secs(args.canary_every))
         }
         Err(reasons) => {
             let state = State::Off(reasons);
@@ -196,8 +203,7 @@ impl Agent {
     }
 
     /// Answers, reports denials, and has the canary attacked again and again.
-    fn serve(mut self, socket: &std::path::Path, every: Duration) -> anyhow::Result<Code> {
-        let listener = Listener::open(socket)?;
+    fn serve(mut self, mut peers: Peers, every: Duration) -> anyhow::Result<Code> {
         let (ask, asked) = mpsc::channel();
         let answers = self.attack_on_demand(asked)?;
         let attackers = Arc::clone(&self.attackers);
@@ -223,16 +229,9 @@ impl Agent {
             if self.proved.elapsed() > every + SILENCE {
                 self.change(Some("it has not answered for a minute".to_owned()));
             }
-            if question_waits(listener.as_fd())? {
-                match listener.next() {
-                    Ok(mut question) => {
-                        let answer = self.answer(&question);
-                        question.answer(&answer);
-                    }
-                    Err(error) => events::write(
-                        &json!({"event": "refused to answer", "why": format!("{error:#}")}),
-                    ),
-                }
+            for mut asked in peers.next(TICK)? {
+                let answer = self.answer(&asked, &peers);
+                asked.answer(&answer);
             }
         }
     }
@@ -292,10 +291,10 @@ impl Agent {
         }
         let skipped = self.attached.skipped();
         if skipped > 0 {
-            doubts.add(format!("the kernel skipped a program {skipped} times"));
+            doubts.add("the kernel skipped a program that was running already");
         }
         if self.log.unguarded > 0 {
-            doubts.add(format!("{} processes did not fit into the table", self.log.unguarded));
+            doubts.add("not every child of a guarded process fitted into the table");
         }
         if self.tier == Tier::FmodRet {
             if self.loaders > 0 {
@@ -313,30 +312,53 @@ impl Agent {
         self.state = state::judge(self.tier, &self.before, &self.now, doubts);
     }
 
-    fn answer(&mut self, asked: &Asked) -> Answer {
+    fn answer(&self, asked: &Asked, peers: &Peers) -> Answer {
         let done = match asked.question {
-            Question::Guard => self.table.guard(asked.pid, &asked.process).map(drop),
+            Question::Guard => self.guard(asked),
             Question::Protect { pid } => {
                 let pid = Pid::from_raw(pid);
                 match roads::open_process(pid) {
                     Ok(process) => self.table.guard(pid, &process).map(drop),
-                    Err(_gone) => Err(crate::table::MarkError::Gone(pid)),
+                    Err(_gone) => Err(MarkError::Gone(pid)),
                 }
             }
             Question::Status => Ok(()),
         };
-        let report = (asked.question == Question::Status).then(|| self.report());
-        let text = match &done {
-            Ok(()) => self.state.to_string(),
-            Err(error) => error.to_string(),
-        };
-        Answer { done: done.is_ok(), state: self.state.word().to_owned(), text, report }
+        let report = (asked.question == Question::Status).then(|| self.report(peers));
+        Answer {
+            done: done.is_ok(),
+            state: self.state.facet(),
+            tier: self.state.tier().map(|tier| tier.as_str().to_owned()),
+            reasons: self.state.reasons().to_vec(),
+            text: done.map_or_else(|error| error.to_string(), |()| self.state.to_string()),
+            report,
+        }
     }
 
-    fn report(&self) -> serde_json::Value {
+    /// Guards whoever asks, and keeps a record of who that was.
+    fn guard(&self, asked: &Asked) -> Result<(), MarkError> {
+        let caller = &asked.caller;
+        let Guarded { group, since } = self.table.guard(caller.pid, &caller.process)?;
+        events::write(&json!({
+            "event": "guarded",
+            "pid": caller.pid.as_raw(),
+            "uid": caller.uid,
+            "cgroup": caller.cgroup,
+            "wrapper": asked.wrapper.map(|digest| digest.to_string()),
+            "group": group,
+            "since": since.as_str(),
+        }));
+        Ok(())
+    }
+
+    fn report(&self, peers: &Peers) -> serde_json::Value {
         let mut report = Report::of(&self.state, &self.before, &self.now);
         report.programs = self.attached.len();
         report.guarded = self.table.len();
+        report.unguarded = self.log.unguarded;
+        report.skipped = self.attached.skipped();
+        report.refused = peers.refused();
+        report.wrappers = peers.wrappers();
         report.proved_seconds_ago = self.proved.elapsed().as_secs();
         report.denials = self.attached.denials().unwrap_or_default();
         report.lost_reports = self.attached.lost().unwrap_or_default();
@@ -347,18 +369,6 @@ impl Agent {
 
 /// What a round gave, or why it gave nothing.
 type Round = Result<Attack, String>;
-
-/// Sleeps until a question or the next tick, at which denials are read; says which it was.
-fn question_waits(listener: BorrowedFd<'_>) -> anyhow::Result<bool> {
-    let mut polled = [PollFd::new(listener, PollFlags::POLLIN)];
-    let timeout = PollTimeout::try_from(TICK)?;
-    match poll(&mut polled, timeout) {
-        Ok(_) | Err(nix::errno::Errno::EINTR) => {}
-        Err(error) => return Err(error.into()),
-    }
-    let [question] = &polled;
-    Ok(question.revents().is_some_and(|events| events.contains(PollFlags::POLLIN)))
-}
 
 fn list_loaders(loaded: &Loaded, more: &[PathBuf]) -> anyhow::Result<usize> {
     let map = loaded.map("ct_loaders")?;

@@ -5,9 +5,11 @@
 
 use std::fmt;
 
+use cloudtaser_core::level;
 use serde::Serialize;
 
 use crate::bpf::Tier;
+use crate::peers::Refused;
 use crate::road::{Attack, Outcome};
 
 /// Version of the JSON form; fields are added, never renamed.
@@ -34,7 +36,25 @@ impl State {
         }
     }
 
-    fn reasons(&self) -> &[String] {
+    /// The same as the facet of a launch.
+    pub(crate) const fn facet(&self) -> level::Agent {
+        match self {
+            Self::Enforcing(_) => level::Agent::Enforcing,
+            Self::Degraded(..) => level::Agent::Degraded,
+            Self::Off(_) => level::Agent::Off,
+        }
+    }
+
+    /// How it judges, where it does.
+    pub(crate) const fn tier(&self) -> Option<Tier> {
+        match self {
+            Self::Enforcing(tier) | Self::Degraded(tier, _) => Some(*tier),
+            Self::Off(_) => None,
+        }
+    }
+
+    /// Why it is not better. Peers are told these: no counts, and nothing of other processes.
+    pub(crate) fn reasons(&self) -> &[String] {
         match self {
             Self::Enforcing(_) => &[],
             Self::Degraded(_, reasons) | Self::Off(reasons) => reasons,
@@ -112,6 +132,14 @@ pub(crate) struct Report {
     pub(crate) programs: usize,
     /// Guarded processes.
     pub(crate) guarded: usize,
+    /// Children of guarded processes that did not fit into the table.
+    pub(crate) unguarded: u64,
+    /// How often the kernel passed over a program because it was running already.
+    pub(crate) skipped: u64,
+    /// Questions that had no answer, or a no.
+    pub(crate) refused: Refused,
+    /// Digests of the wrappers that may have themselves guarded.
+    pub(crate) wrappers: Vec<String>,
     /// Seconds since the canary was attacked.
     pub(crate) proved_seconds_ago: u64,
     /// Denials per hook, the canary's included.
@@ -139,6 +167,10 @@ impl Report {
             roads: roads.collect(),
             programs: 0,
             guarded: 0,
+            unguarded: 0,
+            skipped: 0,
+            refused: Refused::default(),
+            wrappers: Vec::new(),
             proved_seconds_ago: 0,
             denials: Vec::new(),
             lost_reports: 0,

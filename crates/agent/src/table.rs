@@ -1,17 +1,16 @@
 //! Who is guarded: marks on processes, which the kernel hands on to their children by itself.
 
 use std::io;
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use cloudtaser_sys::roads;
 use libbpf_rs::{MapCore as _, MapFlags, MapHandle};
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::Pid;
 
 use crate::abi::{self, Role};
 use crate::bpf::Loaded;
+use crate::caller::{has_ended, tracer};
 
 /// The agent's own group.
 const AGENT: u32 = 1;
@@ -22,6 +21,14 @@ pub(crate) enum MarkError {
     /// It ended.
     #[error("process {0} is gone")]
     Gone(Pid),
+    /// Somebody holds it already, whom no hook asks again.
+    #[error("process {pid} is traced by process {tracer}, which would keep its road")]
+    Traced {
+        /// Its number.
+        pid: Pid,
+        /// The other one's.
+        tracer: Pid,
+    },
     /// The table did not take it.
     #[error("process {pid} cannot be marked")]
     Refused {
@@ -31,6 +38,34 @@ pub(crate) enum MarkError {
         #[source]
         source: io::Error,
     },
+}
+
+/// A process that is guarded.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Guarded {
+    /// Those that may reach one another.
+    pub(crate) group: u32,
+    /// Since when.
+    pub(crate) since: Since,
+}
+
+/// Since when a process is guarded.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Since {
+    /// Before this question: it asked before, or was started by one that did.
+    Earlier,
+    /// This question.
+    Now,
+}
+
+impl Since {
+    /// The word in records.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Earlier => "earlier",
+            Self::Now => "now",
+        }
+    }
 }
 
 /// The maps that carry identity.
@@ -58,13 +93,34 @@ impl Table {
         self.mark(own, &process, abi::task(AGENT, Role::Agent))
     }
 
-    /// Guards a process and all that it starts from now on, as a group of its own.
+    /// Guards a process and all that it starts from now on, as a group of its own; one that is
+    /// guarded already stays where it is, or the supervisor that it runs under would lose it.
     ///
     /// Children that it started earlier are not found.
-    pub(crate) fn guard(&self, pid: Pid, process: &OwnedFd) -> Result<u32, MarkError> {
-        let group = self.next_group.fetch_add(1, Ordering::Relaxed);
-        self.mark(pid, process, abi::task(group, Role::Guarded))?;
-        Ok(group)
+    pub(crate) fn guard(&self, pid: Pid, process: &OwnedFd) -> Result<Guarded, MarkError> {
+        let known = self.group(pid);
+        let guarded = match known {
+            Some(group) => Guarded { group, since: Since::Earlier },
+            None => {
+                let group = self.next_group.fetch_add(1, Ordering::Relaxed);
+                self.mark(pid, process, abi::task(group, Role::Guarded))?;
+                Guarded { group, since: Since::Now }
+            }
+        };
+        // SECURITY: after the mark: from then on nobody else attaches.
+        match tracer(pid) {
+            Some(tracer) if self.group(tracer) != Some(guarded.group) => {
+                Err(MarkError::Traced { pid, tracer })
+            }
+            _ if has_ended(process) => Err(MarkError::Gone(pid)),
+            _ => Ok(guarded),
+        }
+    }
+
+    /// The group of a process by its number.
+    fn group(&self, pid: Pid) -> Option<u32> {
+        let value = self.groups.lookup(&pid.as_raw().to_ne_bytes(), MapFlags::ANY);
+        abi::guarded_group(&value.ok().flatten()?)
     }
 
     /// How many processes are guarded, the agent and its canary included.
@@ -89,9 +145,4 @@ impl Table {
         marked?;
         if has_ended(process) { Err(MarkError::Gone(pid)) } else { Ok(()) }
     }
-}
-
-fn has_ended(process: &OwnedFd) -> bool {
-    let mut polled = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
-    !matches!(poll(&mut polled, PollTimeout::ZERO), Ok(0) | Err(Errno::EINTR))
 }

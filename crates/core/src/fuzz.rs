@@ -5,6 +5,7 @@
 
 use crate::{
     LaunchPlan,
+    agent::{ANSWER_MAX, Answer, QUESTION_MAX, Question},
     level::Requirement,
     plan::Period,
     reference::{
@@ -53,6 +54,25 @@ pub fn words(text: &str) {
     if let Ok(period) = text.parse::<Period>() {
         assert_eq!(period.to_string().parse(), Ok(period));
     }
+}
+
+/// Any packet as a question to the agent and as its answer: what is read is written and read again,
+/// within the limits and on one line.
+pub fn agent(packet: &[u8]) {
+    if let Ok(question) = Question::parse(packet) {
+        let written = question.to_packet();
+        assert!(written.len() <= QUESTION_MAX);
+        assert_eq!(Question::parse(&written), Ok(question));
+    }
+    // A report is passed on as it is, and numbers in it may be rounded.
+    let Ok(answer) = Answer::parse(packet).map(|answer| Answer { report: None, ..answer }) else {
+        return;
+    };
+    let shown = [&answer.text].into_iter().chain(&answer.reasons).chain(&answer.tier);
+    assert!(shown.into_iter().all(|text| !text.contains(char::is_control)));
+    let written = answer.to_packet();
+    assert!(written.len() <= ANSWER_MAX);
+    assert_eq!(Answer::parse(&written), Ok(answer));
 }
 
 fn parsed(text: &str, value: &Value) {
@@ -170,6 +190,7 @@ mod tests {
     fn every_corpus_file_is_replayed() {
         replay("reference", |bytes| super::reference(&String::from_utf8_lossy(bytes)));
         replay("plan", super::plan);
+        replay("agent", super::agent);
         replay("words", |bytes| super::words(&String::from_utf8_lossy(bytes)));
     }
 }

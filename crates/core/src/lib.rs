@@ -4,10 +4,11 @@
 //! fuzzed here, and a program that holds one of these types holds something already checked.
 //!
 //! Reading order: [`mod@reference`] (what people write), [`plan`] (what a launch is made from),
-//! [`level`] (what a launch may claim), then [`secret`], [`exit`], [`blame`] and [`names`].
+//! [`level`] (what a launch may claim), [`agent`] (what guards it), then [`secret`], [`exit`], [`blame`] and [`names`].
 
 #![forbid(unsafe_code)]
 
+pub mod agent;
 pub mod blame;
 pub mod exit;
 #[cfg(any(test, fuzzing))]

@@ -12,6 +12,12 @@ pub const ENV_PLAN_FILE: &str = "CLOUDTASER_PLAN_FILE";
 /// Protection levels that must be reached, such as `memory=sealed`.
 pub const ENV_REQUIRE: &str = "CLOUDTASER_REQUIRE";
 
+/// Where the node agent listens.
+pub const ENV_AGENT: &str = "CLOUDTASER_AGENT";
+
+/// File name of the wrapper.
+pub const WRAPPER: &str = "cloudtaser-wrapper";
+
 /// Prefix of every variable of ours; the app sees none of them.
 pub const ENV_PREFIX: &str = "CLOUDTASER_";
 
@@ -24,7 +30,7 @@ pub const ENV_WRAPPER: &str = "CLOUDTASER_WRAPPER";
 /// Path of the `bao` program, for `demo` and for tests.
 pub const ENV_BAO: &str = "CLOUDTASER_BAO";
 
-/// Where the node agent listens; only root may connect.
+/// Where the node agent listens, unless a plan says otherwise; its folder is not [`FILE_ROOT`].
 pub const AGENT_SOCKET: &str = "/run/cloudtaser-agent/agent.sock";
 
 /// Path of the beacon, for tests.

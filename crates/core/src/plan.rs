@@ -35,6 +35,9 @@ pub struct LaunchPlan {
     pub delivery: Delivery,
     /// What happens when a value changes in OpenBao.
     pub rotation: Rotation,
+    /// Where the node agent listens: a path, [`crate::names::AGENT_SOCKET`] when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
     /// Levels without which the app is not started.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub require: Vec<Requirement>,

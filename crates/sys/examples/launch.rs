@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use cloudtaser_sys::heap::SealedHeap;
 use cloudtaser_sys::session::{
-    Delivery, Dumpable, EnvEntry, Event, Launch, LaunchError, Privileges, Session, Signals, SlotId,
-    SlotTable, Untraceable, Waker,
+    CoreSignals, Delivery, Dumpable, EnvEntry, Event, Launch, LaunchError, Privileges, Session,
+    Signals, SlotId, SlotTable, Untraceable, Waker,
 };
 
 /// As in the product: what a forked child wrote to this heap, its parent would see.
@@ -134,6 +134,7 @@ fn parse(secrets: &mut SlotTable, names: &mut Vec<String>) -> Option<Options> {
         dumpable: Dumpable::Keep,
         untraceable: Untraceable::Refuse,
         privileges: Privileges::Keep,
+        core_signals: CoreSignals::Forward,
         kept_images: 0,
     };
     let mut flags = Flags::default();

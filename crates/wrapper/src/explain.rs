@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 
 use cloudtaser_core::{ProtectionLevel, level::Requirement};
 
-/// One paragraph per adversary, then what weakened the level.
-pub(crate) fn explain(level: &ProtectionLevel) -> String {
+/// The facets with what the node agent says of itself, one paragraph per adversary, then what
+/// weakened the level.
+pub(crate) fn explain(level: &ProtectionLevel, agent_said: Option<&str>) -> String {
     let mut out = String::from("What would protect a program started here\n\n");
     let facets = level.facets;
     let words = [
@@ -14,10 +15,14 @@ pub(crate) fn explain(level: &ProtectionLevel) -> String {
         Requirement::Supervisor(facets.supervisor),
         Requirement::Attach(facets.attach),
         Requirement::Transport(facets.transport),
-        Requirement::Agent(facets.agent),
     ];
     for word in words {
         line(&mut out, format_args!("  {word}"));
+    }
+    let agent = Requirement::Agent(facets.agent);
+    match agent_said {
+        Some(said) => line(&mut out, format_args!("  {agent}, which says {said}")),
+        None => line(&mut out, format_args!("  {agent}")),
     }
     for row in &level.rows {
         let verdict = row.verdict.as_str();

@@ -20,8 +20,13 @@ pub(crate) enum Failure {
     #[error("{0}")]
     Internal(&'static str),
     /// A required level is not reached.
-    #[error("{}", list(.0))]
-    Level(Vec<Unmet>),
+    #[error("{}", unmet_because(unmet, reasons))]
+    Level {
+        /// What was required.
+        unmet: Vec<Unmet>,
+        /// Why the level is what it is.
+        reasons: Vec<String>,
+    },
     /// OpenBao refused the login, or is away.
     #[error("login")]
     Login(#[source] BaoError),
@@ -98,7 +103,7 @@ impl Failure {
     fn code(&self) -> Code {
         match self {
             Self::Internal(_) | Self::Stopped { .. } => Code::Internal,
-            Self::Level(_) | Self::Mode(_) => Code::Denied,
+            Self::Level { .. } | Self::Mode(_) => Code::Denied,
             Self::Login(error) => of_bao(error),
             Self::Resolve(error) => match error.as_ref() {
                 ResolveError::Read { source, .. } => of_bao(source),
@@ -127,6 +132,8 @@ fn of_bao(error: &BaoError) -> Code {
     }
 }
 
-fn list(unmet: &[Unmet]) -> String {
-    unmet.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+fn unmet_because(unmet: &[Unmet], reasons: &[String]) -> String {
+    let unmet = unmet.iter().map(ToString::to_string);
+    let reasons = reasons.iter().map(|reason| format!("  - {reason}"));
+    unmet.chain(reasons).collect::<Vec<_>>().join("\n")
 }

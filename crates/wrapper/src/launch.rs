@@ -7,14 +7,15 @@ use std::{
 
 use cloudtaser_core::{
     exit::Code,
+    level::Agent,
     names::FILE_ROOT,
     plan::{Rotation, RotationAction, Untraceable as Asked},
 };
 use cloudtaser_sys::{
     harden::placed_variables,
     session::{
-        Delivery, Dumpable, EnvEntry, FileId, FileTable, Launch, LaunchError, Secrets, Session,
-        Signals, SlotId, SlotTable, Untraceable,
+        CoreSignals, Delivery, Dumpable, EnvEntry, FileId, FileTable, Launch, LaunchError, Secrets,
+        Session, Signals, SlotId, SlotTable, Untraceable,
     },
 };
 
@@ -110,6 +111,11 @@ pub(crate) fn start(
             Asked::Refuse => Untraceable::Refuse,
         },
         privileges: prepared.choice.privileges(),
+        // SECURITY: the guard refuses these signals to the app; through us they would reach it.
+        core_signals: match prepared.guard.agent {
+            Agent::Off => CoreSignals::Forward,
+            Agent::Degraded | Agent::Enforcing => CoreSignals::Kill,
+        },
         kept_images: match prepared.plan.rotation.action {
             RotationAction::InPlace | RotationAction::Signal => KEPT_IMAGES,
             RotationAction::None | RotationAction::Restart => 0,

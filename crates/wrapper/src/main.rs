@@ -1,7 +1,7 @@
 //! `cloudtaser-wrapper`: starts an unmodified program with secrets in sealed memory.
 //!
 //! Reading order: [`args`] and [`settings`] (what is asked), [`variables`] (what will be needed),
-//! [`protection`] (what this place allows), [`connect`], [`vault`] and [`resolve`] (the values),
+//! [`guard`] (the node agent), [`protection`] (what this place allows), [`connect`], [`vault`] and [`resolve`] (the values),
 //! [`launch`] (the app), [`keeper`] (what stays alive). Nothing here is `unsafe`; nothing here
 //! prints a value.
 
@@ -13,6 +13,7 @@ mod connect;
 mod explain;
 mod failure;
 mod fetch;
+mod guard;
 mod keeper;
 mod launch;
 mod log;

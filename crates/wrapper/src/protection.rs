@@ -6,7 +6,7 @@
 
 use cloudtaser_core::{
     ProtectionLevel,
-    level::{Agent, Attach, Environ, Facets, Memory, Supervisor, Transport},
+    level::{Attach, Environ, Facets, Memory, Supervisor, Transport},
     plan::{Delivery as Asked, DeliveryMode, Dumpable},
 };
 use cloudtaser_sys::{
@@ -15,6 +15,8 @@ use cloudtaser_sys::{
     target::{Kind, Target},
 };
 use nix::errno::Errno;
+
+use crate::guard::Guard;
 
 #[cfg(test)]
 mod tests;
@@ -171,13 +173,20 @@ fn is_nested(facts: &Facts) -> bool {
     facts.tracing.listener == Probe::Refused(Errno::EBUSY)
 }
 
-/// What the launch may claim. `heap_sealed` is about the supervisor's own memory.
-pub(crate) fn level(
-    choice: &Choice,
-    facts: &Facts,
-    heap_sealed: bool,
-    transport: Transport,
-) -> ProtectionLevel {
+/// What is measured beside the facts of the place.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Measured<'a> {
+    /// Whether the supervisor's whole heap is sealed memory.
+    pub(crate) heap_sealed: bool,
+    /// The way to OpenBao.
+    pub(crate) transport: Transport,
+    /// What the node agent does.
+    pub(crate) guard: &'a Guard,
+}
+
+/// What the launch may claim.
+pub(crate) fn level(choice: &Choice, facts: &Facts, measured: Measured<'_>) -> ProtectionLevel {
+    let Measured { heap_sealed, transport, guard } = measured;
     let yama = facts.kernel.yama_scope.known().copied().unwrap_or(0);
     let facets = Facets {
         memory: match (choice.mode, choice.files) {
@@ -197,8 +206,7 @@ pub(crate) fn level(
             (false, _) => Attach::Ancestors,
         },
         transport,
-        // The agent's registration socket is what would say otherwise.
-        agent: Agent::Off,
+        agent: guard.agent,
     };
     let mut reasons = choice.reasons.clone();
     if !heap_sealed {
@@ -207,6 +215,7 @@ pub(crate) fn level(
                 .to_owned(),
         );
     }
+    reasons.extend(guard.reasons.iter().cloned());
     ProtectionLevel::from_facets(facets, reasons)
 }
 

@@ -24,9 +24,10 @@ use crate::{
     explain::explain,
     failure::Failure,
     fetch::{Fetched, fetch},
+    guard::Guard,
     launch,
     log::Log,
-    protection::{self, Choice, Files},
+    protection::{self, Choice, Files, Measured},
     resolve::{Delivered, Outcome, Resolved},
     settings::{self, CREDENTIALS, PlanDocument, Settings},
     supervise,
@@ -53,6 +54,8 @@ pub(crate) struct Prepared {
     pub(crate) target: Target,
     /// How values reach it.
     pub(crate) choice: Choice,
+    /// What the node agent did before anything was fetched.
+    pub(crate) guard: Guard,
     /// The plan.
     pub(crate) plan: LaunchPlan,
     /// What tells the app of new values.
@@ -66,6 +69,8 @@ fn try_run(asked: Run, log: &mut Log) -> Result<u8, Failure> {
     harden::forbid_dumps().map_err(Failure::system("prctl(PR_SET_DUMPABLE)"))?;
     let mut settings = settle(&asked)?;
     *log = Log::new(settings.plan.log.format, settings.plan.log.level);
+    // SECURITY: before anything is fetched, and before anything is started that the app descends from.
+    let guard = Guard::ask(&settings.plan);
     let variables = Variables::parse(std::mem::take(&mut settings.app), &settings.plan)?;
     for suspicion in &variables.suspicions {
         log.warn(suspicion, &[]);
@@ -78,11 +83,10 @@ fn try_run(asked: Run, log: &mut Log) -> Result<u8, Failure> {
     let promised = protection::level(
         &choice,
         &facts,
-        heap::state().is_sealed(),
-        Transport::Hybrid.min(transport),
+        Measured { heap_sealed: heap::state().is_sealed(), transport, guard: &guard },
     );
     if asked.purpose == Purpose::Explain {
-        return explained(&promised, &settings.plan);
+        return explained(&promised, &guard, &settings.plan);
     }
     let Some(target) = target else {
         return Err(Failure::Internal("a launch without a command"));
@@ -90,7 +94,7 @@ fn try_run(asked: Run, log: &mut Log) -> Result<u8, Failure> {
     let signals = Signals::block().map_err(Failure::system("signalfd"))?;
     let (command, plan, log) = (asked.command, settings.plan.clone(), *log);
     let tell = launch::rotation_signal(&plan.rotation)?;
-    let prepared = Prepared { command, target, choice, plan, tell, log };
+    let prepared = Prepared { command, target, choice, guard, plan, tell, log };
     demand(&promised, &prepared.plan)?;
     if !variables.need_openbao() {
         log.debug("no variable refers to OpenBao: the app gets its environment as it is");
@@ -102,8 +106,12 @@ fn try_run(asked: Run, log: &mut Log) -> Result<u8, Failure> {
     let client = connect::client(&settings)?;
     let login = connect::login(&mut settings)?;
     drop(settings);
-    let fetched = fetch(client, login, variables, &prepared.plan, &signals)?;
-    report(&prepared, &facts, transport, &fetched)?;
+    let mut fetched = fetch(client, login, variables, &prepared.plan, &signals)?;
+    if let Err(failure) = report(&prepared, &facts, transport, &fetched) {
+        // A launch that fails leaves no token behind, as far as OpenBao can be reached.
+        let _given_back = fetched.bao.give_back();
+        return Err(failure);
+    }
     supervise::with_secrets(prepared, signals, fetched)
 }
 
@@ -159,10 +167,10 @@ fn find(word: &OsString, variables: &Variables) -> Result<Target, Failure> {
     Target::resolve(word, path.as_deref(), Path::new(".")).map_err(Failure::Target)
 }
 
-fn explained(level: &ProtectionLevel, plan: &LaunchPlan) -> Result<u8, Failure> {
+fn explained(level: &ProtectionLevel, guard: &Guard, plan: &LaunchPlan) -> Result<u8, Failure> {
     let text = match plan.log.format {
         LogFormat::Json => format!("{}\n", json!(level)),
-        LogFormat::Text => explain(level),
+        LogFormat::Text => explain(level, guard.said.as_deref()),
     };
     // A reader that has gone away wanted no more.
     drop(std::io::stdout().write_all(text.as_bytes()));
@@ -172,11 +180,15 @@ fn explained(level: &ProtectionLevel, plan: &LaunchPlan) -> Result<u8, Failure> 
 
 fn demand(level: &ProtectionLevel, plan: &LaunchPlan) -> Result<(), Failure> {
     let unmet = level.unmet(&plan.require);
-    if unmet.is_empty() { Ok(()) } else { Err(Failure::Level(unmet)) }
+    if unmet.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::Level { unmet, reasons: level.reasons.clone() })
+    }
 }
 
-/// Tells the level that was reached, now that the heap has held everything and the connection
-/// stands, and checks the requirements against that.
+/// Tells the level that was reached, now that the heap has held everything, the connection stands
+/// and the agent has been asked again, and checks the requirements against that.
 fn report(
     prepared: &Prepared,
     facts: &Facts,
@@ -184,7 +196,9 @@ fn report(
     fetched: &Fetched,
 ) -> Result<(), Failure> {
     let transport = fetched.bao.transport(transport);
-    let level = protection::level(&prepared.choice, facts, heap::state().is_sealed(), transport);
+    let guard = prepared.guard.clone().or_weaker(Guard::ask(&prepared.plan));
+    let measured = Measured { heap_sealed: heap::state().is_sealed(), transport, guard: &guard };
+    let level = protection::level(&prepared.choice, facts, measured);
     for warning in &fetched.outcome.warnings {
         prepared.log.warn(warning, &[]);
     }

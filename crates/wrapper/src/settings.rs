@@ -392,6 +392,9 @@ impl<'a> Lookup<'a> {
             })?;
         }
         self.over(&mut plan.rotation.signal, &["ROTATE_SIGNAL"])?;
+        if let Some(path) = self.own(names::ENV_AGENT)? {
+            plan.agent = Some(path);
+        }
         if let Some(list) = self.own(names::ENV_REQUIRE)? {
             plan.require.extend(
                 Requirement::parse_list(&list).map_err(|source| SettingsError::Require {

@@ -213,10 +213,11 @@ fn pack(guest: &Guest) -> anyhow::Result<Vec<u8>> {
     archive.console();
     archive.program("init", include_bytes!("init.sh"));
     let busybox = find("busybox").context("no busybox")?;
-    let own: [(&str, &PathBuf); 5] = [
+    let own: [(&str, &PathBuf); 6] = [
         ("busybox", &busybox),
         ("cloudtaser", &guest.cli),
         ("cloudtaser-agent", &guest.agent),
+        ("cloudtaser-wrapper", &guest.wrapper),
         ("guest", &guest.guest),
         // The same program under another inode: one that the agent lists.
         ("loader", &guest.guest),

@@ -3,7 +3,7 @@
 //!
 //! Lines, with tabs between the words: `@@ROW`, phase, attacker, road, result; `@@CHECK`, name, `ok`
 //! or what went wrong; and what the agent says of itself. It expects to be root in a machine of its
-//! own, which it leaves in any state. Reading order: [`scenario`], [`processes`];
+//! own, which it leaves in any state. Reading order: [`scenario`], [`processes`], [`wrapped`];
 //! [`cost`] is for `cargo xtask bench agent`.
 
 #![forbid(unsafe_code)]
@@ -17,6 +17,7 @@ mod cost;
 mod processes;
 mod roles;
 mod scenario;
+mod wrapped;
 
 use std::env;
 use std::thread;
@@ -38,6 +39,9 @@ fn main() {
         ["load"] => println!("{:?}", roads::load_program()),
         ["storm"] => roles::storm(),
         ["secure"] => println!("{:?}", roles::is_secure()),
+        ["ask", question] => wrapped::ask(question),
+        ["crowd"] => wrapped::connect_without_end(),
+        ["trace", pid] => wrapped::trace(pid),
         ["wait"] => thread::park(),
         _ => panic!("unknown: {words:?}"),
     }

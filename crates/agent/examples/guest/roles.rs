@@ -17,7 +17,7 @@ pub(crate) fn target() {
         Ok(file) => {
             let mut page = file.map().unwrap();
             assert!(page.write(0, secret.as_bytes()));
-            println!("sealed");
+            println!("sealed {}", crate::wrapped::digest(&secret));
             thread::spawn(thread::park);
             thread::park();
             drop((page, file));

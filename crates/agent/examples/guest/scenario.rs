@@ -18,6 +18,7 @@ use crate::processes::{
     AGENT, CLI, GUEST, LOADER, NEEDLE, Running, STORM, USER, denied, denied_by, guard, is_zombie,
     plain, read, read_all_environments, start_target, status, write_needle,
 };
+use crate::wrapped;
 
 /// An agent under emulation needs seconds to load, and the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -52,6 +53,8 @@ impl Scenario {
         }
         own.inert_programs_are_noticed(expected);
         own.attack("without", false);
+        let bao = wrapped::OpenBao::start();
+        wrapped::without_agent(&mut own, &bao);
         let earlier = Earlier::open();
         let agent = own.start_agent(expected);
         own.attack("with", true);
@@ -62,13 +65,15 @@ impl Scenario {
         own.self_guard(&agent);
         own.loaders(expected);
         own.neighbours();
+        wrapped::with_agent(&mut own, expected);
         own.state_after(expected);
         println!("@@STATE\t{}", status());
-        own.the_end_of_the_agent(&agent);
+        wrapped::after_the_agent(&mut own, &bao, agent, expected);
         println!("@@RC {}", own.failures);
     }
 
-    fn check(&mut self, name: &str, outcome: Result<(), String>) {
+    /// Prints one finding.
+    pub(crate) fn check(&mut self, name: &str, outcome: Result<(), String>) {
         let words = match outcome {
             Ok(()) => "ok".to_owned(),
             Err(words) => {
@@ -133,6 +138,21 @@ impl Scenario {
     }
 
     fn start_agent(&mut self, expected: &str) -> Running {
+        let agent = self.agent("state", expected);
+        let report = Command::new(AGENT).args(["status", "--json"]).output().unwrap();
+        let report: Value = serde_json::from_slice(&report.stdout).unwrap_or_default();
+        for road in report["roads"].as_array().into_iter().flatten() {
+            let word = |key: &str| road[key].as_str().unwrap_or("?").to_owned();
+            println!("@@CANARY\t{}\t{}\t{}", word("road"), word("before"), word("now"));
+        }
+        for program in report["verified_instructions"].as_array().into_iter().flatten() {
+            println!("@@COST\t{}\t{}", program[0].as_str().unwrap_or("?"), program[1]);
+        }
+        agent
+    }
+
+    /// Starts the agent, and checks that its state begins like this.
+    pub(crate) fn agent(&mut self, name: &str, expected: &str) -> Running {
         let log = File::create("/tmp/agent.log").unwrap();
         let mut agent = Command::new(AGENT);
         agent.args(["run", "--canary-every", "5"]).stderr(log);
@@ -150,16 +170,7 @@ impl Scenario {
         let log = || fs::read_to_string("/tmp/agent.log").unwrap_or_default();
         let outcome =
             said.starts_with(expected).then_some(()).ok_or_else(|| format!("{said} {}", log()));
-        self.check("state", outcome);
-        let report = Command::new(AGENT).args(["status", "--json"]).output().unwrap();
-        let report: Value = serde_json::from_slice(&report.stdout).unwrap_or_default();
-        for road in report["roads"].as_array().into_iter().flatten() {
-            let word = |key: &str| road[key].as_str().unwrap_or("?").to_owned();
-            println!("@@CANARY\t{}\t{}\t{}", word("road"), word("before"), word("now"));
-        }
-        for program in report["verified_instructions"].as_array().into_iter().flatten() {
-            println!("@@COST\t{}\t{}", program[0].as_str().unwrap_or("?"), program[1]);
-        }
+        self.check(name, outcome);
         agent
     }
 
@@ -314,7 +325,7 @@ impl Scenario {
     }
 
     /// What the threat model says is open: a cgroup's killing asks nobody, and nothing is pinned.
-    fn the_end_of_the_agent(&mut self, agent: &Running) {
+    pub(crate) fn the_end_of_the_agent(&mut self, agent: &Running) {
         let target = start_target(true);
         let group = Path::new("/sys/fs/cgroup/end");
         fs::create_dir(group).unwrap();

@@ -45,7 +45,6 @@ fn in_container() -> Row {
 
 fn root(facets: Facets) -> Row {
     let is_ordinary = facets.memory == Memory::Plain;
-    let agent = facets.agent == Agent::Enforcing;
     let mut because = Vec::new();
     because.push(match facets.memory {
         Memory::Sealed => {
@@ -57,16 +56,18 @@ fn root(facets: Facets) -> Row {
         Memory::Plain => "the values lie in ordinary memory",
     });
     because.push(match facets.agent {
-        Agent::Enforcing => "the node agent denies the active roads",
+        Agent::Enforcing => {
+            "the node agent denies the active roads while it lives; root can end it (cgroup.kill)"
+        }
         Agent::Degraded => "the node agent cannot close every active road",
         Agent::Off => "no node agent: root can run code in the app (debugger, uprobe, module)",
     });
     if !is_ordinary {
         because.push("copies that the app's own runtime makes are ordinary memory");
     }
-    let verdict = match (facets.memory, agent) {
-        (Memory::Sealed, true) => Verdict::Closed,
-        (Memory::Plain, false) => Verdict::Open,
+    // Never closed: nothing keeps the agent's programs in the kernel when it is ended.
+    let verdict = match (facets.memory, facets.agent) {
+        (Memory::Plain, Agent::Off | Agent::Degraded) => Verdict::Open,
         _ => Verdict::Partial,
     };
     Row { id: "T3", adversary: "root on the node, with user space tools", verdict, because }

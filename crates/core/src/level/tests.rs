@@ -16,20 +16,26 @@ fn verdict(facets: Facets, row: usize) -> Verdict {
 #[test]
 fn no_row_is_closed_while_a_facet_it_stands_on_is_weaker() {
     assert_eq!(verdict(BEST, 1), Verdict::Closed);
-    assert_eq!(verdict(BEST, 3), Verdict::Closed);
     assert_eq!(verdict(BEST, 4), Verdict::Closed);
     for environ in [Environ::Plain, Environ::FirstImage] {
         assert_ne!(verdict(Facets { environ, ..BEST }, 1), Verdict::Closed);
     }
     for agent in [Agent::Off, Agent::Degraded] {
         assert_eq!(verdict(Facets { agent, ..BEST }, 3), Verdict::Partial);
-    }
-    for memory in [Memory::Plain, Memory::Transient] {
-        assert_ne!(verdict(Facets { memory, ..BEST }, 3), Verdict::Closed);
+        assert_eq!(verdict(Facets { agent, memory: Memory::Plain, ..BEST }, 3), Verdict::Open);
+        let attachable = Facets { agent, attach: Attach::Ancestors, ..BEST };
+        assert_eq!(verdict(attachable, 1), Verdict::Partial);
     }
     for transport in [Transport::Plaintext, Transport::Unverified] {
         assert_eq!(verdict(Facets { transport, ..BEST }, 4), Verdict::Open);
     }
+}
+
+#[test]
+fn an_agent_that_enforces_closes_its_uid_out_and_not_all_of_root() {
+    assert_eq!(verdict(Facets { attach: Attach::Open, ..BEST }, 1), Verdict::Closed);
+    // Whoever can end it is root's user space.
+    assert_eq!(verdict(BEST, 3), Verdict::Partial);
 }
 
 #[test]

@@ -11,6 +11,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::child::{self, Child, Message, Plan, Step};
+use super::cores::CoreSignals;
 use super::environment::Due;
 use super::files::FileCall;
 use super::filter::Trapped;
@@ -73,6 +74,8 @@ pub struct Launch {
     pub untraceable: Untraceable,
     /// Whether privileges may be gained.
     pub privileges: Privileges,
+    /// What becomes of signals to the supervisor that would have the app dumped.
+    pub core_signals: CoreSignals,
     /// How many images keep their pages mapped here, so that [`super::Session::rotate`] reaches
     /// them. Each takes a page or two of the limit on locked memory.
     pub kept_images: usize,

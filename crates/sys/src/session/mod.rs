@@ -23,6 +23,7 @@
 
 mod arch;
 mod child;
+mod cores;
 mod environment;
 mod files;
 mod filter;
@@ -46,6 +47,7 @@ mod trace;
 mod waker;
 mod words;
 
+pub use cores::CoreSignals;
 pub use files::{FileError, FileId, FileTable};
 pub use follow::Untraceable;
 pub use launch::{Delivery, EnvEntry, Launch, LaunchError, Privileges};

@@ -9,12 +9,13 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{getpid, getsid};
 
+use super::cores::{CoreSignals, would_dump};
 use super::files::{FileError, FileId, FileTable, Files};
 use super::follow::{Follower, Setup};
 use super::launch::{self, Launch, LaunchError};
 use super::report::{ExitStatus, Notice, SessionReport};
 use super::scratch::{PROOF, Scratch};
-use super::signals::{Route, Signals};
+use super::signals::{Incoming, Route, Signals};
 use super::slots::{Placement, SlotError, SlotId, SlotSpace, SlotTable};
 use super::trace::{self, Status, Wait};
 use super::waker::Waker;
@@ -264,7 +265,7 @@ impl Session {
                 Route::Own => has_children |= incoming.signal == libc::SIGCHLD,
                 route => {
                     if route == Route::App && self.runs {
-                        incoming.send_to(self.app);
+                        self.hand_on(&incoming);
                     }
                     self.events.push_back(Event::Signal(incoming.signal));
                 }
@@ -274,6 +275,15 @@ impl Session {
             while let Some((pid, status)) = trace::wait(Wait::AnyNow) {
                 self.on_status(pid, status);
             }
+        }
+    }
+
+    fn hand_on(&self, incoming: &Incoming) {
+        let kills = self.launch.core_signals == CoreSignals::Kill;
+        if kills && would_dump(self.app, incoming.signal) {
+            self.signal(libc::SIGKILL);
+        } else {
+            incoming.send_to(self.app);
         }
     }
 

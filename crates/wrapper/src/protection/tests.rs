@@ -1,4 +1,4 @@
-use cloudtaser_core::level::Verdict;
+use cloudtaser_core::level::{Agent, Verdict};
 use cloudtaser_sys::facts::{Identity, Kernel, LockedMemory, Reading, Tracing};
 use nix::errno::Errno;
 
@@ -22,6 +22,31 @@ fn facts() -> Facts {
     facts.identity.no_new_privileges = false;
     facts.kernel.yama_scope = Reading::Known(0);
     facts
+}
+
+/// A sealed heap and no agent.
+fn measured(transport: Transport) -> Measured<'static> {
+    const OFF: &Guard = &Guard { agent: Agent::Off, reasons: Vec::new(), said: None };
+    Measured { heap_sealed: true, transport, guard: OFF }
+}
+
+#[test]
+fn what_the_agent_says_is_the_facet_and_decides_its_rows() {
+    let level = |agent, why: &str| {
+        let guard = Guard { agent, reasons: vec![why.to_owned()], said: None };
+        let measured = Measured { guard: &guard, ..measured(Transport::Hybrid) };
+        level(&auto(&facts(), None), &facts(), measured)
+    };
+    let degraded = level(Agent::Degraded, "node agent: open: kcore");
+    assert_eq!(degraded.facets.agent, Agent::Degraded);
+    assert_eq!(degraded.rows[2].verdict, Verdict::Partial);
+    assert_eq!(degraded.reasons, ["node agent: open: kcore"]);
+    let why = |level: ProtectionLevel| level.rows[2].because.join("; ");
+    assert!(why(level(Agent::Enforcing, "")).contains("denies the active roads"));
+    assert!(why(level(Agent::Off, "no")).contains("no node agent"));
+    let required = ["agent=enforcing".parse().unwrap()];
+    assert_eq!(degraded.unmet(&required).len(), 1);
+    assert!(level(Agent::Enforcing, "").unmet(&required).is_empty());
 }
 
 fn asked(mode: DeliveryMode, dumpable: Dumpable) -> Asked {
@@ -77,7 +102,7 @@ fn programs_that_take_no_pages_get_none_and_the_level_says_so() {
         let choice = auto(&user, Some(&target));
         assert_eq!(choice.mode, Mode::Plain);
         assert!(choice.reasons.iter().any(|reason| reason.contains(word)), "{:?}", choice.reasons);
-        let level = level(&choice, &user, true, Transport::Tls);
+        let level = level(&choice, &user, measured(Transport::Tls));
         assert_eq!(level.facets.memory, Memory::Plain);
         assert_eq!(level.rows.first().map(|row| row.verdict), Some(Verdict::Open));
     }
@@ -128,14 +153,18 @@ fn yama_counts_for_attaching_and_not_for_more() {
     let mut facts = facts();
     facts.tracing.seize_undumpable = Probe::Refused(Errno::EPERM);
     let choice = auto(&facts, None);
-    assert_eq!(level(&choice, &facts, true, Transport::Tls).facets.attach, Attach::Open);
+    assert_eq!(level(&choice, &facts, measured(Transport::Tls)).facets.attach, Attach::Open);
     facts.kernel.yama_scope = Reading::Known(1);
-    assert_eq!(level(&choice, &facts, true, Transport::Tls).facets.attach, Attach::Ancestors);
+    assert_eq!(level(&choice, &facts, measured(Transport::Tls)).facets.attach, Attach::Ancestors);
 }
 
 #[test]
 fn a_heap_that_overflowed_its_budget_is_told() {
-    let level = level(&auto(&facts(), None), &facts(), false, Transport::Hybrid);
+    let level = level(
+        &auto(&facts(), None),
+        &facts(),
+        Measured { heap_sealed: false, ..measured(Transport::Hybrid) },
+    );
     assert_eq!(level.facets.supervisor, Supervisor::Wiped);
     assert!(level.reasons.iter().any(|reason| reason.contains("RLIMIT_MEMLOCK")));
 }
@@ -144,7 +173,7 @@ fn a_heap_that_overflowed_its_budget_is_told() {
 fn files_need_the_listener_and_weaken_what_may_be_claimed() {
     let choice = choose(&Asked::default(), &facts(), None, Files::Some).unwrap();
     assert_eq!(choice.mode, Mode::Follow);
-    let level = level(&choice, &facts(), true, Transport::Hybrid);
+    let level = level(&choice, &facts(), measured(Transport::Hybrid));
     assert_eq!(level.facets.memory, Memory::Transient);
     assert!(level.reasons.iter().any(|reason| reason.contains("secret files")));
     let mut no_listener = facts();

@@ -1,0 +1,172 @@
+//! Asking the node agent to guard this process, before anything secret is in it.
+//!
+//! Whoever is guarded hands that on to every child before it runs, so the app is guarded before its
+//! first instruction. One packet goes each way, and the answer is waited for no longer than a moment:
+//! an agent that is not there fails at once, one that hangs is one that is not there.
+//!
+//! Not proved by an answer: that it is the agent's. It comes from a process of root, as the kernel
+//! says, and another process of root could listen in the agent's place.
+
+use std::{
+    io::{self, ErrorKind, Read as _, Write as _},
+    os::{fd::AsRawFd as _, unix::net::UnixStream},
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
+
+use cloudtaser_core::{
+    agent::{ANSWER_MAX, Answer, MessageError, Question},
+    level::Agent,
+    names::AGENT_SOCKET,
+    plan::LaunchPlan,
+};
+use nix::{
+    errno::Errno,
+    sys::socket::{
+        AddressFamily, SockFlag, SockType, UnixAddr, connect, getsockopt, socket, sockopt,
+    },
+};
+
+use crate::chain::Chain;
+
+/// An agent looks up at once; a loaded node makes that a second.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// An agent that closes unheard is asked by too many; a little later there is room.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// What the agent of this node does for this process.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Guard {
+    /// What a launch may claim.
+    pub(crate) agent: Agent,
+    /// Why it is not more.
+    pub(crate) reasons: Vec<String>,
+    /// What the agent says of itself, for people.
+    pub(crate) said: Option<String>,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+enum AskError {
+    /// It hung up, or hung up on everybody.
+    #[error("the agent hears too many questions")]
+    Closed,
+    /// No socket, or nobody behind it.
+    #[error("nobody listens at {path}")]
+    Connect {
+        /// Where.
+        path: String,
+        /// Why not.
+        source: Errno,
+    },
+    /// The answer is none.
+    #[error("its answer cannot be read")]
+    Message(#[source] MessageError),
+    /// Somebody who could not be the agent.
+    #[error("whoever listens at {path} is not root but uid {uid}")]
+    NotRoot {
+        /// Where.
+        path: String,
+        /// Who, as seen from here.
+        uid: u32,
+    },
+    /// It hangs.
+    #[error("it did not answer in {} s", PATIENCE.as_secs())]
+    Silent,
+    /// The kernel refuses sockets.
+    #[error("it cannot be asked")]
+    Socket(#[from] io::Error),
+}
+
+impl Guard {
+    /// Has this process guarded by the agent that the plan names.
+    pub(crate) fn ask(plan: &LaunchPlan) -> Self {
+        let path = plan.agent.as_deref().unwrap_or(AGENT_SOCKET);
+        match ask(Path::new(path), Instant::now() + PATIENCE) {
+            Ok(answer) => Self::from(answer),
+            Err(error) => Self {
+                agent: Agent::Off,
+                reasons: vec![format!("no guard by a node agent: {}", Chain(&error))],
+                said: None,
+            },
+        }
+    }
+
+    /// Of two answers the one that claims less: a launch was guarded as well as it was at its worst.
+    pub(crate) fn or_weaker(self, later: Self) -> Self {
+        if later.agent < self.agent { later } else { self }
+    }
+}
+
+impl From<Answer> for Guard {
+    fn from(answer: Answer) -> Self {
+        let agent = answer.facet();
+        let reasons = if answer.done {
+            answer.reasons.iter().map(|reason| format!("node agent: {reason}")).collect()
+        } else {
+            vec![format!("the node agent refuses to guard this process: {}", answer.text)]
+        };
+        let reasons = match agent {
+            Agent::Enforcing => Vec::new(),
+            Agent::Degraded | Agent::Off => reasons,
+        };
+        Self { agent, reasons, said: Some(answer.text).filter(|_text| answer.done) }
+    }
+}
+
+fn ask(path: &Path, until: Instant) -> Result<Answer, AskError> {
+    loop {
+        match exchange(path, until) {
+            Err(AskError::Closed) if until > Instant::now() + PAUSE => thread::sleep(PAUSE),
+            other => return other,
+        }
+    }
+}
+
+fn exchange(path: &Path, until: Instant) -> Result<Answer, AskError> {
+    let shown = || path.display().to_string();
+    let refused = |source| AskError::Connect { path: shown(), source };
+    let own = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None);
+    let mut agent = UnixStream::from(own.map_err(io::Error::from)?);
+    // KERNEL: it also limits how long a connection waits for a full queue.
+    agent.set_write_timeout(Some(left(until)))?;
+    match connect(agent.as_raw_fd(), &UnixAddr::new(path).map_err(refused)?) {
+        Ok(()) => {}
+        Err(Errno::EAGAIN) => return Err(AskError::Silent),
+        Err(source) => return Err(refused(source)),
+    }
+    // SECURITY: the kernel took these down when somebody began to listen; nobody else can answer.
+    let uid = getsockopt(&agent, sockopt::PeerCredentials).map_err(io::Error::from)?.uid();
+    if uid != 0 {
+        return Err(AskError::NotRoot { path: shown(), uid });
+    }
+    agent.write(&Question::Guard.to_packet()).map_err(timely)?;
+    let mut packet = vec![0; ANSWER_MAX + 1];
+    agent.set_read_timeout(Some(left(until)))?;
+    let len = agent.read(&mut packet).map_err(timely)?;
+    if len > ANSWER_MAX {
+        return Err(AskError::Message(MessageError::TooLong { most: ANSWER_MAX }));
+    }
+    match Answer::parse(packet.get(..len).unwrap_or_default()) {
+        Err(MessageError::Empty) => Err(AskError::Closed),
+        parsed => parsed.map_err(AskError::Message),
+    }
+}
+
+/// The kernel takes a limit of nothing for none.
+fn left(until: Instant) -> Duration {
+    until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))
+}
+
+fn timely(error: io::Error) -> AskError {
+    match error.kind() {
+        ErrorKind::BrokenPipe | ErrorKind::ConnectionReset => AskError::Closed,
+        ErrorKind::WouldBlock | ErrorKind::TimedOut => AskError::Silent,
+        _ => AskError::Socket(error),
+    }
+}
+
+#[cfg(test)]
+mod tests;
