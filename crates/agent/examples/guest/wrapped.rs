@@ -184,6 +184,9 @@ pub(crate) fn with_agent(own: &mut Scenario, expected: &str) {
         }
         Err(why) => own.check("wrapped-app-starts", Err(why)),
     }
+    let outcome =
+        Wrapped::start(&[]).and_then(|mut wrapped| ends_by(&mut wrapped, Signal::SIGQUIT, 137));
+    own.check("wrapper-hands-no-core-signal-on", outcome);
     strangers(own);
     traced(own);
     crowd(own, agent);
@@ -226,11 +229,16 @@ fn attack(pid: i32, attacker: &str) -> Result<(), String> {
 
 /// A stop reaches the app, and its end is the wrapper's.
 fn ends(wrapped: &mut Wrapped) -> Result<(), String> {
-    kill(Pid::from_raw(wrapped.wrapper), Signal::SIGTERM).unwrap();
+    ends_by(wrapped, Signal::SIGTERM, 143)
+}
+
+/// A signal from root to the wrapper, which hands it on from inside the guarded tree.
+fn ends_by(wrapped: &mut Wrapped, signal: Signal, code: i32) -> Result<(), String> {
+    kill(Pid::from_raw(wrapped.wrapper), signal).unwrap();
     let until = Instant::now() + PATIENCE;
     loop {
         match wrapped.unshare.0.try_wait().unwrap() {
-            Some(status) if status.code() == Some(143) => return Ok(()),
+            Some(status) if status.code() == Some(code) => return Ok(()),
             Some(status) => return Err(status.to_string()),
             None if Instant::now() < until => thread::sleep(Duration::from_millis(50)),
             None => return Err("it lives".to_owned()),
