@@ -28,9 +28,9 @@ use tracing::{info, warn};
 
 use crate::{
     backoff::Backoff,
-    beacon::config::{ConfigError, parse_key, read_toml},
     bridge::config::BeaconAddress,
     clock::unix_seconds,
+    file::{ConfigError, parse_key, read_toml},
     net,
     proto::{
         rendezvous::{Epoch, RendezvousId},

@@ -14,7 +14,7 @@ use cloudtaser_tls::raw::{KeyPair, PublicKey};
 use data_encoding::HEXLOWER;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::beacon::config::ConfigError;
+use crate::file::ConfigError;
 
 /// Runs a program to its end; an error is one line on standard error.
 pub fn run(main: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {

@@ -70,10 +70,11 @@ pub(super) async fn serve(listener: &TcpListener, shared: &Arc<Shared>) {
                 Ok(Ok(Purpose::Tls(hello))) => {
                     if hello.protocols.iter().any(|name| name == frame::PROTOCOL) {
                         // A handshake is work: its place is given up when the key is proved.
-                        control::serve(stream, peer, &shared, (pending, source)).await;
+                        // Boxed, or each tunnel's task would be as big as a bridge's.
+                        Box::pin(control::serve(stream, peer, &shared, (pending, source))).await;
                     } else {
                         drop((pending, source));
-                        tunnel::serve(stream, peer, &hello, &shared).await;
+                        tunnel::serve(stream, peer, hello, &shared).await;
                     }
                 }
                 Ok(Ok(Purpose::None(reason))) => shared.metrics.refuse(reason),

@@ -182,7 +182,8 @@ async fn one_way(from: &TcpStream, to: &TcpStream, pipes: &Pipes, moved: &Moved)
         if full_reads >= FULL_READS {
             full_reads = 0;
             if let Some(loan) = pipes.borrow()
-                && splice_until_dry(from, to, loan, moved).await? == Source::Ended
+                // Boxed, so that the tunnels that never carry bulk stay small.
+                && Box::pin(splice_until_dry(from, to, loan, moved)).await? == Source::Ended
             {
                 return shut_down(to);
             }

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, sync::atomic::Ordering, time::Duration};
 
-use tokio::{io::AsyncWriteExt as _, net::TcpStream, time::Instant};
+use tokio::{io::AsyncWriteExt as _, net::TcpStream, sync::OwnedSemaphorePermit, time::Instant};
 use tracing::info;
 
 use super::{
@@ -25,17 +25,15 @@ use crate::{
 const TRIES: u32 = 3;
 
 /// Carries the client, or closes the connection without a byte.
-pub(super) async fn serve(
-    stream: TcpStream,
-    peer: SocketAddr,
-    hello: &Hello,
-    shared: &Arc<Shared>,
-) {
-    let (entered, ticket) = match admit(hello, shared) {
+pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, hello: Hello, shared: &Arc<Shared>) {
+    let admitted = admit(&hello, shared);
+    // An idle tunnel is to be small.
+    drop(hello);
+    let (entered, ticket) = match admitted {
         Ok(admitted) => admitted,
         Err(reason) => return shared.metrics.refuse(reason),
     };
-    let Ok(_place) = shared.tunnels.try_acquire() else {
+    let Ok(place) = Arc::clone(&shared.tunnels).try_acquire_owned() else {
         return shared.metrics.refuse(Refusal::BeaconLimit);
     };
     let mut tunnel = [0; 16];
@@ -44,7 +42,11 @@ pub(super) async fn serve(
     }
     let go = Go { tunnel, tag: ticket.tag, client: peer };
     match leg(entered, &go, shared).await {
-        Ok((entered, leg)) => carry(&stream, &leg, &entered, &go, shared).await,
+        // A task of its own: what was needed to come here is given up, and idle tunnels are many.
+        Ok((entered, leg)) => {
+            let carried = carry([stream, leg], entered, go, place, Arc::clone(shared));
+            tokio::spawn(carried);
+        }
         Err(reason) => shared.metrics.refuse(reason),
     }
 }
@@ -110,7 +112,13 @@ async fn leg(
     Err(Refusal::NoLeg)
 }
 
-async fn carry(client: &TcpStream, leg: &TcpStream, entered: &Entered, go: &Go, shared: &Shared) {
+async fn carry(
+    [client, leg]: [TcpStream; 2],
+    entered: Entered,
+    go: Go,
+    place: OwnedSemaphorePermit,
+    shared: Arc<Shared>,
+) {
     shared.metrics.accept(Kind::Tunnel);
     let counted = Counted::new(&shared.metrics.tunnels);
     let began = Instant::now();
@@ -119,7 +127,7 @@ async fn carry(client: &TcpStream, leg: &TcpStream, entered: &Entered, go: &Go, 
         half_open: Duration::from_secs(shared.config.limits.half_open_seconds.into()),
         age: Duration::from_secs(shared.config.limits.tunnel_seconds.into()),
     };
-    let end = splice::relay(client, leg, &shared.pipes, (&up, &down), limits).await;
+    let end = splice::relay(&client, &leg, &shared.pipes, (&up, &down), limits).await;
     let sum = |moved: &Moved| {
         let copied = moved.copied.load(Ordering::Relaxed);
         let spliced = moved.spliced.load(Ordering::Relaxed);
@@ -139,4 +147,6 @@ async fn carry(client: &TcpStream, leg: &TcpStream, entered: &Entered, go: &Go, 
         ?end,
         "tunnel ended"
     );
+    // A drain waits for this, so that no line is lost.
+    drop(place);
 }

@@ -11,7 +11,7 @@ use data_encoding::HEXLOWER;
 use serde::Deserialize;
 
 use crate::{
-    beacon::config::{ConfigError, beside, parse_key, read_key, read_toml},
+    file::{ConfigError, beside, parse_key, read_key, read_toml},
     proto::ticket::{ClientTag, TicketSecret},
 };
 

@@ -34,7 +34,16 @@ fn now() -> u64 {
 }
 
 /// The hello of a client, with a ticket made as `edit` says.
-fn hello(keys: &Keys, edit: impl FnOnce(&mut Ticket)) -> Vec<u8> {
+pub(crate) fn hello(keys: &Keys, edit: impl FnOnce(&mut Ticket)) -> Vec<u8> {
+    let config = raw::client_config(&keys.client, keys.bridge.public()).unwrap();
+    hello_of(config, keys, edit)
+}
+
+fn hello_of(
+    mut config: rustls::ClientConfig,
+    keys: &Keys,
+    edit: impl FnOnce(&mut Ticket),
+) -> Vec<u8> {
     let digest = Digest::new().unwrap();
     let day = Epoch::of(now());
     let id = RendezvousId::new(digest, &keys.bridge.public(), day);
@@ -46,7 +55,6 @@ fn hello(keys: &Keys, edit: impl FnOnce(&mut Ticket)) -> Vec<u8> {
     let secret = TicketSecret::new(&keys.tickets).day(digest, day.0);
     let key = secret.client(digest, tag, 32);
     edit(&mut ticket);
-    let mut config = raw::client_config(&keys.client, keys.bridge.public()).unwrap();
     let ticket = key.protocol(digest, &id, &ticket);
     config.alpn_protocols = vec![ticket, PROXY_PROTOCOL.to_vec()];
     let name = ServerName::try_from(id.server_name(DOMAIN)).unwrap();
@@ -55,7 +63,7 @@ fn hello(keys: &Keys, edit: impl FnOnce(&mut Ticket)) -> Vec<u8> {
     bytes
 }
 
-async fn send(place: &Place, bytes: &[u8]) -> TcpStream {
+pub(crate) async fn send(place: &Place, bytes: &[u8]) -> TcpStream {
     let mut stream = TcpStream::connect(place.address).await.unwrap();
     stream.write_all(bytes).await.unwrap();
     stream
@@ -137,6 +145,21 @@ async fn a_false_old_or_used_ticket_is_met_with_silence() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_hello_without_the_hybrid_exchange_is_not_carried() {
+    let road = Road::new().await;
+    let mut classical = (*cloudtaser_tls::provider().unwrap()).clone();
+    classical.kx_groups.retain(|group| group.name() == rustls::NamedGroup::X25519);
+    let config = rustls::ClientConfig::builder_with_provider(Arc::new(classical))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth();
+    let bytes = hello_of(config, &road.keys, |_| {});
+    is_closed_in_silence(&mut send(&road.place, &bytes).await).await;
+    road.until_refused("Classical", 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn connections_that_say_nothing_do_not_keep_others_out() {
     let limits = Limits { pending_per_source: 8, pending: 64, ..Limits::default() };
     let road = Road::with(limits).await;
@@ -155,13 +178,13 @@ async fn connections_that_say_nothing_do_not_keep_others_out() {
 }
 
 /// A bridge that does only what a test says.
-struct FakeBridge {
+pub(crate) struct FakeBridge {
     stream: tokio_rustls::client::TlsStream<TcpStream>,
     received: Vec<u8>,
 }
 
 impl FakeBridge {
-    async fn connect(place: &Place, key: &KeyPair) -> Self {
+    pub(crate) async fn connect(place: &Place, key: &KeyPair) -> Self {
         let mut config = raw::client_config(key, place.key.public()).unwrap();
         config.alpn_protocols = vec![frame::PROTOCOL.to_vec()];
         let stream = TcpStream::connect(place.address).await.unwrap();
@@ -191,7 +214,7 @@ impl FakeBridge {
         }
     }
 
-    async fn register(&mut self, tickets: &[u8; 32]) -> Option<(SessionId, u16)> {
+    pub(crate) async fn register(&mut self, tickets: &[u8; 32]) -> Option<(SessionId, u16)> {
         let day = Epoch::of(now()).0;
         let key = TicketSecret::new(tickets).day(Digest::new().unwrap(), day);
         self.say(&[
@@ -206,7 +229,7 @@ impl FakeBridge {
         }
     }
 
-    fn preamble(&self, session: SessionId, counter: u64) -> [u8; 64] {
+    pub(crate) fn preamble(&self, session: SessionId, counter: u64) -> [u8; 64] {
         let (_, connection) = self.stream.get_ref();
         let key = connection.export_keying_material([0; 32], EXPORTER_LABEL, None).unwrap();
         Preamble::encode(Digest::new().unwrap(), &MacKey::new(&key), session, counter)

@@ -30,7 +30,7 @@ async fn a_session_goes_through_by_the_hybrid_exchange() {
 }
 
 /// A stream of bytes that no repetition could pass for.
-fn noise(len: usize, mut state: u64) -> Vec<u8> {
+pub(crate) fn noise(len: usize, mut state: u64) -> Vec<u8> {
     let mut next = || {
         state ^= state << 13;
         state ^= state >> 7;
