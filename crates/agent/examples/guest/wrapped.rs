@@ -185,7 +185,7 @@ pub(crate) fn with_agent(own: &mut Scenario, expected: &str) {
         Err(why) => own.check("wrapped-app-starts", Err(why)),
     }
     let outcome =
-        Wrapped::start(&[]).and_then(|mut wrapped| ends_by(&mut wrapped, Signal::SIGQUIT, 137));
+        Wrapped::start(&[]).and_then(|mut wrapped| ends_by(&mut wrapped, Signal::SIGSEGV, 137));
     own.check("wrapper-hands-no-core-signal-on", outcome);
     strangers(own);
     traced(own);
