@@ -5,7 +5,7 @@
 //! client and bridge, whose first bytes the beacon reads and whose keys it never has.
 //!
 //! Reading order: [`proto`] (what all three agree on), [`beacon`], [`bridge`], [`client`],
-//! [`file`], [`program`], [`log`].
+//! [`mod@file`], [`program`], [`log`].
 
 #![forbid(unsafe_code)]
 

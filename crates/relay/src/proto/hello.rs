@@ -77,6 +77,11 @@ fn message(bytes: &[u8]) -> Result<Cow<'_, [u8]>, Peek> {
     let mut collected = Cow::Borrowed(&[][..]);
     let mut at = 0;
     loop {
+        // Judged by what a record says of itself and not by how much of it is there: how a sender
+        // cuts its bytes must change nothing.
+        if at + RECORD_HEADER_LEN > MAX_LEN {
+            return refused(Refused::TooLong);
+        }
         let record = bytes.get(at..).unwrap_or_default();
         let Some((&header, rest)) = record.split_first_chunk::<RECORD_HEADER_LEN>() else {
             // What is there of the header is judged, so that garbage is told from TLS at once.
@@ -88,7 +93,7 @@ fn message(bytes: &[u8]) -> Result<Cow<'_, [u8]>, Peek> {
             if !record.iter().enumerate().all(shape) {
                 return refused(Refused::NotTls);
             }
-            return more(at + RECORD_HEADER_LEN);
+            return Err(Peek::More { needed: at + RECORD_HEADER_LEN });
         };
         let [kind, major, _minor, high, low] = header;
         let len = usize::from(u16::from_be_bytes([high, low]));
@@ -98,6 +103,9 @@ fn message(bytes: &[u8]) -> Result<Cow<'_, [u8]>, Peek> {
         // An empty record would let a sender go on for ever without saying anything.
         if len == 0 {
             return refused(Refused::Malformed);
+        }
+        if at + RECORD_HEADER_LEN + len > MAX_LEN {
+            return refused(Refused::TooLong);
         }
         let fragment = rest.get(..len).unwrap_or(rest);
         if collected.is_empty() {
@@ -126,13 +134,9 @@ fn message(bytes: &[u8]) -> Result<Cow<'_, [u8]>, Peek> {
         }
         at += RECORD_HEADER_LEN + len;
         if fragment.len() < len {
-            return more(at);
+            return Err(Peek::More { needed: at });
         }
     }
-}
-
-fn more<T>(needed: usize) -> Result<T, Peek> {
-    Err(if needed > MAX_LEN { Peek::Refused(Refused::TooLong) } else { Peek::More { needed } })
 }
 
 /// Reads the body of a ClientHello; `None` where a length contradicts another.
