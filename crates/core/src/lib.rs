@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 pub mod blame;
+pub mod cgroup;
 pub mod exit;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
