@@ -3,17 +3,22 @@
 //!
 //! The verdicts are in `bpf/`; this program loads them, says who is guarded, and reports only what
 //! its canary showed. Reading order: [`run`], [`bpf`] (load and attach), [`canary`] and [`attack`]
-//! (the proof), [`state`] (what may be claimed), [`table`] (who is guarded), [`socket`].
+//! (the proof), [`state`] (what may be claimed), [`table`] (who is guarded), [`socket`], [`audit`]
+//! (what is told of denials), [`metrics`].
 
 #![forbid(unsafe_code)]
 
 mod abi;
 mod attack;
+mod audit;
 mod bpf;
 mod canary;
 mod client;
 mod events;
 mod host;
+mod metrics;
+mod net;
+mod responder;
 mod road;
 mod run;
 mod socket;

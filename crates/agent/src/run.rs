@@ -7,24 +7,29 @@ use std::fs;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use cloudtaser_core::exit::Code;
 use cloudtaser_sys::roads;
-use libbpf_rs::{MapCore as _, MapFlags, RingBufferBuilder};
+use libbpf_rs::{MapCore as _, MapFlags};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::Pid;
 use serde_json::json;
 
 use crate::abi;
+use crate::audit::{AuditArgs, Counts, Sinks};
 use crate::bpf::{self, Attached, Loaded, Tier};
 use crate::canary::{self, Attackers};
-use crate::events::{self, Log};
+use crate::events;
 use crate::host::{self, Preemption};
+use crate::metrics::{Metrics, Proved};
+use crate::net::{self, Address};
+use crate::responder;
 use crate::road::Attack;
 use crate::socket::{Answer, Asked, Listener, Question, ask};
 use crate::state::{self, Doubts, Report, State};
@@ -65,6 +70,11 @@ pub(crate) struct RunArgs {
     /// Use this tier only: to test one on a kernel that has a better one.
     #[arg(long, value_enum)]
     tier: Option<TierName>,
+    #[command(flatten)]
+    audit: AuditArgs,
+    /// Answer GET /metrics here: IP:PORT, or the path of a unix socket.
+    #[arg(long, value_name = "ADDRESS")]
+    metrics: Option<Address>,
 }
 
 /// A tier on the command line.
@@ -81,12 +91,12 @@ enum TierName {
 pub(crate) fn run(args: &RunArgs, socket: PathBuf) -> anyhow::Result<Code> {
     let alone = args.once || ask(&socket, Question::Status).is_err();
     ensure!(alone, "another agent listens at {}", socket.display());
+    let (sinks, listener) = if args.once { (None, None) } else { open(args)? };
     match start(args) {
-        Ok(agent) => {
+        Ok(mut agent) => {
             events::write(&json!({"event": "state", "state": agent.state.to_string()}));
-            if args.once {
-                return Ok(code(&agent.state));
-            }
+            let Some(sinks) = sinks else { return Ok(code(&agent.state)) };
+            agent.tell(sinks, listener)?;
             agent.serve(&socket, Duration::from_secs(args.canary_every))
         }
         Err(reasons) => {
@@ -95,6 +105,14 @@ pub(crate) fn run(args: &RunArgs, socket: PathBuf) -> anyhow::Result<Code> {
             Ok(Code::Unsupported)
         }
     }
+}
+
+/// Opens what the agent will report to: a slip is told before anything is guarded.
+fn open(args: &RunArgs) -> anyhow::Result<(Option<Sinks>, Option<net::Listener>)> {
+    let sinks = Sinks::open(&args.audit)?;
+    let listen =
+        |address| net::Listener::open(address).with_context(|| format!("--metrics {address}"));
+    Ok((Some(sinks), args.metrics.as_ref().map(listen).transpose()?))
 }
 
 fn code(state: &State) -> Code {
@@ -156,7 +174,9 @@ struct Agent {
     now: Attack,
     proved: Instant,
     state: State,
-    log: Log,
+    counts: Arc<Counts>,
+    /// The same as above, for who reads metrics.
+    shown: Option<Arc<Mutex<Proved>>>,
     events: libbpf_rs::MapHandle,
 }
 
@@ -185,32 +205,52 @@ impl Agent {
             now,
             proved: Instant::now(),
             state: State::Off(Vec::new()),
-            log: Log::new(),
+            counts: Arc::default(),
+            shown: None,
             events,
         };
         agent.judge(None);
         Ok(agent)
     }
 
-    /// Answers, reports denials, and has the canary attacked again and again.
+    /// Starts what reports: records of denials, and metrics where they are wanted.
+    fn tell(&mut self, sinks: Sinks, listener: Option<net::Listener>) -> anyhow::Result<()> {
+        let spool = sinks.spool();
+        let events = libbpf_rs::MapHandle::try_from(&self.events)?;
+        sinks.start(events, Arc::clone(&self.attackers), self.tier, &self.counts)?;
+        let Some(listener) = listener else { return Ok(()) };
+        let proved = Arc::new(Mutex::new(self.proved()));
+        self.shown = Some(Arc::clone(&proved));
+        let metrics = Metrics {
+            tier: self.tier.as_str(),
+            proved,
+            table: Arc::clone(&self.table),
+            counters: self.attached.counters()?,
+            counts: Arc::clone(&self.counts),
+            spool,
+        };
+        responder::start(listener, move || metrics.text())?;
+        Ok(())
+    }
+
+    fn proved(&self) -> Proved {
+        Proved {
+            state: self.state.clone(),
+            attack: self.now.clone(),
+            at: self.proved,
+            programs: self.attached.len(),
+            skipped: self.attached.skipped(),
+            verified: self.attached.verified(),
+        }
+    }
+
+    /// Answers, and has the canary attacked again and again.
     fn serve(mut self, socket: &std::path::Path, every: Duration) -> anyhow::Result<Code> {
         let listener = Listener::open(socket)?;
         let (ask, asked) = mpsc::channel();
         let answers = self.attack_on_demand(asked)?;
-        let attackers = Arc::clone(&self.attackers);
-        let log = std::cell::RefCell::new(std::mem::replace(&mut self.log, Log::new()));
-        let mut builder = RingBufferBuilder::new();
-        let events = libbpf_rs::MapHandle::try_from(&self.events)?;
-        builder.add(&events, |bytes| {
-            log.borrow_mut().event(bytes, &attackers);
-            0
-        })?;
-        let ring = builder.build()?;
         let mut due = Instant::now() + every;
         loop {
-            ring.consume()?;
-            self.log.unguarded = log.borrow().unguarded;
-            log.borrow_mut().flush();
             self.hear(&answers);
             if Instant::now() >= due {
                 ask.send(()).context("the canary's thread is gone")?;
@@ -257,6 +297,9 @@ impl Agent {
                 }
                 Err(why) => self.judge(Some(why)),
             }
+            if let Some(shown) = &self.shown {
+                *shown.lock().unwrap_or_else(PoisonError::into_inner) = self.proved();
+            }
             if self.state != before {
                 events::write(&json!({"event": "state", "state": self.state.to_string()}));
             }
@@ -278,8 +321,9 @@ impl Agent {
         if skipped > 0 {
             doubts.add(format!("the kernel skipped a program {skipped} times"));
         }
-        if self.log.unguarded > 0 {
-            doubts.add(format!("{} processes did not fit into the table", self.log.unguarded));
+        let unguarded = self.counts.unguarded.load(Ordering::Relaxed);
+        if unguarded > 0 {
+            doubts.add(format!("{unguarded} processes did not fit into the table"));
         }
         if self.tier == Tier::FmodRet {
             if self.loaders > 0 {
@@ -322,8 +366,10 @@ impl Agent {
         report.programs = self.attached.len();
         report.guarded = self.table.len();
         report.proved_seconds_ago = self.proved.elapsed().as_secs();
-        report.denials = self.attached.denials().unwrap_or_default();
-        report.lost_reports = self.attached.lost().unwrap_or_default();
+        if let Ok(counters) = self.attached.counters() {
+            report.denials = counters.denials().unwrap_or_default();
+            report.lost_reports = counters.lost().unwrap_or_default();
+        }
         report.verified_instructions = self.attached.verified();
         serde_json::to_value(report).unwrap_or_default()
     }
@@ -332,7 +378,7 @@ impl Agent {
 /// What a round gave, or why it gave nothing.
 type Round = Result<Attack, String>;
 
-/// Sleeps until a question or the next tick, at which denials are read; says which it was.
+/// Sleeps until a question or the next tick; says which it was.
 fn question_waits(listener: BorrowedFd<'_>) -> anyhow::Result<bool> {
     let mut polled = [PollFd::new(listener, PollFlags::POLLIN)];
     let timeout = PollTimeout::try_from(TICK)?;

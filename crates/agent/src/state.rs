@@ -34,7 +34,8 @@ impl State {
         }
     }
 
-    fn reasons(&self) -> &[String] {
+    /// Why it is not better.
+    pub(crate) fn reasons(&self) -> &[String] {
         match self {
             Self::Enforcing(_) => &[],
             Self::Degraded(_, reasons) | Self::Off(reasons) => reasons,

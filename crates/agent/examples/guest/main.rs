@@ -13,6 +13,7 @@
 #![expect(clippy::indexing_slicing, reason = "it reads JSON of ours")]
 
 mod processes;
+mod records;
 mod roles;
 mod scenario;
 

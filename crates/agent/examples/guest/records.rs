@@ -1,0 +1,160 @@
+//! What the agent told of the attacks: its audit file, its collector, its metrics.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::processes::{Running, guard};
+
+pub(crate) const FILE: &str = "/tmp/audit.jsonl";
+pub(crate) const COLLECTOR: &str = "unix:/tmp/collector.sock:/records";
+pub(crate) const METRICS: &str = "/tmp/metrics.sock";
+/// The agent writes within milliseconds, and posts after the pauses of an absent collector.
+const PATIENCE: Duration = Duration::from_secs(150);
+
+type Outcome = Result<(), String>;
+
+/// All checks, by name.
+pub(crate) fn all(state: &str) -> Vec<(&'static str, Outcome)> {
+    vec![
+        ("a-record-names-actor-and-target", actor_and_target()),
+        ("records-have-no-gap", no_gap(&lines(FILE))),
+        ("the-collector-gets-what-the-file-has", collected()),
+        ("metrics-agree", metrics(state)),
+    ]
+}
+
+/// A reader that lives, one that is gone at once, and one moved to a group that names a pod.
+fn actor_and_target() -> Outcome {
+    let target = Running(guard(&["/bin/sleep", "300"]).spawn().unwrap());
+    let environ = format!("/proc/{}/environ", target.pid());
+    let comm = format!("/proc/{}/comm", target.pid());
+    while fs::read_to_string(&comm).unwrap() != "sleep\n" {
+        thread::sleep(Duration::from_millis(20));
+    }
+    // Earlier checks of this program are one source with this one, and a flood; let it pass.
+    thread::sleep(Duration::from_secs(2));
+    assert!(fs::read(&environ).is_err());
+    let own = std::process::id();
+    let record = wait_for(|record| record["actor"]["pid"] == own && is_of(record, target.pid()))?;
+    let exe = std::env::current_exe().unwrap();
+    same(&record["actor"]["exe"], exe.to_str().unwrap())?;
+    same(&record["actor"]["comm"], "guest")?;
+    same(
+        &record["target"]["exe"],
+        fs::read_link(format!("/proc/{}/exe", target.pid())).unwrap().to_str().unwrap(),
+    )?;
+    same(&record["hook"], "file_open")?;
+    if record["actor"]["uid"] != 0 || record["actor"]["gone"] == true {
+        return Err(format!("the actor is wrong: {record}"));
+    }
+    println!("@@RECORD\t{record}");
+
+    let uid = "1b2c3d4e-0f1a-4b2c-8d3e-0123456789ab";
+    let id = "00112233445566778899aabbccddeeff".repeat(2);
+    let root = "/sys/fs/cgroup";
+    let path = format!("/kubepods/pod{uid}/{id}");
+    fs::create_dir_all(format!("{root}{path}")).map_err(|error| error.to_string())?;
+    let moved = format!("echo 0 > {root}{path}/cgroup.procs; read line < {environ}");
+    let mut shell = Command::new("/bin/sh");
+    let status = shell.args(["-c", &moved]).stderr(Stdio::null()).status().unwrap();
+    if status.success() {
+        return Err("the environment could be read".to_owned());
+    }
+    let record = wait_for(|record| record["actor"]["comm"] == "sh" && is_of(record, target.pid()))?;
+    println!("@@RECORD\t{record}");
+    same(&record["actor"]["cgroup"], &path)?;
+    same(&record["actor"]["pod"], uid)?;
+    same(&record["actor"]["container"], &id)?;
+    same(&record["actor"]["ancestors"][0]["comm"], "guest")
+}
+
+fn is_of(record: &Value, target: i32) -> bool {
+    record["event"] == "denied" && record["target"]["pid"] == target
+}
+
+fn same(value: &Value, wanted: &str) -> Outcome {
+    if value == wanted { Ok(()) } else { Err(format!("{value} instead of {wanted}")) }
+}
+
+fn wait_for(wanted: impl Fn(&Value) -> bool) -> Result<Value, String> {
+    let until = Instant::now() + Duration::from_secs(20);
+    loop {
+        if let Some(found) = lines(FILE).into_iter().rev().find(|record| wanted(record)) {
+            return Ok(found);
+        }
+        if Instant::now() > until {
+            let last = lines(FILE).pop();
+            return Err(format!("no such record; the last one: {last:?}"));
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
+fn lines(file: &str) -> Vec<Value> {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn no_gap(records: &[Value]) -> Outcome {
+    let numbers: Vec<u64> = records.iter().filter_map(|r| r["sequence"].as_u64()).collect();
+    let wanted: Vec<u64> = (1..=u64::try_from(records.len()).unwrap()).collect();
+    if numbers == wanted { Ok(()) } else { Err(format!("{numbers:?}")) }
+}
+
+/// Takes what waited since the agent's start, in as many requests as it likes.
+fn collected() -> Outcome {
+    let listener = UnixListener::bind("/tmp/collector.sock").unwrap();
+    let (wanted, until) = (lines(FILE).len(), Instant::now() + PATIENCE);
+    listener.set_nonblocking(true).unwrap();
+    let mut got = Vec::new();
+    while got.len() < wanted {
+        if Instant::now() > until {
+            return Err(format!("{} of {wanted} came", got.len()));
+        }
+        let Ok((mut stream, _)) = listener.accept() else {
+            thread::sleep(Duration::from_millis(100));
+            continue;
+        };
+        stream.set_nonblocking(false).unwrap();
+        let mut request = Vec::new();
+        let body = loop {
+            let mut bytes = [0; 4096];
+            let read = stream.read(&mut bytes).unwrap();
+            request.extend_from_slice(&bytes[..read]);
+            let text = String::from_utf8_lossy(&request).into_owned();
+            let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+            let len = head.lines().find_map(|line| line.strip_prefix("Content-Length: "));
+            if body.len() == len.unwrap().parse::<usize>().unwrap() {
+                break body.to_owned();
+            }
+        };
+        stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap();
+        got.extend(body.lines().map(|line| serde_json::from_str(line).unwrap()));
+    }
+    no_gap(&got)
+}
+
+fn metrics(state: &str) -> Outcome {
+    let mut stream = UnixStream::connect(METRICS).map_err(|error| error.to_string())?;
+    stream.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).map_err(|error| error.to_string())?;
+    let word = state.split('(').next().unwrap_or_default().to_lowercase();
+    let wanted = format!("cloudtaser_agent_state{{state=\"{word}\",");
+    let holds = text.lines().any(|line| line.starts_with(&wanted) && line.ends_with(" 1"));
+    let counted = text.lines().any(|line| {
+        line.starts_with("cloudtaser_agent_verdicts_total{hook=\"file_open\"")
+            && !line.ends_with(" 0")
+    });
+    let said = text.lines().filter(|line| !line.starts_with('#'));
+    for line in said.filter(|line| !line.contains("_road{")) {
+        println!("@@METRIC\t{line}");
+    }
+    if holds && counted { Ok(()) } else { Err(text) }
+}
