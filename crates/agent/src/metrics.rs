@@ -237,6 +237,9 @@ mod tests {
     fn the_text_is_the_one_of_the_golden_file() {
         let golden = include_str!("../tests/golden/metrics.txt");
         assert_eq!(text(State::Enforcing(Tier::Lsm), Some(4096)), golden);
+        let guide = include_str!("../../../docs/guide/agent-telemetry.md");
+        let mut shown = guide.lines().filter(|line| line.starts_with("cloudtaser_agent_"));
+        assert!(shown.all(|line| golden.lines().any(|other| other == line)));
     }
 
     #[test]

@@ -251,6 +251,8 @@ impl Pump {
             EventKind::Denied => (Kind::Denied, "denied"),
             EventKind::TableFull => (Kind::Unguarded, "allowed"),
         };
+        // First: it is the one that may end at any moment.
+        let actor = self.actor(&event, at);
         let mut record = self.begin(kind, at);
         record.suppressed = suppressed;
         record.denial = Some(Denial {
@@ -259,7 +261,7 @@ impl Pump {
             verdict,
             tier: self.tier,
             target: (event.target != 0).then(|| self.processes.describe(event.target, None, at)),
-            actor: self.actor(&event, at),
+            actor,
         });
         self.send(record);
     }

@@ -218,6 +218,7 @@ mod tests {
             "\"suppressed\":3}\n",
         );
         assert_eq!(record.line(), golden);
+        assert!(include_str!("../../../../docs/guide/agent-telemetry.md").contains(golden));
         assert_eq!(sequence(golden.as_bytes()), Some(42));
     }
 
