@@ -16,6 +16,9 @@ use crate::road::{Attack, Outcome};
 use crate::state::State;
 use crate::table::Table;
 
+/// Whoever may scrape may do so in a loop, and going through the table costs milliseconds.
+const FRESH: Duration = Duration::from_secs(1);
+
 /// The agent's loop writes this, and readers take copies.
 #[derive(Clone, Debug)]
 pub(crate) struct Proved {
@@ -48,11 +51,32 @@ pub(crate) struct Metrics {
     pub(crate) counts: Arc<Counts>,
     /// What waits for the collector.
     pub(crate) spool: SpoolLength,
+    /// The text of the last moment.
+    pub(crate) kept: Kept,
+}
+
+/// A text, and when it was made.
+#[derive(Debug, Default)]
+pub(crate) struct Kept(Mutex<Option<(Instant, String)>>);
+
+impl Kept {
+    /// What is kept, made anew when it is not fresh.
+    fn text(&self, now: Instant, make: impl FnOnce() -> String) -> String {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*kept {
+            Some((at, text)) if now.saturating_duration_since(*at) < FRESH => text.clone(),
+            _ => kept.insert((now, make())).1.clone(),
+        }
+    }
 }
 
 impl Metrics {
-    /// The text of this moment.
+    /// The text of this second.
     pub(crate) fn text(&self) -> String {
+        self.kept.text(Instant::now(), || self.render())
+    }
+
+    fn render(&self) -> String {
         let proved = self.proved.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let view = View {
             tier: self.tier,
@@ -257,6 +281,14 @@ mod tests {
             value.parse::<u64>().unwrap();
         }
         assert!(text.contains("cloudtaser_agent_state_reasons 1\n"));
+    }
+
+    #[test]
+    fn a_loop_of_scrapes_is_one_look_a_second() {
+        let (kept, now) = (Kept::default(), Instant::now());
+        let at =
+            |millis, text: &str| kept.text(now + Duration::from_millis(millis), || text.to_owned());
+        assert_eq!([at(0, "a"), at(999, "b"), at(1000, "c"), at(1999, "d")], ["a", "a", "c", "c"]);
     }
 
     #[test]

@@ -27,7 +27,7 @@ use crate::bpf::{self, Attached, Loaded, Tier};
 use crate::canary::{self, Attackers};
 use crate::events;
 use crate::host::{self, Preemption};
-use crate::metrics::{Metrics, Proved};
+use crate::metrics::{Kept, Metrics, Proved};
 use crate::net::{self, Address};
 use crate::responder;
 use crate::road::Attack;
@@ -228,6 +228,7 @@ impl Agent {
             counters: self.attached.counters()?,
             counts: Arc::clone(&self.counts),
             spool,
+            kept: Kept::default(),
         };
         responder::start(listener, move || metrics.text())?;
         Ok(())

@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 
 use super::record::sequence;
 
-/// No record is longer; the last one is looked for in so much of the file's end.
-const TAIL: u64 = 64 << 10;
+/// No record is longer: twenty paths of 512 bytes, each byte escaped by six. The last record is
+/// looked for in so much of the file's end.
+const TAIL: u64 = 128 << 10;
 
 /// A file of lines that others may move away.
 #[derive(Debug)]

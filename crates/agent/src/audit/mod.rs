@@ -4,7 +4,7 @@
 //! reports out of the kernel's buffer as they come and says who was who while they are still there;
 //! `audit` numbers and writes; `audit-hook` posts. Between them are bounded queues: what does not
 //! fit is counted, and told in the next record. Reading order: [`throttle`], [`process`],
-//! [`record`], [`file`], [`spool`], [`hook`].
+//! [`record`], [`mod@file`], [`spool`], [`hook`].
 
 mod file;
 mod hook;
