@@ -132,6 +132,7 @@ impl Scenario {
     }
 
     fn start_agent(&mut self, expected: &str) -> Running {
+        records::collect();
         let log = File::create("/tmp/agent.log").unwrap();
         let mut agent = Command::new(AGENT);
         agent.args(["run", "--canary-every", "5", "--metrics", records::METRICS]).stderr(log);
