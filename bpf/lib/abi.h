@@ -75,8 +75,9 @@ struct ct_event {
 	__u32 actor_tgid;
 	__u32 actor_uid;
 	__u32 target_tgid; /* 0 where the road leads to no one process */
-	__u32 reserved;
+	__u32 actor_parent; /* thread group; the actor may be gone when this is read */
 	char actor_comm[16];
+	__u64 actor_cgroup; /* id in the unified hierarchy; its root where there is none */
 };
 
 #endif

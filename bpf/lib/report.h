@@ -26,8 +26,9 @@ static __always_inline void ct_report(__u32 kind, __u32 hook, __u32 target_tgid)
 	event->actor_tgid = bpf_get_current_pid_tgid() >> 32;
 	event->actor_uid = (__u32)bpf_get_current_uid_gid();
 	event->target_tgid = target_tgid;
-	event->reserved = 0;
+	event->actor_parent = bpf_get_current_task_btf()->real_parent->tgid;
 	bpf_get_current_comm(event->actor_comm, sizeof(event->actor_comm));
+	event->actor_cgroup = bpf_get_current_cgroup_id();
 	bpf_ringbuf_submit(event, 0);
 }
 

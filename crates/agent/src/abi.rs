@@ -102,6 +102,10 @@ pub(crate) struct Event {
     pub(crate) actor_comm: String,
     /// Who would have been reached; 0 where the road leads to no one process.
     pub(crate) target: u32,
+    /// Who started the actor, or inherited it.
+    pub(crate) actor_parent: u32,
+    /// Where it was: the id of a cgroup, which is its inode.
+    pub(crate) actor_cgroup: u64,
 }
 
 /// `enum ct_event_kind`.
@@ -115,7 +119,7 @@ pub(crate) enum EventKind {
 
 impl Event {
     /// Size of `struct ct_event`.
-    const LEN: usize = 48;
+    const LEN: usize = 56;
 
     /// Reads one; `None` when the bytes are none of ours.
     pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
@@ -123,7 +127,7 @@ impl Event {
             return None;
         }
         let word = |at: usize| Some(u32::from_ne_bytes(*bytes.get(at..)?.first_chunk()?));
-        let comm = bytes.get(32..)?.split(|byte| *byte == 0).next()?;
+        let comm = bytes.get(32..48)?.split(|byte| *byte == 0).next()?;
         Some(Self {
             at_ns: u64::from_ne_bytes(*bytes.first_chunk()?),
             kind: match word(8)? {
@@ -136,6 +140,8 @@ impl Event {
             actor_uid: word(20)?,
             actor_comm: String::from_utf8_lossy(comm).into_owned(),
             target: word(24)?,
+            actor_parent: word(28)?,
+            actor_cgroup: u64::from_ne_bytes(*bytes.get(48..)?.first_chunk()?),
         })
     }
 }
@@ -175,8 +181,9 @@ mod tests {
             ("actor_tgid", 16),
             ("actor_uid", 20),
             ("target_tgid", 24),
-            ("reserved", 28),
+            ("actor_parent", 28),
             ("actor_comm", 32),
+            ("actor_cgroup", 48),
         ];
         check("ct_event", &event, Event::LEN);
     }
@@ -210,9 +217,12 @@ mod tests {
         bytes[0] = 7;
         bytes[12] = 1;
         bytes[16] = 9;
+        bytes[28] = 5;
         bytes[32..36].copy_from_slice(b"evil");
+        bytes[48] = 6;
         let event = Event::parse(&bytes).unwrap();
         assert_eq!((event.at_ns, event.hook, event.actor), (7, "ptrace_traceme", 9));
+        assert_eq!((event.actor_parent, event.actor_cgroup), (5, 6));
         assert_eq!((event.kind, event.actor_comm.as_str()), (EventKind::Denied, "evil"));
         assert_eq!(Event::parse(&bytes[1..]), None);
         bytes[12] = 99;

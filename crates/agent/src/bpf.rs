@@ -217,25 +217,39 @@ impl Attached {
         ours.map(|info| info.recursion_misses).sum()
     }
 
-    /// Denials per hook since the start, the canary's included.
-    pub(crate) fn denials(&self) -> anyhow::Result<Vec<(&'static str, u64)>> {
-        let counts = handle(&self.object, "ct_denials")?;
-        let mut denials = Vec::new();
-        for (index, hook) in (0_u32..).zip(abi::HOOKS) {
-            denials.push((hook, sum(&counts, index)?));
-        }
-        Ok(denials)
-    }
-
-    /// Reports that found no room.
-    pub(crate) fn lost(&self) -> anyhow::Result<u64> {
-        sum(&handle(&self.object, "ct_lost")?, 0)
+    /// Counts of the programs, readable from any thread.
+    pub(crate) fn counters(&self) -> anyhow::Result<Counters> {
+        let denials = handle(&self.object, "ct_denials")?;
+        Ok(Counters { denials, lost: handle(&self.object, "ct_lost")? })
     }
 
     /// What the verifier had to walk, per program: the measure of what a hook costs at load.
     pub(crate) fn verified(&self) -> Vec<(String, u32)> {
         let ours = ProgInfoIter::default().filter(|info| self.programs.contains(&info.id));
         ours.map(|info| (info.name.to_string_lossy().into_owned(), info.verified_insns)).collect()
+    }
+}
+
+/// What the programs count.
+#[derive(Debug)]
+pub(crate) struct Counters {
+    denials: MapHandle,
+    lost: MapHandle,
+}
+
+impl Counters {
+    /// Denials per hook since the start, the canary's included.
+    pub(crate) fn denials(&self) -> anyhow::Result<Vec<(&'static str, u64)>> {
+        let mut denials = Vec::new();
+        for (index, hook) in (0_u32..).zip(abi::HOOKS) {
+            denials.push((hook, sum(&self.denials, index)?));
+        }
+        Ok(denials)
+    }
+
+    /// Reports that found no room.
+    pub(crate) fn lost(&self) -> anyhow::Result<u64> {
+        sum(&self.lost, 0)
     }
 }
 

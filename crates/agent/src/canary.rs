@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read as _, Write as _};
+use std::ops::Range;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -16,6 +17,7 @@ use nix::sys::resource::{Resource, setrlimit};
 use nix::unistd::Pid;
 
 use crate::bpf::Own;
+use crate::host;
 use crate::road::Attack;
 use crate::table::Table;
 
@@ -25,24 +27,33 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const REMEMBERED: usize = 64;
 
 /// Our own attackers, whose denials are no news.
+///
+/// SECURITY: each with the time in which its number was its own. Root can have a process started
+/// under a number that is free again, and would otherwise attack unreported.
 #[derive(Debug, Default)]
-pub(crate) struct Attackers(Mutex<VecDeque<u32>>);
+pub(crate) struct Attackers(Mutex<VecDeque<(u32, Range<Duration>)>>);
 
 impl Attackers {
-    /// Whether this was one of ours.
-    pub(crate) fn has(&self, pid: u32) -> bool {
-        self.lock().contains(&pid)
+    /// Whether the process of this number was one of ours at that time after boot.
+    pub(crate) fn has(&self, pid: u32, at: Duration) -> bool {
+        self.lock().iter().any(|(known, lived)| *known == pid && lived.contains(&at))
     }
 
-    fn remember(&self, pid: u32) {
+    fn remember(&self, pid: u32, from: Duration) {
         let mut known = self.lock();
-        known.push_back(pid);
+        known.push_back((pid, from..Duration::MAX));
         if known.len() > REMEMBERED {
             known.pop_front();
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<u32>> {
+    fn ended(&self, pid: u32, until: Duration) {
+        if let Some((_, lived)) = self.lock().iter_mut().rev().find(|(known, _)| *known == pid) {
+            lived.end = until;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<(u32, Range<Duration>)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -70,8 +81,9 @@ pub(crate) fn round(table: &Table, attackers: &Attackers, own: Own) -> anyhow::R
     let numbers = [own.map, own.program, own.link].map(|id| id.to_string());
     let [map, program, link] = &numbers;
     let ids = ["--map", map, "--program", program, "--link", link];
+    let born = host::since_boot();
     let mut attacker = Ended(child(&[&arguments[..], &ids[..]].concat())?);
-    attackers.remember(attacker.0.id());
+    attackers.remember(attacker.0.id(), born);
     // SECURITY: a stranger to the canary all the same, but nobody makes it say what it did not see.
     let pid = Pid::from_raw(i32::try_from(attacker.0.id())?);
     table.guard(pid, &roads::open_process(pid)?)?;
@@ -81,7 +93,9 @@ pub(crate) fn round(table: &Table, attackers: &Attackers, own: Own) -> anyhow::R
         let mut text = String::new();
         answer.read_to_string(&mut text).map(|_len| text)
     });
-    attacker.wait()?;
+    let waited = attacker.wait();
+    attackers.ended(attacker.0.id(), host::since_boot());
+    waited?;
     let Ok(text) = reader.join() else { bail!("the answer could not be read") };
     serde_json::from_str(&text?).context("the attacker gave no answer")
 }
@@ -111,5 +125,20 @@ impl Drop for Ended {
         // Gone already is as good.
         drop(self.0.kill());
         drop(self.0.wait());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_that_somebody_else_has_by_now_is_news() {
+        let attackers = Attackers::default();
+        let at = Duration::from_millis;
+        attackers.remember(7, at(10));
+        assert!(attackers.has(7, at(15)) && !attackers.has(7, at(5)) && !attackers.has(8, at(15)));
+        attackers.ended(7, at(20));
+        assert!(attackers.has(7, at(19)) && !attackers.has(7, at(20)));
     }
 }

@@ -4,9 +4,27 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
+use std::time::Duration;
+
+use nix::time::{ClockId, clock_gettime};
 
 /// Inode of the first PID namespace, fixed in the kernel (`PROC_PID_INIT_INO`).
 const FIRST_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
+
+/// Time since the machine booted, which the kernel side writes into its reports.
+pub(crate) fn since_boot() -> Duration {
+    clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::ZERO, Duration::from)
+}
+
+/// Time of day.
+pub(crate) fn since_epoch() -> Duration {
+    clock_gettime(ClockId::CLOCK_REALTIME).map_or(Duration::ZERO, Duration::from)
+}
+
+/// Tells this boot from every other one.
+pub(crate) fn boot_id() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+}
 
 /// When a task that runs in the kernel may be interrupted by another one.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Serialize)]

@@ -3,13 +3,14 @@
 //!
 //! The verdicts are in `bpf/`; this program loads them, says who is guarded, and reports only what
 //! its canary showed. Reading order: [`run`], [`bpf`] (load and attach), [`canary`] and [`attack`]
-//! (the proof), [`state`] (what may be claimed), [`table`] (who is guarded),
-//! [`peers`] (who asks) with [`caller`], [`wrappers`] and [`limit`].
+//! (the proof), [`state`] (what may be claimed), [`table`] (who is guarded), [`audit`] (what is told
+//! of denials), [`metrics`], [`peers`] (who asks) with [`caller`], [`wrappers`] and [`limit`].
 
 #![forbid(unsafe_code)]
 
 mod abi;
 mod attack;
+mod audit;
 mod bpf;
 mod caller;
 mod canary;
@@ -17,7 +18,10 @@ mod client;
 mod events;
 mod host;
 mod limit;
+mod metrics;
+mod net;
 mod peers;
+mod responder;
 mod road;
 mod run;
 mod socket;
@@ -57,7 +61,7 @@ struct Cli {
 #[derive(Debug, clap::Subcommand)]
 enum Verb {
     /// Guard this node.
-    Run(run::RunArgs),
+    Run(Box<run::RunArgs>),
     /// Print what the agent of this node is worth.
     Status(client::StatusArgs),
     /// Start a program under guard: marked before it is executed, with all its children.

@@ -6,8 +6,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,16 +16,20 @@ use anyhow::{Context as _, ensure};
 use cloudtaser_core::agent::{Answer, Question};
 use cloudtaser_core::exit::Code;
 use cloudtaser_sys::roads;
-use libbpf_rs::{MapCore as _, MapFlags, RingBufferBuilder};
+use libbpf_rs::{MapCore as _, MapFlags};
 use nix::unistd::Pid;
 use serde_json::json;
 
 use crate::abi;
+use crate::audit::{AuditArgs, Counts, Sinks};
 use crate::bpf::{self, Attached, Loaded, Tier};
 use crate::canary::{self, Attackers};
-use crate::events::{self, Log};
+use crate::events;
 use crate::host::{self, Preemption};
+use crate::metrics::{Kept, Metrics, Proved};
+use crate::net::{self, Address};
 use crate::peers::{Asked, Peers};
+use crate::responder;
 use crate::road::Attack;
 use crate::socket::ask;
 use crate::state::{self, Doubts, Report, State};
@@ -73,6 +78,11 @@ pub(crate) struct RunArgs {
     /// Use this tier only: to test one on a kernel that has a better one.
     #[arg(long, value_enum)]
     tier: Option<TierName>,
+    #[command(flatten)]
+    audit: AuditArgs,
+    /// Answer GET /metrics here: IP:PORT, or the path of a unix socket.
+    #[arg(long, value_name = "ADDRESS")]
+    metrics: Option<Address>,
 }
 
 /// A tier on the command line.
@@ -90,12 +100,12 @@ pub(crate) fn run(args: &RunArgs, socket: PathBuf) -> anyhow::Result<Code> {
     let alone = args.once || ask(&socket, Question::Status).is_err();
     ensure!(alone, "another agent listens at {}", socket.display());
     let wrappers = Wrappers::open(&args.wrapper)?;
+    let (sinks, listener) = if args.once { (None, None) } else { open(args)? };
     match start(args) {
-        Ok(agent) => {
+        Ok(mut agent) => {
             events::write(&json!({"event": "state", "state": agent.state.to_string()}));
-            if args.once {
-                return Ok(code(&agent.state));
-            }
+            let Some(sinks) = sinks else { return Ok(code(&agent.state)) };
+            agent.tell(sinks, listener)?;
             let peers = Peers::open(&socket, wrappers)?;
             agent.serve(peers, Duration::from_secs(args.canary_every))
         }
@@ -105,6 +115,14 @@ pub(crate) fn run(args: &RunArgs, socket: PathBuf) -> anyhow::Result<Code> {
             Ok(Code::Unsupported)
         }
     }
+}
+
+/// Opens what the agent will report to: a slip is told before anything is guarded.
+fn open(args: &RunArgs) -> anyhow::Result<(Option<Sinks>, Option<net::Listener>)> {
+    let sinks = Sinks::open(&args.audit)?;
+    let listen =
+        |address| net::Listener::open(address).with_context(|| format!("--metrics {address}"));
+    Ok((Some(sinks), args.metrics.as_ref().map(listen).transpose()?))
 }
 
 fn code(state: &State) -> Code {
@@ -166,7 +184,9 @@ struct Agent {
     now: Attack,
     proved: Instant,
     state: State,
-    log: Log,
+    counts: Arc<Counts>,
+    /// The same as above, for who reads metrics.
+    shown: Option<Arc<Mutex<Proved>>>,
     events: libbpf_rs::MapHandle,
 }
 
@@ -195,31 +215,52 @@ impl Agent {
             now,
             proved: Instant::now(),
             state: State::Off(Vec::new()),
-            log: Log::new(),
+            counts: Arc::default(),
+            shown: None,
             events,
         };
         agent.judge(None);
         Ok(agent)
     }
 
-    /// Answers, reports denials, and has the canary attacked again and again.
+    /// Starts what reports: records of denials, and metrics where they are wanted.
+    fn tell(&mut self, sinks: Sinks, listener: Option<net::Listener>) -> anyhow::Result<()> {
+        let spool = sinks.spool();
+        let events = libbpf_rs::MapHandle::try_from(&self.events)?;
+        sinks.start(events, Arc::clone(&self.attackers), self.tier, &self.counts)?;
+        let Some(listener) = listener else { return Ok(()) };
+        let proved = Arc::new(Mutex::new(self.proved()));
+        self.shown = Some(Arc::clone(&proved));
+        let metrics = Metrics {
+            tier: self.tier.as_str(),
+            proved,
+            table: Arc::clone(&self.table),
+            counters: self.attached.counters()?,
+            counts: Arc::clone(&self.counts),
+            spool,
+            kept: Kept::default(),
+        };
+        responder::start(listener, move || metrics.text())?;
+        Ok(())
+    }
+
+    fn proved(&self) -> Proved {
+        Proved {
+            state: self.state.clone(),
+            attack: self.now.clone(),
+            at: self.proved,
+            programs: self.attached.len(),
+            skipped: self.attached.skipped(),
+            verified: self.attached.verified(),
+        }
+    }
+
+    /// Answers, and has the canary attacked again and again.
     fn serve(mut self, mut peers: Peers, every: Duration) -> anyhow::Result<Code> {
         let (ask, asked) = mpsc::channel();
         let answers = self.attack_on_demand(asked)?;
-        let attackers = Arc::clone(&self.attackers);
-        let log = std::cell::RefCell::new(std::mem::replace(&mut self.log, Log::new()));
-        let mut builder = RingBufferBuilder::new();
-        let events = libbpf_rs::MapHandle::try_from(&self.events)?;
-        builder.add(&events, |bytes| {
-            log.borrow_mut().event(bytes, &attackers);
-            0
-        })?;
-        let ring = builder.build()?;
         let (mut due, mut waiting) = (Instant::now() + every, false);
         loop {
-            ring.consume()?;
-            self.log.unguarded = log.borrow().unguarded;
-            log.borrow_mut().tick();
             waiting &= !self.hear(&answers);
             if Instant::now() >= due && !waiting {
                 ask.send(()).context("the canary's thread is gone")?;
@@ -265,6 +306,9 @@ impl Agent {
                 }
                 Err(why) => self.change(Some(why)),
             }
+            if let Some(shown) = &self.shown {
+                *shown.lock().unwrap_or_else(PoisonError::into_inner) = self.proved();
+            }
         }
         heard
     }
@@ -293,7 +337,7 @@ impl Agent {
         if skipped > 0 {
             doubts.add("the kernel skipped a program that was running already");
         }
-        if self.log.unguarded > 0 {
+        if self.counts.unguarded.load(Ordering::Relaxed) > 0 {
             doubts.add("not every child of a guarded process fitted into the table");
         }
         if self.tier == Tier::FmodRet {
@@ -355,13 +399,15 @@ impl Agent {
         let mut report = Report::of(&self.state, &self.before, &self.now);
         report.programs = self.attached.len();
         report.guarded = self.table.len();
-        report.unguarded = self.log.unguarded;
+        report.unguarded = self.counts.unguarded.load(Ordering::Relaxed);
         report.skipped = self.attached.skipped();
         report.refused = peers.refused();
         report.wrappers = peers.wrappers();
         report.proved_seconds_ago = self.proved.elapsed().as_secs();
-        report.denials = self.attached.denials().unwrap_or_default();
-        report.lost_reports = self.attached.lost().unwrap_or_default();
+        if let Ok(counters) = self.attached.counters() {
+            report.denials = counters.denials().unwrap_or_default();
+            report.lost_reports = counters.lost().unwrap_or_default();
+        }
         report.verified_instructions = self.attached.verified();
         serde_json::to_value(report).unwrap_or_default()
     }

@@ -128,6 +128,11 @@ impl Table {
         self.groups.keys().count()
     }
 
+    /// How many fit.
+    pub(crate) fn limit(&self) -> u32 {
+        self.groups.max_entries()
+    }
+
     fn mark(&self, pid: Pid, process: &OwnedFd, value: [u8; 8]) -> Result<(), MarkError> {
         let refused = |error: libbpf_rs::Error| MarkError::Refused {
             pid,

@@ -48,3 +48,19 @@ fn without_an_agent_the_status_is_off() {
     assert_eq!(output.status.code(), Some(69), "{output:?}");
     assert!(String::from_utf8_lossy(&output.stdout).starts_with("OFF("), "{output:?}");
 }
+
+#[test]
+fn where_records_go_is_checked_before_anything_is_guarded() {
+    for (flag, value, why) in [
+        ("--audit-url", "https://127.0.0.1/", "forwarder"),
+        ("--audit-url", "http://10.0.0.1/", "without TLS"),
+        ("--metrics", "9464", "neither IP:PORT"),
+    ] {
+        let Some(output) = agent(&["run", flag, value]) else { return };
+        assert_eq!(output.status.code(), Some(64), "{output:?}");
+        assert!(told(&output).contains(why), "{output:?}");
+    }
+    let Some(output) = agent(&["run", "--audit-file", "/nowhere/audit.jsonl"]) else { return };
+    assert_eq!(output.status.code(), Some(69), "{output:?}");
+    assert!(told(&output).contains("--audit-"), "{output:?}");
+}

@@ -6,6 +6,7 @@
 use crate::{
     LaunchPlan,
     agent::{ANSWER_MAX, Answer, QUESTION_MAX, Question},
+    cgroup::{self, Workload},
     level::Requirement,
     plan::Period,
     reference::{
@@ -73,6 +74,26 @@ pub fn agent(packet: &[u8]) {
     let written = answer.to_packet();
     assert!(written.len() <= ANSWER_MAX);
     assert_eq!(Answer::parse(&written), Ok(answer));
+}
+
+/// Any text as the path of a cgroup, and as a file `/proc/PID/cgroup`.
+pub fn cgroup(text: &str) {
+    let found = Workload::parse(text);
+    let is_digits = |name: &str| name.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
+    if let Some(id) = &found.container {
+        assert!(text.contains(id.as_str()) && id.len() == 64 && is_digits(id));
+    }
+    assert!(found.pod.as_ref().is_none_or(|uid| matches!(uid.len(), 32 | 36) && is_digits(uid)));
+    if !found.is_empty() && !text.ends_with(" (deleted)") {
+        let below = format!("{text}/pod0123456789abcdef0123456789abcdef/{}", "f".repeat(64));
+        let other = Workload::parse(&below);
+        let kept = |mine: &Option<String>, theirs| mine.is_none() || mine == theirs;
+        assert!(kept(&found.pod, &other.pod), "a pod was renamed from below");
+        assert!(kept(&found.container, &other.container), "a container was renamed from below");
+    }
+    if let Some(path) = cgroup::path(text) {
+        assert!(text.contains(path) && !path.contains('\n'));
+    }
 }
 
 fn parsed(text: &str, value: &Value) {
@@ -191,6 +212,7 @@ mod tests {
         replay("reference", |bytes| super::reference(&String::from_utf8_lossy(bytes)));
         replay("plan", super::plan);
         replay("agent", super::agent);
+        replay("cgroup", |bytes| super::cgroup(&String::from_utf8_lossy(bytes)));
         replay("words", |bytes| super::words(&String::from_utf8_lossy(bytes)));
     }
 }

@@ -10,6 +10,7 @@
 
 pub mod agent;
 pub mod blame;
+pub mod cgroup;
 pub mod exit;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;

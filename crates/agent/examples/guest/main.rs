@@ -15,6 +15,7 @@
 
 mod cost;
 mod processes;
+mod records;
 mod roles;
 mod scenario;
 mod wrapped;

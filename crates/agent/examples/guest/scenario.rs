@@ -18,6 +18,7 @@ use crate::processes::{
     AGENT, CLI, GUEST, LOADER, NEEDLE, Running, STORM, USER, denied, denied_by, guard, is_zombie,
     plain, read, read_all_environments, start_target, status, write_needle,
 };
+use crate::records;
 use crate::wrapped;
 
 /// An agent under emulation needs seconds to load, and the machine may be busy.
@@ -138,6 +139,7 @@ impl Scenario {
     }
 
     fn start_agent(&mut self, expected: &str) -> Running {
+        records::collect();
         let agent = self.agent("state", expected);
         let report = Command::new(AGENT).args(["status", "--json"]).output().unwrap();
         let report: Value = serde_json::from_slice(&report.stdout).unwrap_or_default();
@@ -155,7 +157,8 @@ impl Scenario {
     pub(crate) fn agent(&mut self, name: &str, expected: &str) -> Running {
         let log = File::create("/tmp/agent.log").unwrap();
         let mut agent = Command::new(AGENT);
-        agent.args(["run", "--canary-every", "5"]).stderr(log);
+        agent.args(["run", "--canary-every", "5", "--metrics", records::METRICS]).stderr(log);
+        agent.args(["--audit-file", records::FILE, "--audit-url", records::COLLECTOR]);
         if expected.contains("(lsm") {
             // The other tier cannot keep foreign code out of a loader, and says so.
             agent.args(["--allow-loader", LOADER]);
@@ -350,6 +353,9 @@ impl Scenario {
         let log = fs::read_to_string("/tmp/agent.log").unwrap();
         let told = log.contains(r#""event":"denied""#);
         self.check("denials-are-logged", told.then_some(()).ok_or(log));
+        for (name, outcome) in records::all(&status()) {
+            self.check(name, outcome);
+        }
     }
 }
 
