@@ -225,8 +225,14 @@ impl Attached {
 
     /// What the verifier had to walk, per program: the measure of what a hook costs at load.
     pub(crate) fn verified(&self) -> Vec<(String, u32)> {
+        // The kernel keeps 15 letters of a name, and would have three of ours be the same.
+        let name = |id: u32| {
+            let mut all = self.object.progs().filter(|program| program.autoload());
+            all.find(|program| Program::id_from_fd(program.as_fd()).is_ok_and(|own| own == id))
+                .map(|program| program.name().to_string_lossy().into_owned())
+        };
         let ours = ProgInfoIter::default().filter(|info| self.programs.contains(&info.id));
-        ours.map(|info| (info.name.to_string_lossy().into_owned(), info.verified_insns)).collect()
+        ours.filter_map(|info| Some((name(info.id)?, info.verified_insns))).collect()
     }
 }
 

@@ -171,5 +171,12 @@ fn metrics(state: &str) -> Outcome {
     for line in said.filter(|line| !line.contains("_road{")) {
         println!("@@METRIC\t{line}");
     }
+    let mut series: Vec<&str> =
+        text.lines().filter_map(|line| Some(line.rsplit_once(' ')?.0)).collect();
+    series.sort_unstable();
+    let twice = series.windows(2).find(|two| two[0] == two[1]);
+    if let Some([name, _]) = twice {
+        return Err(format!("{name} is there twice"));
+    }
     if holds && counted { Ok(()) } else { Err(text) }
 }

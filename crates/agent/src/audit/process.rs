@@ -81,10 +81,15 @@ impl Processes {
     /// when it is gone.
     pub(crate) fn describe(&self, pid: u32, parent: Option<u32>, at: Duration) -> Process {
         let at = self.ticks(at);
-        let Some(found) = self.look(pid, at) else {
+        self.living(pid, at).unwrap_or_else(|| {
             let ancestors = parent.map(|parent| self.line(parent, at)).unwrap_or_default();
-            return Process { pid, gone: true, ancestors, ..Process::default() };
-        };
+            Process { pid, gone: true, ancestors, ..Process::default() }
+        })
+    }
+
+    /// The same while it lives; one that ended has no program any more, waited for or not.
+    fn living(&self, pid: u32, at: u64) -> Option<Process> {
+        let found = self.look(pid, at).filter(|found| !found.ended)?;
         let cgroup = self.read(pid, "cgroup");
         let status = self.read(pid, "status").unwrap_or_default();
         let mut process = Process {
@@ -95,12 +100,10 @@ impl Processes {
             ..Process::default()
         };
         process.place(cgroup.as_deref().and_then(cgroup::path));
-        // All of that was read of one process only if it is still the same.
-        if self.look(pid, at).is_none_or(|again| again.started != found.started) {
-            return Process { pid, gone: true, ..Process::default() };
-        }
         process.ancestors = self.line(found.parent, found.started);
-        process
+        // All of that was read of one process only if it is still the same.
+        let again = self.look(pid, at).filter(|again| !again.ended)?;
+        (again.started == found.started).then_some(process)
     }
 
     /// A process and its ancestors, each no younger than the one that it is to have started.
@@ -153,6 +156,7 @@ impl Process {
 #[derive(Clone, Debug, Eq, PartialEq)]
 struct Stat {
     comm: String,
+    ended: bool,
     parent: u32,
     /// In ticks after boot.
     started: u64,
@@ -166,6 +170,7 @@ impl Stat {
         let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
         Some(Self {
             comm: comm.to_owned(),
+            ended: matches!(*fields.first()?, "X" | "Z"),
             parent: fields.get(1)?.parse().ok()?,
             started: fields.get(19)?.parse().ok()?,
         })

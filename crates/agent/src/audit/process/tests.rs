@@ -53,6 +53,15 @@ fn a_number_that_was_given_away_since_is_not_believed() {
 }
 
 #[test]
+fn one_that_ended_and_was_not_waited_for_is_gone() {
+    let (folder, machine) = machine(&[(1, 0, 0, "init"), (50, 1, 10, "sh"), (60, 50, 20, "cat")]);
+    let stat = folder.path().join("60/stat");
+    fs::write(&stat, fs::read_to_string(&stat).unwrap().replace(" S ", " Z ")).unwrap();
+    let found = machine.describe(60, Some(50), at(30));
+    assert_eq!((found.gone, found.exe.as_deref(), pids(&found)), (true, None, vec![50, 1]));
+}
+
+#[test]
 fn a_line_ends_where_a_parent_is_younger_than_its_child_and_at_its_bound() {
     let (_folder, first) = machine(&[(40, 1, 90, "new"), (50, 40, 10, "sh")]);
     assert!(first.describe(50, None, at(99)).ancestors.is_empty());
@@ -100,6 +109,6 @@ proptest! {
     #[test]
     fn any_name_is_read_back(comm in "\\PC{0,15}", parent: u32, started: u64) {
         let text = format!("1 ({comm}) S {parent} {}{started} 0 0", "0 ".repeat(17));
-        prop_assert_eq!(Stat::parse(&text), Some(Stat { comm, parent, started }));
+        prop_assert_eq!(Stat::parse(&text), Some(Stat { comm, ended: false, parent, started }));
     }
 }
