@@ -3,7 +3,8 @@
 //!
 //! The verdicts are in `bpf/`; this program loads them, says who is guarded, and reports only what
 //! its canary showed. Reading order: [`run`], [`bpf`] (load and attach), [`canary`] and [`attack`]
-//! (the proof), [`state`] (what may be claimed), [`table`] (who is guarded), [`socket`].
+//! (the proof), [`state`] (what may be claimed), [`table`] (who is guarded), [`succession`] and
+//! [`pins`] (what outlives it), [`socket`].
 
 #![forbid(unsafe_code)]
 
@@ -14,10 +15,12 @@ mod canary;
 mod client;
 mod events;
 mod host;
+mod pins;
 mod road;
 mod run;
 mod socket;
 mod state;
+mod succession;
 mod table;
 
 use std::path::PathBuf;

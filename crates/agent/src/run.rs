@@ -25,9 +25,11 @@ use crate::bpf::{self, Attached, Loaded, Tier};
 use crate::canary::{self, Attackers};
 use crate::events::{self, Log};
 use crate::host::{self, Preemption};
+use crate::pins::{Decoy, Pins};
 use crate::road::Attack;
 use crate::socket::{Answer, Asked, Listener, Question, ask};
 use crate::state::{self, Doubts, Report, State};
+use crate::succession::{self, Earlier, Estate};
 use crate::table::Table;
 
 /// How long the loop sleeps when nothing happens.
@@ -52,6 +54,9 @@ pub(crate) struct RunArgs {
     /// Prove one state, print it, and end.
     #[arg(long)]
     once: bool,
+    /// Take over from an agent that runs: this one's programs are attached and pinned before its go.
+    #[arg(long, conflicts_with = "once")]
+    replace: bool,
     /// Seconds between two attacks on the canary.
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
     canary_every: u64,
@@ -77,10 +82,19 @@ enum TierName {
     FmodRet,
 }
 
+impl RunArgs {
+    fn tier(&self) -> Option<Tier> {
+        self.tier.map(|tier| match tier {
+            TierName::Lsm => Tier::Lsm,
+            TierName::FmodRet => Tier::FmodRet,
+        })
+    }
+}
+
 /// The verb. `socket` is where to listen.
 pub(crate) fn run(args: &RunArgs, socket: PathBuf) -> anyhow::Result<Code> {
-    let alone = args.once || ask(&socket, Question::Status).is_err();
-    ensure!(alone, "another agent listens at {}", socket.display());
+    let alone = args.once || args.replace || ask(&socket, Question::Status).is_err();
+    ensure!(alone, "another agent listens at {} (--replace)", socket.display());
     match start(args) {
         Ok(agent) => {
             events::write(&json!({"event": "state", "state": agent.state.to_string()}));
@@ -107,17 +121,24 @@ fn start(args: &RunArgs) -> Result<Agent, Vec<String>> {
     if !lacking.is_empty() {
         return Err(lacking);
     }
+    let pins = Pins::find();
+    match pins.as_ref().map(Earlier::open) {
+        Ok(Ok(Some(earlier))) => {
+            return Agent::take_over(&earlier, args).map_err(|error| vec![format!("{error:#}")]);
+        }
+        Ok(Err(error)) => return Err(vec![format!("{error:#}")]),
+        Ok(Ok(None)) | Err(_) => {}
+    }
     let has_lsm = host::has_bpf_lsm();
-    let tiers = match args.tier {
-        Some(TierName::Lsm) => vec![Tier::Lsm],
-        Some(TierName::FmodRet) => vec![Tier::FmodRet],
+    let tiers = match args.tier() {
+        Some(tier) => vec![tier],
         // An `lsm/` program attaches without `bpf` in lsm= as well, and never runs.
         None if has_lsm == Some(false) => vec![Tier::FmodRet],
         None => vec![Tier::Lsm, Tier::FmodRet],
     };
     let mut reasons = Vec::new();
     for tier in tiers {
-        match Agent::attach(tier, args) {
+        match Agent::attach(tier, args, pins.as_ref()) {
             Ok(agent) if matches!(agent.state, State::Off(_)) => {
                 reasons.push(agent.state.to_string());
             }
@@ -156,25 +177,41 @@ struct Agent {
     now: Attack,
     proved: Instant,
     state: State,
+    /// What is pinned, or nothing.
+    estate: Option<Estate>,
+    decoy: Option<Arc<Decoy>>,
+    /// Doubts that stay.
+    lasting: Vec<String>,
     log: Log,
     events: libbpf_rs::MapHandle,
 }
 
 impl Agent {
     /// Loads, attacks, attaches, attacks again.
-    fn attach(tier: Tier, args: &RunArgs) -> anyhow::Result<Self> {
-        let loaded = bpf::load(tier, &args.leave_open)?;
+    fn attach(tier: Tier, args: &RunArgs, pins: Result<&Pins, &String>) -> anyhow::Result<Self> {
+        let loaded = bpf::load(tier, &args.leave_open, None)?;
         let table = Table::of(&loaded)?;
         let loaders = list_loaders(&loaded, &args.allow_loader)?;
         // SECURITY: from the first program on, nobody but a marked process may touch the maps.
         table.mark_agent()?;
+        let mut lasting: Vec<String> = Vec::new();
+        lasting.extend(succession::name_heir(&loaded)?.map(str::to_owned));
+        lasting.extend(pins.err().map(|why| format!("it ends with the agent, {why}")));
+        let pins = pins.ok();
+        let (listed, lost) = (loaded.map("ct_pins")?, loaded.map("ct_lost")?);
+        let decoy = pins.map(|pins| Arc::new(Decoy::new(pins, listed, lost)));
         let attackers = Attackers::default();
-        let before = canary::round(&table, &attackers, loaded.own()?)
+        let before = canary::round(&table, &attackers, loaded.own()?, decoy.as_deref())
             .context("the attack before the start")?;
         let events = loaded.map("ct_events")?;
         let attached = loaded.attach()?;
+        if let (Some(pins), Some(decoy)) = (pins, &decoy) {
+            decoy.renew()?;
+            pins.show_mount()?;
+        }
         let own = attached.own()?;
-        let now = canary::round(&table, &attackers, own).context("the first attack")?;
+        let now =
+            canary::round(&table, &attackers, own, decoy.as_deref()).context("the first attack")?;
         let mut agent = Self {
             attached,
             table: Arc::new(table),
@@ -185,6 +222,55 @@ impl Agent {
             now,
             proved: Instant::now(),
             state: State::Off(Vec::new()),
+            estate: None,
+            decoy,
+            lasting,
+            log: Log::new(),
+            events,
+        };
+        agent.judge(None);
+        match pins {
+            Some(pins) if !args.once && !matches!(agent.state, State::Off(_)) => {
+                let terms = (tier, &args.leave_open[..], &agent.before);
+                agent.estate = Some(Estate::found(pins, &mut agent.attached, &agent.table, terms)?);
+            }
+            _ => drop(agent.decoy.as_deref().map(Decoy::remove)),
+        }
+        Ok(agent)
+    }
+
+    /// Attaches beside what an earlier agent left in force, which goes when this is pinned.
+    fn take_over(earlier: &Earlier, args: &RunArgs) -> anyhow::Result<Self> {
+        ensure!(!args.once, "an earlier agent's pins are in force: ask for its `status`");
+        let tier = earlier.tier();
+        earlier.accept(args.tier(), &args.leave_open, &identities(&args.allow_loader)?)?;
+        let table = earlier.table()?;
+        ensure!(args.replace || !earlier.is_served(&table), "an agent runs (--replace)");
+        table.mark_agent()?;
+        let (attackers, away) = (Attackers::default(), earlier.away(&table));
+        let decoy = earlier.decoy()?;
+        let found = canary::round(&table, &attackers, earlier.own()?, Some(&decoy))
+            .context("the attack on what was pinned")?;
+        earlier.tell(&found, away);
+        let loaded = bpf::load(tier, &args.leave_open, Some(&earlier.pins))?;
+        let events = loaded.map("ct_events")?;
+        let mut attached = loaded.attach()?;
+        let estate = earlier.hand_over(&mut attached, &table, &args.leave_open, away)?;
+        let now = canary::round(&table, &attackers, attached.own()?, Some(&decoy))
+            .context("the first attack")?;
+        let mut agent = Self {
+            attached,
+            table: Arc::new(table),
+            attackers: Arc::new(attackers),
+            tier,
+            loaders: earlier.loaders()?,
+            before: earlier.before.clone(),
+            now,
+            proved: Instant::now(),
+            state: State::Off(Vec::new()),
+            estate: Some(estate),
+            decoy: Some(Arc::new(decoy)),
+            lasting: Vec::new(),
             log: Log::new(),
             events,
         };
@@ -212,6 +298,9 @@ impl Agent {
             self.log.unguarded = log.borrow().unguarded;
             log.borrow_mut().flush();
             self.hear(&answers);
+            if let Some(estate) = &self.estate {
+                estate.stamp(&self.table)?;
+            }
             if Instant::now() >= due {
                 ask.send(()).context("the canary's thread is gone")?;
                 due = Instant::now() + every;
@@ -234,10 +323,10 @@ impl Agent {
     fn attack_on_demand(&self, asked: Receiver<()>) -> anyhow::Result<Receiver<Round>> {
         let (tell, told): (Sender<Round>, _) = mpsc::channel();
         let (table, attackers) = (Arc::clone(&self.table), Arc::clone(&self.attackers));
-        let own = self.attached.own()?;
+        let (own, decoy) = (self.attached.own()?, self.decoy.clone());
         thread::Builder::new().name("canary".to_owned()).spawn(move || {
             while asked.recv().is_ok() {
-                let round = canary::round(&table, &attackers, own);
+                let round = canary::round(&table, &attackers, own, decoy.as_deref());
                 if tell.send(round.map_err(|error| format!("{error:#}"))).is_err() {
                     return;
                 }
@@ -267,6 +356,9 @@ impl Agent {
         let mut doubts = Doubts::default();
         for missing in &self.attached.missing {
             doubts.add(format!("no hook {missing}"));
+        }
+        for lasting in &self.lasting {
+            doubts.add(lasting.clone());
         }
         if let Some(why) = failed_round {
             doubts.add(format!("the canary could not be attacked: {why}"));
@@ -310,9 +402,14 @@ impl Agent {
             Question::Status => Ok(()),
         };
         let report = (asked.question == Question::Status).then(|| self.report());
-        let text = match &done {
-            Ok(()) => self.state.to_string(),
-            Err(error) => error.to_string(),
+        let away = self.estate.as_ref().and_then(|estate| estate.away);
+        let text = match (&done, away) {
+            (Ok(()), Some(away)) if report.is_some() => {
+                let (since, long) = (away.since_boot_s, away.for_s);
+                format!("{}, and no agent ran for {long} s from {since} s after boot", self.state)
+            }
+            (Ok(()), _) => self.state.to_string(),
+            (Err(error), _) => error.to_string(),
         };
         Answer { done: done.is_ok(), state: self.state.word().to_owned(), text, report }
     }
@@ -320,6 +417,8 @@ impl Agent {
     fn report(&self) -> serde_json::Value {
         let mut report = Report::of(&self.state, &self.before, &self.now);
         report.programs = self.attached.len();
+        report.pinned_set = self.estate.as_ref().map(|estate| estate.set);
+        report.away = self.estate.as_ref().and_then(|estate| estate.away);
         report.guarded = self.table.len();
         report.proved_seconds_ago = self.proved.elapsed().as_secs();
         report.denials = self.attached.denials().unwrap_or_default();
@@ -344,6 +443,16 @@ fn question_waits(listener: BorrowedFd<'_>) -> anyhow::Result<bool> {
     Ok(question.revents().is_some_and(|events| events.contains(PollFlags::POLLIN)))
 }
 
+/// Inode and device of files.
+fn identities(paths: &[PathBuf]) -> anyhow::Result<Vec<(u64, u64)>> {
+    let each = paths.iter().map(|path| {
+        let data = fs::metadata(path).with_context(|| format!("loader {}", path.display()))?;
+        ensure!(data.is_file(), "loader {} is no file", path.display());
+        Ok((data.ino(), data.dev()))
+    });
+    each.collect()
+}
+
 fn list_loaders(loaded: &Loaded, more: &[PathBuf]) -> anyhow::Result<usize> {
     let map = loaded.map("ct_loaders")?;
     let mut files = BTreeSet::new();
@@ -353,13 +462,9 @@ fn list_loaders(loaded: &Loaded, more: &[PathBuf]) -> anyhow::Result<usize> {
             files.insert((data.ino(), data.dev()));
         }
     }
-    for path in more {
-        let data = fs::metadata(path).with_context(|| format!("loader {}", path.display()))?;
-        ensure!(data.is_file(), "loader {} is no file", path.display());
-        files.insert((data.ino(), data.dev()));
-    }
+    files.extend(identities(more)?);
     for (inode, device) in &files {
-        map.update(&abi::loader(*inode, *device), &1_u32.to_ne_bytes(), MapFlags::ANY)?;
+        map.update(&abi::loader(*inode, *device), &abi::FILE_LOADER.to_ne_bytes(), MapFlags::ANY)?;
     }
     Ok(files.len())
 }

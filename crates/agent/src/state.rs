@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::bpf::Tier;
 use crate::road::{Attack, Outcome};
+use crate::succession::Away;
 
 /// Version of the JSON form; fields are added, never renamed.
 const SCHEMA: u32 = 1;
@@ -110,6 +111,10 @@ pub(crate) struct Report {
     roads: Vec<RoadState>,
     /// Attached programs.
     pub(crate) programs: usize,
+    /// The set of programs that is pinned.
+    pub(crate) pinned_set: Option<u32>,
+    /// When no agent ran, before this one took over.
+    pub(crate) away: Option<Away>,
     /// Guarded processes.
     pub(crate) guarded: usize,
     /// Seconds since the canary was attacked.
@@ -138,6 +143,8 @@ impl Report {
             kernel: crate::host::release(),
             roads: roads.collect(),
             programs: 0,
+            pinned_set: None,
+            away: None,
             guarded: 0,
             proved_seconds_ago: 0,
             denials: Vec::new(),

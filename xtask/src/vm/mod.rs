@@ -214,7 +214,9 @@ fn pack(guest: &Guest) -> anyhow::Result<Vec<u8>> {
         let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
         archive.program(&format!("bin/{name}"), &bytes);
     }
-    for tool in ["cat", "chmod", "mount", "poweroff", "ps", "sh", "sleep", "uname"] {
+    for tool in
+        ["cat", "chmod", "mkdir", "mount", "poweroff", "ps", "sh", "sleep", "umount", "uname"]
+    {
         archive.link(&format!("bin/{tool}"), "busybox");
     }
     Ok(archive.finish())

@@ -3,7 +3,7 @@
 //!
 //! Lines, with tabs between the words: `@@ROW`, phase, attacker, road, result; `@@CHECK`, name, `ok`
 //! or what went wrong; and what the agent says of itself. It expects to be root in a machine of its
-//! own, which it leaves in any state. Reading order: [`scenario`], [`processes`].
+//! own, which it leaves in any state. Reading order: [`scenario`], [`outlive`], [`processes`].
 
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "its output is its result")]
@@ -12,6 +12,7 @@
 #![expect(clippy::panic, reason = "it has nobody to hand an error to but the test")]
 #![expect(clippy::indexing_slicing, reason = "it reads JSON of ours")]
 
+mod outlive;
 mod processes;
 mod roles;
 mod scenario;
@@ -29,6 +30,7 @@ fn main() {
         ["target"] => roles::target(),
         ["as-user", ..] => roles::as_user(&words[1..]),
         ["traceme"] => println!("{:?}", nix::sys::ptrace::traceme()),
+        ["traced"] => roles::traced(),
         ["look-around"] => roles::look_around(),
         ["load"] => println!("{:?}", roads::load_program()),
         ["storm"] => roles::storm(),
