@@ -1,6 +1,9 @@
 //! What is left when the agent is gone, who may come after it, and what one sees meanwhile.
 
 use std::fs::{self, File, OpenOptions};
+use std::io::{Read as _, Write as _};
+use std::os::fd::AsRawFd as _;
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,6 +12,9 @@ use std::time::{Duration, Instant};
 
 use cloudtaser_sys::roads;
 use nix::sys::ptrace;
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket,
+};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -40,6 +46,8 @@ impl Scenario {
         let mut agent = self.comes_back(expected);
         self.still_denied("again", &target);
         self.upgrades(&target, &mut agent, expected);
+        self.interrupted(&target, expected);
+        self.mark_is_lost_by_exec();
         self.still_denied("upgraded", &target);
         self.pins_stay("upgraded");
         let stranger = read(plain(&[GUEST, "load"]));
@@ -216,11 +224,59 @@ impl Scenario {
         );
         let right = found == 0 || expected.starts_with("DEGRADED");
         self.check("upgrades-let-nothing-through", yes(right, || format!("{found} of {tries}")));
-        let sets = fs::read_dir(PINS).unwrap().filter_map(Result::ok);
-        let sets = sets.filter(|entry| entry.file_name().to_string_lossy().contains("set-"));
-        let count = sets.count();
-        self.check("one-set-is-left", yes(count == 1, || count.to_string()));
+        self.check("one-set-is-left", yes(sets() == 1, || sets().to_string()));
     }
+
+    /// Agents that are ended at some moment of an upgrade, whichever it is.
+    fn interrupted(&mut self, target: &Running, expected: &str) {
+        let environ = format!("/proc/{}/environ", target.pid());
+        for after_ms in [50, 200, 400, 700, 1000, 1500] {
+            let mut next = start(&["run", "--replace"], "/tmp/interrupted.log");
+            thread::sleep(Duration::from_millis(after_ms));
+            end_by_cgroup(&mut next.0);
+            let name = format!("upgrade-ended-after-{after_ms}-ms");
+            self.check(&name, denied(File::open(&environ)));
+            self.check(&format!("{name}-load"), denied_by(roads::load_program()));
+        }
+        let _agent = start(&["run", "--canary-every", "5", "--replace"], "/tmp/interrupted.log");
+        let said = wait_for(|said| said.starts_with(expected));
+        let words = || format!("{said} {}", fs::read_to_string("/tmp/interrupted.log").unwrap());
+        self.check("upgrade-after-those", yes(said.starts_with(expected), words));
+        let until = Instant::now() + PATIENCE;
+        while sets() > 1 && Instant::now() < until {
+            thread::sleep(Duration::from_millis(100));
+        }
+        self.check("one-set-after-those", yes(sets() == 1, || sets().to_string()));
+    }
+
+    /// Root has the agent's own file execute something else, by a socket of root's.
+    fn mark_is_lost_by_exec(&mut self) {
+        let socket = Path::new("/tmp/false-agent.sock");
+        let own = socket_of_packets(socket);
+        let answering = thread::spawn(move || {
+            let (mut peer, _nameless) = own.accept().unwrap();
+            assert!(peer.read(&mut [0; 256]).unwrap() > 0);
+            peer.write_all(br#"{"done":true,"state":"enforcing","text":""}"#).unwrap();
+        });
+        let path = socket.to_str().unwrap();
+        let said = read(plain(&[AGENT, "--socket", path, "guard", "--", GUEST, "load"]));
+        answering.join().unwrap();
+        self.check("heir-loses-its-mark-by-exec", yes(said == "Err(EPERM)", || said.clone()));
+    }
+}
+
+/// Sets of programs that are pinned.
+fn sets() -> usize {
+    let entries = fs::read_dir(PINS).unwrap().filter_map(Result::ok);
+    entries.filter(|entry| entry.file_name().to_string_lossy().contains("set-")).count()
+}
+
+fn socket_of_packets(path: &Path) -> UnixListener {
+    let flags = SockFlag::SOCK_CLOEXEC;
+    let own = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None).unwrap();
+    bind(own.as_raw_fd(), &UnixAddr::new(path).unwrap()).unwrap();
+    listen(&own, Backlog::new(1).unwrap()).unwrap();
+    own.into()
 }
 
 fn yes(right: bool, words: impl FnOnce() -> String) -> Result<(), String> {

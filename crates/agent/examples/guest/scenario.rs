@@ -50,6 +50,7 @@ impl Scenario {
             return;
         }
         own.inert_programs_are_noticed(expected);
+        own.missing_bpffs_is_said();
         own.attack("without", false);
         let earlier = Earlier::open();
         let agent = own.start_agent(expected);
@@ -87,6 +88,17 @@ impl Scenario {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         let right = output.status.code() == Some(71) && said.contains("do not run");
         self.check("inert-programs-are-off", right.then_some(()).ok_or(said));
+    }
+
+    /// Without a bpffs of the host nothing outlives the agent, and it says so.
+    fn missing_bpffs_is_said(&mut self) {
+        let done = |command: &[&str]| assert!(plain(command).status().unwrap().success());
+        done(&["/bin/umount", "/sys/fs/bpf"]);
+        let output = Command::new(AGENT).args(["run", "--once"]).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let right = said.contains("DEGRADED") && said.contains("the host has no bpffs");
+        self.check("missing-bpffs-degrades", right.then_some(()).ok_or(said));
+        done(&["/bin/mount", "-t", "bpf", "none", "/sys/fs/bpf"]);
     }
 
     /// Attacks a target of its own per attacker, on every road.
