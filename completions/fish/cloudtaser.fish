@@ -41,6 +41,7 @@ complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand run" -s q -l quiet
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand run" -s h -l help -d 'Print help'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand run" -s V -l version -d 'Print version'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand demo" -l json -d 'Print everything that was seen as JSON'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand demo" -l no-agent -d 'Start no node agent, and let the wrapper stand alone'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand demo" -l keep -d 'Leave the directory with the logs behind, and say where'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand demo" -l no-color -d 'Print without colour, as with NO_COLOR set'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand demo" -s h -l help -d 'Print help'

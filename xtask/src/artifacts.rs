@@ -89,7 +89,7 @@ pub(crate) fn build_guest() -> anyhow::Result<Guest> {
 }
 
 /// The agent is static as well. Its C libraries are Debian's, so it is linked with glibc.
-fn build_agent(what: &[&str]) -> anyhow::Result<PathBuf> {
+pub(crate) fn build_agent(what: &[&str]) -> anyhow::Result<PathBuf> {
     let (package, target) = ("cloudtaser-agent", rust::host());
     let mut build = cargo(["build", "--quiet", "--locked", "--release", "--package", package]);
     build.args(what).args(["--target", &target]);

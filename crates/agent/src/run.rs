@@ -4,9 +4,10 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -61,6 +62,9 @@ pub(crate) struct RunArgs {
     /// Prove one state, print it, and end.
     #[arg(long)]
     once: bool,
+    /// End when standard input does, for a trial; the agent cannot be ended by a signal.
+    #[arg(long)]
+    while_stdin_open: bool,
     /// Seconds between two attacks on the canary.
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
     canary_every: u64,
@@ -107,7 +111,8 @@ pub(crate) fn run(args: &RunArgs, socket: PathBuf) -> anyhow::Result<Code> {
             let Some(sinks) = sinks else { return Ok(code(&agent.state)) };
             agent.tell(sinks, listener)?;
             let peers = Peers::open(&socket, wrappers)?;
-            agent.serve(peers, Duration::from_secs(args.canary_every))
+            let over = if args.while_stdin_open { Some(end_of_input()?) } else { None };
+            agent.serve(peers, Duration::from_secs(args.canary_every), over.as_deref())
         }
         Err(reasons) => {
             let state = State::Off(reasons);
@@ -256,7 +261,12 @@ impl Agent {
     }
 
     /// Answers, and has the canary attacked again and again.
-    fn serve(mut self, mut peers: Peers, every: Duration) -> anyhow::Result<Code> {
+    fn serve(
+        mut self,
+        mut peers: Peers,
+        every: Duration,
+        over: Option<&AtomicBool>,
+    ) -> anyhow::Result<Code> {
         let (ask, asked) = mpsc::channel();
         let answers = self.attack_on_demand(asked)?;
         let (mut due, mut waiting) = (Instant::now() + every, false);
@@ -273,6 +283,9 @@ impl Agent {
             for mut asked in peers.next(TICK)? {
                 let answer = self.answer(&asked, &peers);
                 asked.answer(&answer);
+            }
+            if over.is_some_and(|over| over.load(Ordering::Relaxed)) {
+                return Ok(Code::Ok);
             }
         }
     }
@@ -411,6 +424,18 @@ impl Agent {
         report.verified_instructions = self.attached.verified();
         serde_json::to_value(report).unwrap_or_default()
     }
+}
+
+/// Set when standard input has come to its end.
+fn end_of_input() -> anyhow::Result<Arc<AtomicBool>> {
+    let over = Arc::new(AtomicBool::new(false));
+    let set = Arc::clone(&over);
+    thread::Builder::new().name("stdin".to_owned()).spawn(move || {
+        // An input that cannot be read has ended as well.
+        drop(io::copy(&mut io::stdin(), &mut io::sink()));
+        set.store(true, Ordering::Relaxed);
+    })?;
+    Ok(over)
 }
 
 /// What a round gave, or why it gave nothing.

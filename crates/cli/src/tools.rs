@@ -51,6 +51,15 @@ pub(crate) fn wrapper() -> Result<PathBuf, ToolError> {
         .ok_or(ToolError::Wrapper)
 }
 
+/// Finds the node agent in the same places; a demo goes without where there is none.
+pub(crate) fn agent() -> Option<PathBuf> {
+    let named = env::var_os(names::ENV_AGENT_PROGRAM).map(PathBuf::from);
+    let own = env::current_exe().ok();
+    let beside = own.map(|own| own.with_file_name("cloudtaser-agent"));
+    let first = |path: Option<PathBuf>| path.filter(|path| is_program(path));
+    first(named).or_else(|| first(beside)).or_else(|| on_path("cloudtaser-agent"))
+}
+
 /// Finds OpenBao: by name in the environment, on the PATH, where the build fetches it.
 pub(crate) fn bao() -> Result<PathBuf, ToolError> {
     if let Some(named) = named(names::ENV_BAO)? {

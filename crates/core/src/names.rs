@@ -30,6 +30,12 @@ pub const ENV_WRAPPER: &str = "CLOUDTASER_WRAPPER";
 /// Path of the `bao` program, for `demo` and for tests.
 pub const ENV_BAO: &str = "CLOUDTASER_BAO";
 
+/// Path of the `cloudtaser-agent` program, for `demo`.
+pub const ENV_AGENT_PROGRAM: &str = "CLOUDTASER_AGENT_PROGRAM";
+
+/// Path of a compiled `app.c` of the demo, for a machine without a compiler.
+pub const ENV_DEMO_C: &str = "CLOUDTASER_DEMO_C";
+
 /// Where the node agent listens, unless a plan says otherwise; its folder is not [`FILE_ROOT`].
 pub const AGENT_SOCKET: &str = "/run/cloudtaser-agent/agent.sock";
 

@@ -69,7 +69,14 @@ fn boot_once(boot: &Boot, kernel: &Path, archive: &Path, meta: &str) -> anyhow::
         format!("lsm={} secretmem.enable=1 CT_WORK=cost CT_EXPECT=\"{expected}\"", boot.lsm);
     let log = place::target().join("vm").join(format!("cost-{meta}-{}.log", boot.name));
     let clock = Clock::Instructions;
-    let lines = qemu::run(&Machine { kernel, initramfs: archive, parameters, log: &log, clock })?;
+    let lines = qemu::run(&Machine {
+        kernel,
+        initramfs: archive,
+        parameters,
+        log: &log,
+        clock,
+        memory: qemu::MEMORY,
+    })?;
     let run = Run::parse(boot.name, &lines)?;
     ensure!(
         run.state.starts_with(expected) && !run.operations.is_empty(),

@@ -15,5 +15,13 @@ mount -t tmpfs tmpfs /run
 chmod 1777 /tmp
 echo "@@KERNEL $(uname -r) lsm=$(cat /sys/kernel/security/lsm) preempt=$(cat /sys/kernel/debug/sched/preempt)"
 ip link set lo up
-/bin/guest "$CT_WORK" "$CT_EXPECT" || echo "@@RC 99"
+if [ "$CT_WORK" = demo ]; then
+	CLOUDTASER_DEMO_C=/bin/app-c /bin/cloudtaser demo >/tmp/page 2>&1
+	code=$?
+	echo @@PAGE
+	cat /tmp/page
+	echo "@@RC $code"
+else
+	/bin/guest "$CT_WORK" "$CT_EXPECT" || echo "@@RC 99"
+fi
 poweroff -f

@@ -4,6 +4,12 @@
 //! content, each filled up to four bytes; an entry `TRAILER!!!` ends it
 //! (Documentation/driver-api/early-userspace/buffer-format.rst in the kernel's sources).
 
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+
 /// Bits of `st_mode`.
 const DIRECTORY: u32 = 0o040_755;
 const PROGRAM: u32 = 0o100_755;
@@ -15,12 +21,35 @@ const CONSOLE: u32 = 0o020_600;
 pub(super) struct Initramfs {
     bytes: Vec<u8>,
     entries: u32,
+    folders: BTreeSet<String>,
+    same: BTreeSet<PathBuf>,
 }
 
 impl Initramfs {
     /// Adds a directory, whose parent must be there.
     pub(super) fn directory(&mut self, name: &str) {
-        self.entry(name, DIRECTORY, b"", (0, 0));
+        if self.folders.insert(name.to_owned()) {
+            self.entry(name, DIRECTORY, b"", (0, 0));
+        }
+    }
+
+    /// Adds a file of this machine as a program at the same place, with the folders above it; once.
+    pub(super) fn same(&mut self, path: &Path) -> anyhow::Result<()> {
+        if !self.same.insert(path.to_owned()) {
+            return Ok(());
+        }
+        let shown = path.display();
+        let content = fs::read(path).with_context(|| format!("cannot read {shown}"))?;
+        let name = path.to_str().with_context(|| format!("{shown} is not UTF-8"))?;
+        let name = name.trim_start_matches('/');
+        let above: Vec<&Path> = Path::new(name).ancestors().skip(1).collect();
+        for folder in above.iter().rev().filter_map(|path| path.to_str()) {
+            if !folder.is_empty() {
+                self.directory(folder);
+            }
+        }
+        self.program(name, &content);
+        Ok(())
     }
 
     /// Adds a program.

@@ -6,6 +6,7 @@
 //! skips with a reason and counts the skip: nothing passes in silence.
 
 pub(crate) mod cost;
+pub(crate) mod demo;
 mod findings;
 mod initramfs;
 mod kernels;
@@ -198,14 +199,25 @@ fn boot_once(boot: &Boot, kernel: &Path, archive: &Path, log: &Path) -> anyhow::
         "lsm={} secretmem.enable=1 {} CT_WORK=run CT_EXPECT=\"{}\"",
         boot.lsm, boot.more, boot.expected
     );
-    let lines =
-        qemu::run(&Machine { kernel, initramfs: archive, parameters, log, clock: Clock::Host })?;
+    let lines = qemu::run(&Machine {
+        kernel,
+        initramfs: archive,
+        parameters,
+        log,
+        clock: Clock::Host,
+        memory: qemu::MEMORY,
+    })?;
     let findings = Findings::parse(&lines, boot.name);
     let shown = log.display();
     findings.with_context(|| format!("the machine gave no result; its last words: {shown}"))
 }
 
 fn pack(guest: &Guest) -> anyhow::Result<Vec<u8>> {
+    Ok(base(guest)?.finish())
+}
+
+/// What every machine has.
+fn base(guest: &Guest) -> anyhow::Result<Initramfs> {
     let mut archive = Initramfs::default();
     for folder in ["bin", "dev", "proc", "sys", "tmp", "run", "etc"] {
         archive.directory(folder);
@@ -229,5 +241,5 @@ fn pack(guest: &Guest) -> anyhow::Result<Vec<u8>> {
     for tool in ["cat", "chmod", "ip", "mount", "poweroff", "ps", "sh", "sleep", "uname"] {
         archive.link(&format!("bin/{tool}"), "busybox");
     }
-    Ok(archive.finish())
+    Ok(archive)
 }

@@ -44,7 +44,12 @@ pub(super) struct Machine<'a> {
     pub(super) log: &'a Path,
     /// What time is.
     pub(super) clock: Clock,
+    /// MiB of memory.
+    pub(super) memory: u32,
 }
+
+/// MiB that suffice for the agent and its attackers.
+pub(super) const MEMORY: u32 = 1024;
 
 /// Boots, and returns the lines of the serial port when the guest has powered itself off.
 ///
@@ -64,16 +69,8 @@ pub(super) fn run(machine: &Machine<'_>) -> anyhow::Result<Vec<String>> {
     if machine.clock == Clock::Instructions {
         qemu.args(["-icount", "shift=0,sleep=off"]);
     }
-    qemu.args([
-        "-smp",
-        processors,
-        "-m",
-        "1024",
-        "-nodefaults",
-        "-no-user-config",
-        "-display",
-        "none",
-    ]);
+    qemu.args(["-smp", processors, "-m", &machine.memory.to_string()]);
+    qemu.args(["-nodefaults", "-no-user-config", "-display", "none"]);
     qemu.args(["-serial", "stdio", "-no-reboot", "-kernel"]).arg(machine.kernel);
     qemu.arg("-initrd").arg(machine.initramfs).arg("-append").arg(format!(
         "console=ttyS0 quiet panic=-1 oops=panic random.trust_cpu=on mitigations=off nokaslr {}",

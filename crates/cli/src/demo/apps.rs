@@ -8,7 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
+use cloudtaser_core::names;
 use serde::Serialize;
 
 use super::{
@@ -117,6 +118,19 @@ impl Apps {
     }
 
     fn c(&mut self, scratch: &Scratch, interrupts: &Interrupts) -> Result<()> {
+        if let Some(compiled) = std::env::var_os(names::ENV_DEMO_C) {
+            let program = scratch
+                .program("app-c", Path::new(&compiled))
+                .with_context(|| format!("{}={}", names::ENV_DEMO_C, compiled.to_string_lossy()))?;
+            self.ready.push(App {
+                name: "c",
+                what: "a static program that was compiled elsewhere".to_owned(),
+                copies: Copies::None,
+                becomes: None,
+                command: vec![program.into()],
+            });
+            return Ok(());
+        }
         let Some(compiler) =
             ["musl-gcc", "gcc", "cc", "clang"].into_iter().find_map(tools::on_path)
         else {

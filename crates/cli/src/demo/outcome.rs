@@ -7,6 +7,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
+use super::agent::AgentState;
 use super::apps::{Copies, Mode, Skipped};
 use crate::probe::{
     report::{Access, ProcessReport, Report, RoadResult},
@@ -14,7 +15,7 @@ use crate::probe::{
 };
 
 /// Version of the JSON form.
-pub(crate) const SCHEMA: u32 = 1;
+pub(crate) const SCHEMA: u32 = 2;
 
 /// Who attacks.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
@@ -67,6 +68,8 @@ pub(crate) struct Outcome {
     pub(crate) server: String,
     /// The apps' user.
     pub(crate) uid: u32,
+    /// The node agent during the second half.
+    pub(crate) agent: AgentState,
     /// Each app, without and with.
     pub(crate) trials: Vec<Trial>,
     /// Apps that were left out.
@@ -116,6 +119,12 @@ impl Trial {
         })
     }
 
+    /// Whether the wrapper says that an enforcing agent guards the app.
+    pub(crate) fn is_guarded(&self) -> bool {
+        let facet = self.level.as_ref().and_then(|level| level.pointer("/level/facets/agent"));
+        facet == Some(&Value::from("enforcing"))
+    }
+
     /// The passive roads that gave the value although cloudtaser put it there.
     fn leaks(&self) -> bool {
         let passive = || Road::ALL.iter().filter(|road| road.kind() == Kind::Passive);
@@ -132,17 +141,25 @@ impl Trial {
 
 impl Outcome {
     /// Judges the trials.
-    pub(crate) fn new(server: String, uid: u32, trials: Vec<Trial>, skipped: Vec<Skipped>) -> Self {
+    pub(crate) fn new(
+        server: String,
+        uid: u32,
+        trials: Vec<Trial>,
+        skipped: Vec<Skipped>,
+        agent: AgentState,
+    ) -> Self {
         let with = || trials.iter().filter(|trial| trial.mode == Mode::With);
         let control = trials
             .iter()
             .filter(|trial| trial.mode == Mode::Without)
             .all(|trial| trial.attacks.iter().any(|attack| attack.report.found));
+        let unguarded = agent.runs && with().any(|trial| !trial.is_guarded());
         let passed = with().count() > 0
+            && !unguarded
             && trials.iter().all(|trial| trial.right_value)
             && control
             && !with().any(Trial::leaks);
-        Self { schema: SCHEMA, passed, server, uid, trials, skipped }
+        Self { schema: SCHEMA, passed, server, uid, agent, trials, skipped }
     }
 }
 
@@ -219,9 +236,14 @@ mod tests {
         }
     }
 
+    fn judged(trials: Vec<Trial>) -> Outcome {
+        let agent = AgentState { runs: false, state: String::new() };
+        Outcome::new(String::new(), 1, trials, Vec::new(), agent)
+    }
+
     fn passed(with: Trial) -> bool {
         let control = trial(Mode::Without, Copies::None, &[(Road::Environ, "environ")]);
-        Outcome::new(String::new(), 1, vec![control, with], Vec::new()).passed
+        judged(vec![control, with]).passed
     }
 
     #[test]
@@ -260,6 +282,6 @@ mod tests {
         assert!(!passed(wrong));
         let control = trial(Mode::Without, Copies::None, &[]);
         let with = trial(Mode::With, Copies::None, &[]);
-        assert!(!Outcome::new(String::new(), 1, vec![control, with], Vec::new()).passed);
+        assert!(!judged(vec![control, with]).passed);
     }
 }

@@ -25,8 +25,9 @@ use crate::{
     ui,
 };
 
-/// Login, one read and the start of an interpreter take milliseconds; a loaded machine takes longer.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Login, one read and the start of an interpreter take milliseconds; a loaded machine takes longer,
+/// and an emulated one much longer.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Length of a SHA-256 in hex.
 const DIGEST: usize = 64;

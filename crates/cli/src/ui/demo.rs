@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::{line, paint, table_with, wrapped};
 use crate::{
     demo::{
-        apps::{Copies, Mode},
+        apps::Mode,
         outcome::{Attacker, Outcome, Trial, Verdict, worst},
     },
     probe::road::{Kind, Road},
@@ -75,6 +75,9 @@ fn headline(outcome: &Outcome) {
         "{apps} unmodified apps, each started twice; {right} of {of} proved by SHA-256 that they got it"
     )));
     line(&paint::dim(&outcome.server));
+    if outcome.agent.runs {
+        line(&paint::dim(&format!("node agent in the second half: {}", outcome.agent.state)));
+    }
 }
 
 /// Passive roads that gave the value, over all attackers.
@@ -145,9 +148,14 @@ fn attackers(outcome: &Outcome) -> Vec<Attacker> {
 
 fn words(outcome: &Outcome) {
     line(&paint::strong("In words"));
+    let denied = denied(outcome);
+    if !denied.is_empty() {
+        let names = denied.iter().map(|road| road.what()).collect::<Vec<_>>().join("; ");
+        wrapped(&format!("{names}: the node agent refuses it in the kernel, to root as well."));
+    }
     for (roads, reason) in REASONS {
-        let shown: Vec<Road> =
-            roads.iter().copied().filter(|road| was_tried(outcome, *road)).collect();
+        let tried = |road: &Road| was_tried(outcome, *road) && !denied.contains(road);
+        let shown: Vec<Road> = roads.iter().copied().filter(tried).collect();
         if shown.is_empty() {
             continue;
         }
@@ -162,8 +170,13 @@ fn words(outcome: &Outcome) {
             wrapped(&format!("{names}: {reason}."));
         }
     }
-    let own = |trial: &&Trial| trial.mode == Mode::With && trial.copies == Copies::ByRuntime;
-    let runtimes: Vec<_> = outcome.trials.iter().filter(own).map(|trial| trial.app).collect();
+    let copied = |trial: &&Trial| {
+        let attackers = attackers(outcome);
+        let mut verdicts =
+            attackers.iter().flat_map(|a| Road::ALL.iter().map(|r| trial.verdict(*a, *r)));
+        verdicts.any(|verdict| verdict == Verdict::OwnCopies)
+    };
+    let runtimes: Vec<_> = outcome.trials.iter().filter(copied).map(|trial| trial.app).collect();
     if !runtimes.is_empty() {
         wrapped(&format!(
             "\"its own\": the runtime of {} copies its environment into ordinary memory when it \
@@ -176,6 +189,32 @@ fn words(outcome: &Outcome) {
     if attackers(outcome).into_iter().any(open) {
         wrapped("\"open\": the road can be walked; its end was not searched here.");
     }
+}
+
+/// Roads that led somewhere without cloudtaser and were refused to everybody with it, where an agent
+/// is there to refuse.
+fn denied(outcome: &Outcome) -> Vec<Road> {
+    if !agent_enforces(outcome) {
+        return Vec::new();
+    }
+    let verdicts = |road, mode| {
+        let trials = outcome.trials.iter().filter(move |trial| trial.mode == mode);
+        let attackers = attackers(outcome);
+        trials.flat_map(move |t| attackers.clone().into_iter().map(move |a| t.verdict(a, road)))
+    };
+    let refused = |verdict| matches!(verdict, Verdict::Closed | Verdict::NotTried);
+    let is_denied = |road: &Road| {
+        verdicts(*road, Mode::Without).any(|verdict| !refused(verdict))
+            && verdicts(*road, Mode::With).all(refused)
+            && verdicts(*road, Mode::With).any(|verdict| verdict == Verdict::Closed)
+    };
+    Road::ALL.iter().copied().filter(is_denied).collect()
+}
+
+/// Whether an agent guarded every app that cloudtaser started.
+fn agent_enforces(outcome: &Outcome) -> bool {
+    let mut with = outcome.trials.iter().filter(|trial| trial.mode == Mode::With).peekable();
+    with.peek().is_some() && with.all(Trial::is_guarded)
 }
 
 fn was_tried(outcome: &Outcome, road: Road) -> bool {
@@ -222,9 +261,15 @@ fn left_open(outcome: &Outcome) {
     if roads.is_empty() {
         wrapped("No active road was open to these attackers.");
     } else {
+        let agent = if agent_enforces(outcome) {
+            "The node agent runs here, and did not deny these.".to_owned()
+        } else {
+            let why = &outcome.agent.state;
+            format!("The node agent denies these roads; it does not run here: {why}.")
+        };
         wrapped(&format!(
             "{}: these make the app, or the kernel in its place, read for the attacker. Sealed \
-             pages cannot stop that. The node agent denies these roads; it does not run here.",
+             pages cannot stop that. {agent}",
             roads.join("; ")
         ));
     }
