@@ -14,6 +14,7 @@
 #include "lib/maps.h"
 
 #include "lib/file.h"
+#include "lib/pin.h"
 #include "lib/report.h"
 #include "lib/task.h"
 
@@ -23,6 +24,9 @@
 #include "bprm_creds_for_exec.bpf.c"
 #include "file_open.bpf.c"
 #include "file_permission.bpf.c"
+#include "inode_rename.bpf.c"
+#include "inode_rmdir.bpf.c"
+#include "inode_unlink.bpf.c"
 #include "kernel_load_data.bpf.c"
 #include "kernel_read_file.bpf.c"
 #include "lifecycle.bpf.c"
@@ -30,6 +34,7 @@
 #include "perf_event_open.bpf.c"
 #include "ptrace_access_check.bpf.c"
 #include "ptrace_traceme.bpf.c"
+#include "sb_umount.bpf.c"
 #include "task_kill.bpf.c"
 #include "task_setrlimit.bpf.c"
 

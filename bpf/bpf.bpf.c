@@ -1,13 +1,21 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
  * Denies loading BPF programs to everybody but listed loaders, of every type: more than tracing
- * programs may read a process's memory. Denies any handle on our own links.
+ * programs may read a process's memory. Denies any handle on our own links by their ids.
+ *
+ * A pinned link is opened by its path, which no hook sees; the handle is good for nothing, since
+ * the kernel detaches no link of these types, and detaching and updating are denied on top.
  */
 CT_HOOK(bpf, int cmd, union bpf_attr *attr)
 {
 	struct ct_object link = { .kind = CT_KIND_LINK };
 
 	if (cmd == BPF_PROG_LOAD) {
+		if (ct_is_agent() || ct_is_loader())
+			return 0;
+		return ct_deny(CT_HOOK_BPF, 0);
+	}
+	if (cmd == BPF_LINK_UPDATE || cmd == BPF_LINK_DETACH) {
 		if (ct_is_agent() || ct_is_loader())
 			return 0;
 		return ct_deny(CT_HOOK_BPF, 0);

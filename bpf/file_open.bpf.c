@@ -1,13 +1,33 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
  * Denies opening what shows the memory of a guarded process or of the machine, and writing into a
- * listed loader. A package manager that renames a new file over it is not hindered: the new file
+ * listed loader or the agent's file. A package manager that renames a new file over a loader is not hindered: the new file
  * is not listed.
  *
  * Called before the file's own open method, so one place covers /proc/PID, task/TID and every
  * other mount of procfs. Not seen: O_PATH (which reads nothing).
  */
 #define FMODE_WRITE 0x2
+
+/*
+ * The agent opens a directory of its pins by the host's mount, once: sb_umount then knows what to
+ * keep. Never again, since whoever may take over runs in whatever mounts its starter chose.
+ */
+static __always_inline void ct_learn_mount(struct file *file)
+{
+	struct ct_task *actor = ct_current();
+	struct ct_loader key = {};
+	__u32 zero = 0;
+	__u64 *known;
+
+	if (!actor || !(actor->role & CT_ROLE_AGENT))
+		return;
+	if ((file->f_inode->i_mode & S_IFMT) != S_IFDIR || !ct_key(file->f_inode, &key))
+		return;
+	known = bpf_map_lookup_elem(&ct_mount, &zero);
+	if (known && !*known && bpf_map_lookup_elem(&ct_pins, &key))
+		*known = (__u64)BPF_CORE_READ(file, f_path.mnt);
+}
 
 CT_HOOK(file_open, struct file *file)
 {
@@ -16,8 +36,9 @@ CT_HOOK(file_open, struct file *file)
 
 	if (file->f_mode & FMODE_WRITE)
 		access |= CT_ACCESS_WRITE;
+	ct_learn_mount(file);
 	finding = ct_judge_file(file, access);
-	if (access & CT_ACCESS_WRITE && ct_is_listed(file->f_inode))
+	if (access & CT_ACCESS_WRITE && ct_marks(file->f_inode))
 		finding.denied = true;
 	return finding.denied ? ct_deny(CT_HOOK_FILE_OPEN, finding.target_tgid) : 0;
 }

@@ -25,7 +25,7 @@ CT_HOOK(task_alloc, struct task_struct *task, unsigned long clone_flags)
 	 * SECURITY: only threads are the agent. A child has its memory and descriptors until it
 	 * executes a program, so it is guarded until then, and nothing after.
 	 */
-	if (parent->role & CT_ROLE_AGENT && !(clone_flags & CLONE_THREAD))
+	if (parent->role & CT_ROLES_TRUSTED && !(clone_flags & CLONE_THREAD))
 		child->role = CT_ROLE_GUARDED | CT_ROLE_UNTIL_EXEC;
 	return 0;
 }
@@ -46,18 +46,41 @@ int BPF_PROG(ct_sched_process_fork, struct task_struct *parent, struct task_stru
 	return 0;
 }
 
+/*
+ * Whoever executed the agent's own file may take over: root, untraced, with no filter on its
+ * system calls, in a process that is nothing yet. The tracepoint comes after the point of no
+ * return: the memory is the file's, and nothing of it has run.
+ */
+static __always_inline void ct_make_heir(struct task_struct *task, __u32 tgid)
+{
+	struct ct_task heir = { .group = CT_GROUP_AGENT, .role = CT_ROLE_GUARDED | CT_ROLE_HEIR };
+
+	if (task->ptrace || task->seccomp.mode || (__u32)bpf_get_current_uid_gid())
+		return;
+	if (!bpf_map_update_elem(&ct_groups, &tgid, &heir, BPF_ANY))
+		bpf_task_storage_get(&ct_tasks, task, &heir, BPF_LOCAL_STORAGE_GET_F_CREATE);
+}
+
 SEC("tp_btf/sched_process_exec")
 int BPF_PROG(ct_sched_process_exec, struct task_struct *task)
 {
 	struct ct_task *known = bpf_task_storage_get(&ct_tasks, task, 0, 0);
+	bool agents = ct_runs(task) & CT_FILE_AGENT;
+	__u32 leaving = CT_ROLE_UNTIL_EXEC | (agents ? 0 : CT_ROLES_TRUSTED);
+	/* Numbers, not pointers: clang would or two pointers, which the verifier forbids. */
+	__u32 by_task = known ? known->role : 0;
 	__u32 tgid = task->tgid;
+	__u32 by_group;
 
 	/* Each for itself: the agent may be writing a new mark at this moment. */
-	if (known && known->role & CT_ROLE_UNTIL_EXEC)
+	if (by_task & leaving)
 		bpf_task_storage_delete(&ct_tasks, task);
 	known = bpf_map_lookup_elem(&ct_groups, &tgid);
-	if (known && known->role & CT_ROLE_UNTIL_EXEC)
+	by_group = known ? known->role : 0;
+	if (by_group & leaving)
 		bpf_map_delete_elem(&ct_groups, &tgid);
+	if (agents && !by_task && !by_group)
+		ct_make_heir(task, tgid);
 	return 0;
 }
 

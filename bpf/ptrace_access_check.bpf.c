@@ -8,7 +8,7 @@
  * are closed in file_open. Of the READ class, kcmp, get_robust_list, move_pages and reopening
  * /proc/PID/fd/N are left.
  *
- * Attaching to a listed loader is denied as well, or root would make it load what it likes; the
+ * Attaching to a listed loader or to whoever runs the agent's file is denied as well, or root would make it load what it likes; the
  * processes that it starts are other programs, and may be attached to.
  */
 #define PTRACE_MODE_ATTACH 0x02
@@ -21,7 +21,7 @@ CT_HOOK(ptrace_access_check, struct task_struct *child, unsigned int mode)
 	if (!(mode & PTRACE_MODE_ATTACH))
 		return 0;
 	target = ct_task_of(child);
-	if (target ? ct_may_reach(target) : !ct_runs_loader(child))
+	if (target ? ct_may_reach(target) : !ct_runs(child))
 		return 0;
 	if (mode & PTRACE_MODE_NOAUDIT) /* asks whether it might, as ps does */
 		return ct_deny_silently(CT_HOOK_PTRACE_ACCESS_CHECK);

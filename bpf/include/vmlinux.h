@@ -31,6 +31,7 @@ enum { false = 0, true = 1 };
 
 enum bpf_map_type {
 	BPF_MAP_TYPE_HASH = 1,
+	BPF_MAP_TYPE_ARRAY = 2,
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
 	BPF_MAP_TYPE_RINGBUF = 27,
 	BPF_MAP_TYPE_TASK_STORAGE = 29,
@@ -54,6 +55,7 @@ enum bpf_cmd {
 	BPF_PROG_LOAD = 5,
 	BPF_LINK_UPDATE = 29,
 	BPF_LINK_GET_FD_BY_ID = 30,
+	BPF_LINK_DETACH = 34,
 };
 
 /* Values of the next two move between kernels: read them with bpf_core_enum_value. */
@@ -101,11 +103,22 @@ struct qstr {
 };
 
 struct dentry {
+	struct inode *d_inode;
 	struct dentry *d_parent;
 	struct qstr d_name;
 };
 
+struct vfsmount {
+	struct dentry *mnt_root;
+};
+
+struct mount {
+	struct mount *mnt_parent;
+	struct vfsmount mnt;
+};
+
 struct path {
+	struct vfsmount *mnt;
 	struct dentry *dentry;
 };
 
@@ -154,7 +167,13 @@ struct mm_struct {
 	struct file *exe_file;
 };
 
+struct seccomp {
+	int mode;
+};
+
 struct task_struct {
+	unsigned int ptrace;
+	struct seccomp seccomp;
 	pid_t pid;
 	pid_t tgid;
 	struct mm_struct *mm;

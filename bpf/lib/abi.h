@@ -23,6 +23,10 @@ enum ct_hook {
 	CT_HOOK_TASK_KILL,
 	CT_HOOK_TASK_ALLOC,
 	CT_HOOK_TASK_SETRLIMIT,
+	CT_HOOK_INODE_UNLINK,
+	CT_HOOK_INODE_RENAME,
+	CT_HOOK_INODE_RMDIR,
+	CT_HOOK_SB_UMOUNT,
 	CT_HOOK_COUNT,
 };
 
@@ -34,7 +38,12 @@ enum ct_role {
 	CT_ROLE_AGENT = 2,
 	/* A child of the agent that has not executed a program yet: its memory is the agent's. */
 	CT_ROLE_UNTIL_EXEC = 4,
+	/* Runs the agent's own file from the start, so it may become the agent. It may be killed. */
+	CT_ROLE_HEIR = 8,
 };
+
+/* The group of the agent and its heirs. */
+#define CT_GROUP_AGENT 1
 
 /* In task storage, inherited, and by thread group. */
 struct ct_task {
@@ -54,10 +63,35 @@ struct ct_object {
 	__u32 id;
 };
 
-/* A program file whose processes may load BPF programs and open perf events. */
+/* A file, by what nobody can rename. Key of ct_loaders and ct_pins. */
 struct ct_loader {
 	__u64 inode;
 	__u32 device; /* as the kernel keeps it: major << 20 | minor */
+	__u32 reserved;
+};
+
+/* What a program file in ct_loaders is, or-ed. */
+enum ct_file_mark {
+	/* Its processes may load BPF programs and open perf events. */
+	CT_FILE_LOADER = 1,
+	/* The agent's own: its processes may take over. */
+	CT_FILE_AGENT = 2,
+};
+
+/* What the pinned set was loaded with. One agent writes it: the one that loaded. */
+struct ct_control {
+	__u32 abi; /* another number: another agent's maps */
+	__u32 set;
+	__u32 agent_tgid;
+	__u32 tier; /* 1 lsm, 2 fmod_ret */
+	__u32 left_open; /* bits of enum ct_hook */
+	__u32 device; /* of the file system that holds the pins */
+};
+
+/* Written again and again by the agent that runs. */
+struct ct_stamp {
+	__u64 seen_ns; /* since boot */
+	__u32 next_group;
 	__u32 reserved;
 };
 

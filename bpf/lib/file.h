@@ -13,6 +13,7 @@
 #define TRACEFS_MAGIC 0x74726163
 #define S_IFMT 0170000
 #define S_IFCHR 0020000
+#define S_IFDIR 0040000
 #define S_IFREG 0100000
 
 /* What is done with the file. */

@@ -37,6 +37,44 @@ struct {
 	__type(value, __u32);
 } ct_loaders SEC(".maps");
 
+/* Inodes of our pins and of their directories. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct ct_loader);
+	__type(value, __u32);
+} ct_pins SEC(".maps");
+
+/* The host's mount of the file system that holds the pins, as a kernel address; 0 until it is known. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} ct_mount SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct ct_control);
+} ct_control SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct ct_stamp);
+} ct_stamp SEC(".maps");
+
+/* The attack before anything was attached, as the agent wrote it: the measure for its successors. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__uint(key_size, 4);
+	__uint(value_size, 8192);
+} ct_proof SEC(".maps");
+
 /* Denials per hook. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

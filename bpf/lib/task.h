@@ -5,6 +5,9 @@
 
 #include "maps.h"
 
+/* Who may have our objects. */
+#define CT_ROLES_TRUSTED (CT_ROLE_AGENT | CT_ROLE_HEIR)
+
 /* What this task is; NULL for the rest of the system. */
 static __always_inline struct ct_task *ct_task_of(struct task_struct *task)
 {
@@ -35,7 +38,7 @@ static __always_inline struct ct_task *ct_task_by_address(struct task_struct *ta
 		return known;
 	parent = BPF_CORE_READ(task, real_parent, tgid);
 	known = bpf_map_lookup_elem(&ct_groups, &parent);
-	if (!known || known->role & CT_ROLE_AGENT)
+	if (!known || known->role & CT_ROLES_TRUSTED)
 		return 0; /* the agent's children are guarded until they execute, no longer */
 	return known;
 }
@@ -49,7 +52,7 @@ static __always_inline bool ct_is_agent(void)
 {
 	struct ct_task *actor = ct_current();
 
-	return actor && actor->role & CT_ROLE_AGENT;
+	return actor && actor->role & CT_ROLES_TRUSTED;
 }
 
 /* A process of a guarded tree may look at the others of its tree: they share what it guards. */
@@ -61,14 +64,13 @@ static __always_inline bool ct_may_reach(struct ct_task *target)
 }
 
 /*
- * Whether this file is a listed loader, by inode and device.
+ * The key of an inode in ct_loaders and ct_pins.
  *
  * Here and below pointers are followed one by one and not by BPF_CORE_READ, which lockdown
  * forbids; the verifier asks for the checks.
  */
-static __always_inline bool ct_is_listed(struct inode *inode)
+static __always_inline bool ct_key(struct inode *inode, struct ct_loader *key)
 {
-	struct ct_loader key = {};
 	struct super_block *sb;
 
 	if (!inode)
@@ -76,29 +78,41 @@ static __always_inline bool ct_is_listed(struct inode *inode)
 	sb = inode->i_sb;
 	if (!sb)
 		return false;
-	key.inode = inode->i_ino;
-	key.device = sb->s_dev;
-	return bpf_map_lookup_elem(&ct_loaders, &key);
+	key->inode = inode->i_ino;
+	key->device = sb->s_dev;
+	return true;
+}
+
+/* What a file is listed as: enum ct_file_mark, or-ed; 0 for all others. */
+static __always_inline __u32 ct_marks(struct inode *inode)
+{
+	struct ct_loader key = {};
+	__u32 *marks;
+
+	if (!ct_key(inode, &key))
+		return 0;
+	marks = bpf_map_lookup_elem(&ct_loaders, &key);
+	return marks ? *marks : 0;
 }
 
 /*
- * Whether this task runs a listed loader. That its code is the file's own is held elsewhere: by
- * ptrace_access_check, bprm_creds_for_exec, and file_open for its content.
+ * What the file that this task runs is listed as. That its code is the file's own is held
+ * elsewhere: by ptrace_access_check, bprm_creds_for_exec, and file_open for its content.
  */
-static __always_inline bool ct_runs_loader(struct task_struct *task)
+static __always_inline __u32 ct_runs(struct task_struct *task)
 {
 	struct mm_struct *mm = task->mm;
 	struct file *file;
 
 	if (!mm)
-		return false;
+		return 0;
 	file = mm->exe_file;
-	return file && ct_is_listed(file->f_inode);
+	return file ? ct_marks(file->f_inode) : 0;
 }
 
 static __always_inline bool ct_is_loader(void)
 {
-	return ct_runs_loader(bpf_get_current_task_btf());
+	return ct_runs(bpf_get_current_task_btf()) & CT_FILE_LOADER;
 }
 
 #endif

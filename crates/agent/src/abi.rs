@@ -4,7 +4,7 @@
 //! offset and size with the BTF of the compiled object, so that C stays the definition.
 
 /// Hooks in the order of `enum ct_hook`.
-pub(crate) const HOOKS: [&str; 14] = [
+pub(crate) const HOOKS: [&str; 18] = [
     "ptrace_access_check",
     "ptrace_traceme",
     "file_open",
@@ -19,7 +19,23 @@ pub(crate) const HOOKS: [&str; 14] = [
     "task_kill",
     "task_alloc",
     "task_setrlimit",
+    "inode_unlink",
+    "inode_rename",
+    "inode_rmdir",
+    "sb_umount",
 ];
+
+/// Number of the maps' meaning: raised with every change that an older or newer agent would misread.
+pub(crate) const VERSION: u32 = 1;
+
+/// The group of the agent (`CT_GROUP_AGENT`).
+pub(crate) const AGENT_GROUP: u32 = 1;
+/// `CT_ROLE_AGENT`.
+pub(crate) const ROLE_AGENT: u32 = 2;
+/// `CT_FILE_LOADER`: its processes may load programs.
+pub(crate) const FILE_LOADER: u32 = 1;
+/// `CT_FILE_AGENT`: its processes may take over.
+pub(crate) const FILE_AGENT: u32 = 2;
 
 /// What a task is to the programs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -33,7 +49,7 @@ pub(crate) enum Role {
 /// `struct ct_task`.
 pub(crate) fn task(group: u32, role: Role) -> [u8; 8] {
     let bits: u32 = match role {
-        Role::Agent => 1 | 2,
+        Role::Agent => 1 | ROLE_AGENT,
         Role::Guarded => 1,
     };
     join([group, bits])
@@ -61,17 +77,20 @@ pub(crate) fn object(kind: Kind, id: u32) -> [u8; 8] {
     join([kind as u32, id])
 }
 
+/// A device from `stat(2)` as the kernel itself keeps it.
+pub(crate) fn device(device: u64) -> u32 {
+    let (major, minor) = (nix::sys::stat::major(device), nix::sys::stat::minor(device));
+    // KERNEL: dev_t has 12 bits for the major and 20 for the minor number.
+    u32::try_from((major << 20) | minor).unwrap_or(0)
+}
+
 /// `struct ct_loader`, from an inode and a device as `stat(2)` gives it.
 pub(crate) fn loader(inode: u64, device: u64) -> [u8; 16] {
     let mut bytes = [0; 16];
-    let major = nix::sys::stat::major(device);
-    let minor = nix::sys::stat::minor(device);
-    // KERNEL: dev_t has 12 bits for the major and 20 for the minor number.
-    let kernels = u32::try_from((major << 20) | minor).unwrap_or(0);
     let (head, tail) = bytes.split_at_mut(8);
     head.copy_from_slice(&inode.to_ne_bytes());
     if let Some(field) = tail.first_chunk_mut() {
-        *field = kernels.to_ne_bytes();
+        *field = self::device(device).to_ne_bytes();
     }
     bytes
 }
@@ -83,6 +102,73 @@ fn join(words: [u32; 2]) -> [u8; 8] {
     head.copy_from_slice(&first);
     tail.copy_from_slice(&second);
     bytes
+}
+
+/// `struct ct_control`: what the pinned set was loaded with.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Control {
+    /// [`VERSION`] of whoever wrote it.
+    pub(crate) abi: u32,
+    /// Number of the set.
+    pub(crate) set: u32,
+    /// The agent that loaded it.
+    pub(crate) agent: u32,
+    /// 1 lsm, 2 fmod_ret.
+    pub(crate) tier: u32,
+    /// Bits of [`HOOKS`].
+    pub(crate) left_open: u32,
+    /// Device of the pins' file system.
+    pub(crate) device: u32,
+}
+
+impl Control {
+    pub(crate) fn bytes(self) -> Vec<u8> {
+        let Self { abi, set, agent, tier, left_open, device } = self;
+        [abi, set, agent, tier, left_open, device].iter().flat_map(|w| w.to_ne_bytes()).collect()
+    }
+
+    /// `None` when it has another size: another agent's.
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
+        let words: Vec<u32> = bytes
+            .chunks_exact(4)
+            .filter_map(|chunk| chunk.first_chunk().copied().map(u32::from_ne_bytes))
+            .collect();
+        let [abi, set, agent, tier, left_open, device] = words[..] else { return None };
+        Some(Self { abi, set, agent, tier, left_open, device })
+    }
+}
+
+/// `struct ct_stamp`: when an agent was last there.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Stamp {
+    /// Nanoseconds since boot.
+    pub(crate) seen_ns: u64,
+    /// The group that the next process gets.
+    pub(crate) next_group: u32,
+}
+
+impl Stamp {
+    pub(crate) fn bytes(self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        let (head, tail) = bytes.split_at_mut(8);
+        head.copy_from_slice(&self.seen_ns.to_ne_bytes());
+        if let Some(field) = tail.first_chunk_mut() {
+            *field = self.next_group.to_ne_bytes();
+        }
+        bytes
+    }
+
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
+        let seen_ns = u64::from_ne_bytes(*bytes.first_chunk()?);
+        let next_group = u32::from_ne_bytes(*bytes.get(8..)?.first_chunk()?);
+        Some(Self { seen_ns, next_group })
+    }
+}
+
+/// Group and role of a `struct ct_task`.
+pub(crate) fn parse_task(bytes: &[u8]) -> Option<(u32, u32)> {
+    let word = |at: usize| Some(u32::from_ne_bytes(*bytes.get(at..)?.first_chunk()?));
+    Some((word(0)?, word(4)?))
 }
 
 /// `struct ct_event`.
@@ -174,6 +260,16 @@ mod tests {
         check("ct_task", &[("group", 0), ("role", 4)], 8);
         check("ct_object", &[("kind", 0), ("id", 4)], 8);
         check("ct_loader", &[("inode", 0), ("device", 8), ("reserved", 12)], 16);
+        let control = [
+            ("abi", 0),
+            ("set", 4),
+            ("agent_tgid", 8),
+            ("tier", 12),
+            ("left_open", 16),
+            ("device", 20),
+        ];
+        check("ct_control", &control, 24);
+        check("ct_stamp", &[("seen_ns", 0), ("next_group", 8), ("reserved", 12)], 16);
         let event = [
             ("at_ns", 0),
             ("kind", 8),
@@ -209,6 +305,16 @@ mod tests {
         // Guarded until it executes: the role has one more bit.
         assert_eq!(guarded_group(&join([7, 1 | 4])), None);
         assert_eq!(guarded_group(&[7; 6]), None);
+    }
+
+    #[test]
+    fn control_and_stamp_are_read_as_written() {
+        let control = Control { abi: 1, set: 2, agent: 3, tier: 2, left_open: 8, device: 9 };
+        assert_eq!(Control::parse(&control.bytes()), Some(control));
+        assert_eq!(Control::parse(&[0; 28]), None, "another agent's");
+        let stamp = Stamp { seen_ns: u64::MAX - 1, next_group: 77 };
+        assert_eq!(Stamp::parse(&stamp.bytes()), Some(stamp));
+        assert_eq!(parse_task(&task(5, Role::Agent)), Some((5, 3)));
     }
 
     #[test]

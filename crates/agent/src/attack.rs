@@ -6,16 +6,18 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead as _};
 use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
 
 use cloudtaser_sys::roads::{self, Attached, BpfObject};
 use nix::errno::Errno;
+use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::road::{Attack, Outcome, Tried};
 
 /// Whom and what to attack.
-#[derive(Clone, Copy, Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub(crate) struct AttackArgs {
     /// The canary.
     #[arg(long)]
@@ -32,6 +34,9 @@ pub(crate) struct AttackArgs {
     /// A link of the agent's.
     #[arg(long)]
     link: u32,
+    /// The folder of a pin to take away.
+    #[arg(long)]
+    decoy: Option<PathBuf>,
 }
 
 /// Files of the canary that show or change memory. `stack` and `syscall` need a kernel that has
@@ -56,12 +61,12 @@ const NEIGHBOURS: &[&str] =
 /// Waits for the word, attacks, and answers.
 pub(crate) fn run(args: AttackArgs) -> anyhow::Result<()> {
     io::stdin().lock().read_line(&mut String::new())?;
-    let attack = Attack { broken_neighbours: broken_neighbours(args.canary), roads: walk(args) };
+    let attack = Attack { broken_neighbours: broken_neighbours(args.canary), roads: walk(&args) };
     serde_json::to_writer(io::stdout().lock(), &attack)?;
     Ok(())
 }
 
-fn walk(args: AttackArgs) -> Vec<Tried> {
+fn walk(args: &AttackArgs) -> Vec<Tried> {
     let canary = Pid::from_raw(args.canary);
     let mut tried = Vec::new();
     let mut road = |name: &str, result: Result<(), Errno>| {
@@ -91,6 +96,14 @@ fn walk(args: AttackArgs) -> Vec<Tried> {
     road("agent-map", roads::open_bpf_object(BpfObject::Map, args.map));
     road("agent-program", roads::open_bpf_object(BpfObject::Program, args.program));
     road("agent-link", roads::open_bpf_object(BpfObject::Link, args.link));
+    road("link-detach", roads::detach_link(-1));
+    road("link-update", roads::update_link(-1, -1));
+    if let Some(decoy) = &args.decoy {
+        road("pin-rename", rename_and_back(decoy));
+        road("pin-unlink", errno(fs::remove_file(decoy.join("map"))));
+        road("pin-rmdir", errno(fs::remove_dir(decoy)));
+        road("pin-umount", unmount());
+    }
     // Of all signals the one that does nothing where it is not expected.
     road("agent-signal", kill(Pid::from_raw(args.agent), Signal::SIGURG));
     // Last: without a guard it ends the canary. Not SIGSEGV, which Rust's runtime handles.
@@ -102,6 +115,24 @@ fn walk(args: AttackArgs) -> Vec<Tried> {
 fn open(path: &str, read: bool) -> Result<(), Errno> {
     let opened = OpenOptions::new().read(read).write(!read).open(path);
     opened.map(drop).map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))
+}
+
+fn rename_and_back(decoy: &Path) -> Result<(), Errno> {
+    let (here, there) = (decoy.join("map"), decoy.join("moved"));
+    errno(fs::rename(&here, &there))?;
+    errno(fs::rename(&there, &here))
+}
+
+/// From the host's mount namespace: a mount of another one is nobody's to take.
+fn unmount() -> Result<(), Errno> {
+    let host = File::open("/proc/1/ns/mnt");
+    // Where that is refused, so is what follows, and the road counts as open.
+    drop(host.map(|namespace| setns(namespace, CloneFlags::CLONE_NEWNS)));
+    roads::try_unmount(Path::new("/sys/fs/bpf"))
+}
+
+fn errno(result: io::Result<()>) -> Result<(), Errno> {
+    result.map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))
 }
 
 fn take(canary: Pid) -> Result<(), Errno> {

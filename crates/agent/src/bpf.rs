@@ -3,20 +3,23 @@
 //! Order matters: the agent is marked before anything is attached, or its own calls would be
 //! denied; its objects are listed before the hooks that guard them run.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::os::fd::AsFd as _;
 use std::sync::Mutex;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, ensure};
 use libbpf_rs::btf::{Btf, types};
 use libbpf_rs::query::ProgInfoIter;
 use libbpf_rs::{
-    ErrorKind, Link, MapCore as _, MapFlags, MapHandle, Object, ObjectBuilder, PrintLevel, Program,
+    ErrorKind, Link, MapCore as _, MapFlags, MapHandle, Object, ObjectBuilder, OpenObject,
+    PrintLevel, Program,
 };
 use serde_json::json;
 
 use crate::abi::{self, Kind};
 use crate::events;
+use crate::pins::Pins;
 
 /// libbpf reads the object in place and wants it aligned.
 #[repr(C, align(8))]
@@ -66,7 +69,10 @@ impl Tier {
 }
 
 /// Hooks whose programs follow pointers with `bpf_probe_read_kernel`, which lockdown forbids.
-const PROBING: &[&str] = &["file_open", "file_permission", "mmap_file", "task_kill"];
+const PROBING: &[&str] = &["file_open", "file_permission", "mmap_file", "sb_umount", "task_kill"];
+
+/// How names of maps begin that sets share.
+const OURS: &str = "ct_";
 
 /// Programs in the kernel, not yet attached.
 #[derive(Debug)]
@@ -80,7 +86,8 @@ pub(crate) struct Loaded {
 #[derive(Debug)]
 pub(crate) struct Attached {
     object: Object,
-    links: Vec<Link>,
+    /// By the names of their programs.
+    links: Vec<(String, Link)>,
     programs: Vec<u32>,
     /// Hooks that this kernel does not have or did not take, each with the reason.
     pub(crate) missing: Vec<String>,
@@ -98,19 +105,23 @@ pub(crate) struct Own {
 }
 
 /// Loads one tier's programs: all but those that are left out on purpose, or under lockdown those
-/// that it lets in.
+/// that it lets in. `shared` are maps of an earlier set, which are used on.
 ///
 /// # Errors
 /// What the kernel refused, with the last lines that libbpf had to say.
-pub(crate) fn load(tier: Tier, left_out: &[String]) -> anyhow::Result<Loaded> {
+pub(crate) fn load(
+    tier: Tier,
+    left_out: &[String],
+    shared: Option<&Pins>,
+) -> anyhow::Result<Loaded> {
     libbpf_rs::set_print(Some((PrintLevel::Info, remember)));
     let left_out: Vec<&str> = left_out.iter().map(String::as_str).collect();
-    let mut loaded = match try_load(tier, &left_out) {
+    let mut loaded = match try_load(tier, &left_out, shared) {
         Ok(loaded) => loaded,
         // Only worth a second try where probe reads are what was refused.
         Err(problem) => {
             let without = [&left_out, PROBING].concat();
-            let Ok(mut partial) = try_load(tier, &without) else { return Err(problem) };
+            let Ok(mut partial) = try_load(tier, &without, shared) else { return Err(problem) };
             let told = format!("{problem:#}");
             events::write(&json!({"event": "hooks were refused", "why": told}));
             let why = crate::host::lockdown().map_or_else(
@@ -125,7 +136,7 @@ pub(crate) fn load(tier: Tier, left_out: &[String]) -> anyhow::Result<Loaded> {
     Ok(loaded)
 }
 
-fn try_load(tier: Tier, without: &[&str]) -> anyhow::Result<Loaded> {
+fn try_load(tier: Tier, without: &[&str], shared: Option<&Pins>) -> anyhow::Result<Loaded> {
     let kernel = Btf::from_vmlinux().context("the kernel's BTF cannot be read")?;
     let mut missing = Vec::new();
     let mut object = ObjectBuilder::default()
@@ -143,11 +154,35 @@ fn try_load(tier: Tier, without: &[&str]) -> anyhow::Result<Loaded> {
         }
         program.set_autoload(ours && there && !without.contains(&hook));
     }
+    if let Some(pins) = shared {
+        share(&mut object, pins)?;
+    }
     let object = object.load().map_err(|error| match error.kind() {
-        ErrorKind::PermissionDenied => anyhow!("the kernel lets nobody here load BPF programs"),
+        ErrorKind::PermissionDenied => {
+            anyhow!("the kernel lets nobody here load BPF programs{}", said())
+        }
         _ => anyhow!("{error:#}{}", said()),
     })?;
     Ok(Loaded { object, tier, missing })
+}
+
+/// Has an object use the maps that are pinned.
+fn share(object: &mut OpenObject, pins: &Pins) -> anyhow::Result<()> {
+    for mut map in object.maps_mut() {
+        let name = map.name().to_string_lossy().into_owned();
+        // Constants belong to the programs that read them.
+        if !name.starts_with(OURS) {
+            continue;
+        }
+        let pinned = pins.map(&name)?;
+        let info = pinned.info()?.info;
+        let sizes = (info.key_size, info.value_size, info.max_entries);
+        let wanted = (map.key_size(), map.value_size(), map.max_entries());
+        // Per processor; libbpf fills that in when it makes the map.
+        ensure!(sizes == wanted, "the pinned map {name} has another form: it takes a reboot");
+        map.reuse_fd(pinned.as_fd())?;
+    }
+    Ok(())
 }
 
 impl Loaded {
@@ -185,7 +220,7 @@ impl Loaded {
             match program.attach() {
                 Ok(link) => {
                     list(Kind::Link, link.info()?.id)?;
-                    attached.links.push(link);
+                    attached.links.push((name, link));
                     attached.programs.push(id);
                 }
                 Err(error) => {
@@ -201,8 +236,49 @@ impl Loaded {
 impl Attached {
     /// Ids for the canary's attacker.
     pub(crate) fn own(&self) -> anyhow::Result<Own> {
-        let link = self.links.first().context("nothing is attached")?;
+        let (_, link) = self.links.first().context("nothing is attached")?;
         own(&self.object, link.info()?.id)
+    }
+
+    /// Opens a second handle to a map.
+    pub(crate) fn map(&self, name: &str) -> anyhow::Result<MapHandle> {
+        handle(&self.object, name)
+    }
+
+    /// All maps that a later set can use.
+    pub(crate) fn maps(&self) -> anyhow::Result<Vec<(String, MapHandle)>> {
+        let names = self.object.maps().map(|map| map.name().to_string_lossy().into_owned());
+        let ours = names.filter(|name| name.starts_with(OURS));
+        ours.map(|name| Ok((name.clone(), self.map(&name)?))).collect()
+    }
+
+    /// Programs that are attached.
+    pub(crate) fn names(&self) -> BTreeSet<String> {
+        self.links.iter().map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Links by the names of their programs.
+    pub(crate) fn links_mut(&mut self) -> &mut [(String, Link)] {
+        &mut self.links
+    }
+
+    /// Forgets the programs and links of earlier sets.
+    pub(crate) fn unlist_others(&self) -> anyhow::Result<()> {
+        let objects = self.map("ct_objects")?;
+        let mut ours = BTreeSet::new();
+        for map in self.object.maps() {
+            ours.insert(abi::object(Kind::Map, map.info()?.info.id));
+        }
+        for (_, link) in &self.links {
+            ours.insert(abi::object(Kind::Link, link.info()?.id));
+        }
+        ours.extend(self.programs.iter().map(|id| abi::object(Kind::Program, *id)));
+        for key in objects.keys() {
+            if !ours.iter().any(|own| own[..] == key[..]) {
+                objects.delete(&key)?;
+            }
+        }
+        Ok(())
     }
 
     /// How many programs are attached.

@@ -18,6 +18,7 @@ use nix::unistd::Pid;
 
 use crate::bpf::Own;
 use crate::host;
+use crate::pins::Decoy;
 use crate::road::Attack;
 use crate::table::Table;
 
@@ -70,7 +71,12 @@ pub(crate) fn wait() -> anyhow::Result<()> {
 }
 
 /// One round: a canary, its mark, an attacker, the answer.
-pub(crate) fn round(table: &Table, attackers: &Attackers, own: Own) -> anyhow::Result<Attack> {
+pub(crate) fn round(
+    table: &Table,
+    attackers: &Attackers,
+    own: Own,
+    decoy: Option<&Decoy>,
+) -> anyhow::Result<Attack> {
     let mut canary = Ended(child(&["canary"])?);
     let mut ready = canary.0.stdout.take().context("no pipe")?;
     ready.read_exact(&mut [0]).context("the canary did not start")?;
@@ -82,7 +88,10 @@ pub(crate) fn round(table: &Table, attackers: &Attackers, own: Own) -> anyhow::R
     let [map, program, link] = &numbers;
     let ids = ["--map", map, "--program", program, "--link", link];
     let born = host::since_boot();
-    let mut attacker = Ended(child(&[&arguments[..], &ids[..]].concat())?);
+    let folder = decoy.map(Decoy::renew).transpose()?;
+    let folder = folder.map(|folder| folder.to_string_lossy().into_owned());
+    let pin: Vec<&str> = folder.iter().flat_map(|folder| ["--decoy", folder]).collect();
+    let mut attacker = Ended(child(&[&arguments[..], &ids[..], &pin[..]].concat())?);
     attackers.remember(attacker.0.id(), born);
     // SECURITY: a stranger to the canary all the same, but nobody makes it say what it did not see.
     let pid = Pid::from_raw(i32::try_from(attacker.0.id())?);

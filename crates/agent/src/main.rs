@@ -2,13 +2,15 @@
 //! memory of a guarded one.
 //!
 //! The verdicts are in `bpf/`; this program loads them, says who is guarded, and reports only what
-//! its canary showed. Reading order: [`run`], [`bpf`] (load and attach), [`canary`] and [`attack`]
-//! (the proof), [`state`] (what may be claimed), [`table`] (who is guarded), [`audit`] (what is told
-//! of denials), [`metrics`], [`peers`] (who asks) with [`caller`], [`wrappers`] and [`limit`].
+//! its canary showed. Reading order: [`run`], [`agent`], [`serve`], [`bpf`] (load and attach), [`canary`] and [`attack`]
+//! (the proof), [`state`] (what may be claimed), [`table`] (who is guarded), [`succession`] and
+//! [`pins`] (what outlives it), [`audit`] (what is told of denials), [`metrics`], [`peers`] (who
+//! asks) with [`caller`], [`wrappers`] and [`limit`].
 
 #![forbid(unsafe_code)]
 
 mod abi;
+mod agent;
 mod attack;
 mod audit;
 mod bpf;
@@ -18,14 +20,18 @@ mod client;
 mod events;
 mod host;
 mod limit;
+mod loaders;
 mod metrics;
 mod net;
 mod peers;
+mod pins;
 mod responder;
 mod road;
 mod run;
+mod serve;
 mod socket;
 mod state;
+mod succession;
 mod table;
 mod wrappers;
 

@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::bpf::Tier;
 use crate::peers::Refused;
 use crate::road::{Attack, Outcome};
+use crate::succession::Away;
 
 /// Version of the JSON form; fields are added, never renamed.
 const SCHEMA: u32 = 1;
@@ -130,6 +131,10 @@ pub(crate) struct Report {
     roads: Vec<RoadState>,
     /// Attached programs.
     pub(crate) programs: usize,
+    /// The set of programs that is pinned.
+    pub(crate) pinned_set: Option<u32>,
+    /// When no agent ran, before this one took over.
+    pub(crate) away: Option<Away>,
     /// Guarded processes.
     pub(crate) guarded: usize,
     /// Children of guarded processes that did not fit into the table.
@@ -166,6 +171,8 @@ impl Report {
             kernel: crate::host::release(),
             roads: roads.collect(),
             programs: 0,
+            pinned_set: None,
+            away: None,
             guarded: 0,
             unguarded: 0,
             skipped: 0,

@@ -13,7 +13,7 @@ use crate::bpf::Loaded;
 use crate::caller::{has_ended, tracer};
 
 /// The agent's own group.
-const AGENT: u32 = 1;
+const AGENT: u32 = abi::AGENT_GROUP;
 
 /// Why a process could not be marked.
 #[derive(Debug, thiserror::Error)]
@@ -84,6 +84,30 @@ impl Table {
             groups: loaded.map("ct_groups")?,
             next_group: AtomicU32::new(AGENT + 1),
         })
+    }
+
+    /// Takes over the maps of an earlier agent; groups go on where its own ended.
+    pub(crate) fn resume(tasks: MapHandle, groups: MapHandle, next: u32) -> anyhow::Result<Self> {
+        let mut highest = next.max(AGENT + 1);
+        for key in groups.keys() {
+            let value = groups.lookup(&key, MapFlags::ANY)?;
+            if let Some((group, _role)) = value.as_deref().and_then(abi::parse_task) {
+                highest = highest.max(group + 1);
+            }
+        }
+        Ok(Self { tasks, groups, next_group: AtomicU32::new(highest) })
+    }
+
+    /// The group that the next process gets.
+    pub(crate) fn next_group(&self) -> u32 {
+        self.next_group.load(Ordering::Relaxed)
+    }
+
+    /// Whether this process is marked as an agent that runs.
+    pub(crate) fn is_agent(&self, pid: Pid) -> bool {
+        let value = self.groups.lookup(&pid.as_raw().to_ne_bytes(), MapFlags::ANY).ok().flatten();
+        let role = value.as_deref().and_then(abi::parse_task).map_or(0, |(_group, role)| role);
+        role & abi::ROLE_AGENT != 0
     }
 
     /// Marks this very process as the agent.

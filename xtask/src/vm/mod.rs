@@ -238,7 +238,10 @@ fn base(guest: &Guest) -> anyhow::Result<Initramfs> {
         let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
         archive.program(&format!("bin/{name}"), &bytes);
     }
-    for tool in ["cat", "chmod", "ip", "mount", "poweroff", "ps", "sh", "sleep", "uname"] {
+    const APPLETS: &[&str] = &[
+        "cat", "chmod", "ip", "mkdir", "mount", "poweroff", "ps", "sh", "sleep", "umount", "uname",
+    ];
+    for tool in APPLETS {
         archive.link(&format!("bin/{tool}"), "busybox");
     }
     Ok(archive)

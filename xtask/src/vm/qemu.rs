@@ -58,7 +58,10 @@ pub(super) const MEMORY: u32 = 1024;
 pub(super) fn run(machine: &Machine<'_>) -> anyhow::Result<Vec<String>> {
     let (accelerator, processors) = match machine.clock {
         Clock::Host => {
-            let usual = |_unset| "tcg,thread=multi".to_owned();
+            // Processors take turns: run at once, one may go on executing code that another has
+            // changed (QEMU 7.2), which is what the kernel does at every attachment. Both then
+            // spin on a breakpoint that is long gone from memory.
+            let usual = |_unset| "tcg,thread=single".to_owned();
             (env::var(ACCELERATOR).unwrap_or_else(usual), "2")
         }
         Clock::Instructions => ("tcg,thread=single".to_owned(), "1"),

@@ -3,8 +3,8 @@
 //!
 //! Lines, with tabs between the words: `@@ROW`, phase, attacker, road, result; `@@CHECK`, name, `ok`
 //! or what went wrong; and what the agent says of itself. It expects to be root in a machine of its
-//! own, which it leaves in any state. Reading order: [`scenario`], [`processes`], [`wrapped`];
-//! [`cost`] is for `cargo xtask bench agent`.
+//! own, which it leaves in any state. Reading order: [`scenario`], [`processes`], [`wrapped`],
+//! [`outlive`]; [`cost`] is for `cargo xtask bench agent`.
 
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "its output is its result")]
@@ -14,6 +14,7 @@
 #![expect(clippy::indexing_slicing, reason = "it reads JSON of ours")]
 
 mod cost;
+mod outlive;
 mod processes;
 mod records;
 mod roles;
@@ -36,6 +37,7 @@ fn main() {
         ["target"] => roles::target(),
         ["as-user", ..] => roles::as_user(&words[1..]),
         ["traceme"] => println!("{:?}", nix::sys::ptrace::traceme()),
+        ["traced"] => roles::traced(),
         ["look-around"] => roles::look_around(),
         ["load"] => println!("{:?}", roads::load_program()),
         ["storm"] => roles::storm(),

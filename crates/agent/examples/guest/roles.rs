@@ -8,7 +8,7 @@ use std::thread;
 
 use cloudtaser_sys::secretmem::SecretFile;
 
-use crate::processes::{NEEDLE, STORM, USER};
+use crate::processes::{AGENT, NEEDLE, STORM, USER};
 
 /// Holds the secret in its environment, its heap and a sealed page whose descriptor stays open.
 pub(crate) fn target() {
@@ -32,6 +32,13 @@ pub(crate) fn target() {
 /// Becomes a program of an ordinary user.
 pub(crate) fn as_user(command: &[&str]) {
     let error = Command::new(command[0]).args(&command[1..]).uid(USER).gid(USER).exec();
+    panic!("{error}");
+}
+
+/// Becomes the agent under the eyes of whoever started this.
+pub(crate) fn traced() {
+    nix::sys::ptrace::traceme().unwrap();
+    let error = Command::new(AGENT).arg("run").exec();
     panic!("{error}");
 }
 

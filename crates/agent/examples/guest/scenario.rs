@@ -3,7 +3,6 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::FileExt as _;
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -14,6 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
+use crate::outlive;
 use crate::processes::{
     AGENT, CLI, GUEST, LOADER, NEEDLE, Running, STORM, USER, denied, denied_by, guard, is_zombie,
     plain, read, read_all_environments, start_target, status, write_needle,
@@ -22,7 +22,7 @@ use crate::records;
 use crate::wrapped;
 
 /// An agent under emulation needs seconds to load, and the machine may be busy.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The whole of a run.
 pub(crate) struct Scenario {
@@ -53,6 +53,7 @@ impl Scenario {
             return;
         }
         own.inert_programs_are_noticed(expected);
+        own.missing_bpffs_is_said();
         own.attack("without", false);
         let bao = wrapped::OpenBao::start();
         wrapped::without_agent(&mut own, &bao);
@@ -69,7 +70,8 @@ impl Scenario {
         wrapped::with_agent(&mut own, expected);
         own.state_after(expected);
         println!("@@STATE\t{}", status());
-        wrapped::after_the_agent(&mut own, &bao, agent, expected);
+        let next = wrapped::after_the_agent(&mut own, &bao, agent, expected);
+        own.outlives(next, expected);
         println!("@@RC {}", own.failures);
     }
 
@@ -94,6 +96,17 @@ impl Scenario {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         let right = output.status.code() == Some(71) && said.contains("do not run");
         self.check("inert-programs-are-off", right.then_some(()).ok_or(said));
+    }
+
+    /// Without a bpffs of the host nothing outlives the agent, and it says so.
+    fn missing_bpffs_is_said(&mut self) {
+        let done = |command: &[&str]| assert!(plain(command).status().unwrap().success());
+        done(&["/bin/umount", "/sys/fs/bpf"]);
+        let output = Command::new(AGENT).args(["run", "--once"]).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let right = said.contains("DEGRADED") && said.contains("the host has no bpffs");
+        self.check("missing-bpffs-degrades", right.then_some(()).ok_or(said));
+        done(&["/bin/mount", "-t", "bpf", "none", "/sys/fs/bpf"]);
     }
 
     /// Attacks a target of its own per attacker, on every road.
@@ -140,7 +153,9 @@ impl Scenario {
 
     fn start_agent(&mut self, expected: &str) -> Running {
         records::collect();
-        let agent = self.agent("state", expected);
+        // The other tier cannot keep foreign code out of a loader, and says so.
+        let listed = if expected.contains("(lsm") { &["--allow-loader", LOADER][..] } else { &[] };
+        let agent = self.agent("state", expected, listed);
         let report = Command::new(AGENT).args(["status", "--json"]).output().unwrap();
         let report: Value = serde_json::from_slice(&report.stdout).unwrap_or_default();
         for road in report["roads"].as_array().into_iter().flatten() {
@@ -154,16 +169,12 @@ impl Scenario {
     }
 
     /// Starts the agent, and checks that its state begins like this.
-    pub(crate) fn agent(&mut self, name: &str, expected: &str) -> Running {
+    pub(crate) fn agent(&mut self, name: &str, expected: &str, more: &[&str]) -> Running {
         let log = File::create("/tmp/agent.log").unwrap();
         let mut agent = Command::new(AGENT);
         agent.args(["run", "--canary-every", "5", "--metrics", records::METRICS]).stderr(log);
         agent.args(["--audit-file", records::FILE, "--audit-url", records::COLLECTOR]);
-        if expected.contains("(lsm") {
-            // The other tier cannot keep foreign code out of a loader, and says so.
-            agent.args(["--allow-loader", LOADER]);
-        }
-        let agent = Running(agent.spawn().unwrap());
+        let agent = Running(agent.args(more).spawn().unwrap());
         let until = Instant::now() + PATIENCE;
         let mut said = status();
         while said.starts_with("OFF") && Instant::now() < until {
@@ -299,10 +310,6 @@ impl Scenario {
         }
         self.check("agent-limits", denied_by(roads::rewrite_core_limit(Pid::from_raw(pid))));
         self.check("agent-mem", denied(File::open(format!("/proc/{pid}/mem"))));
-        let second = Command::new(AGENT).args(["run", "--once"]).output().unwrap();
-        let said = String::from_utf8_lossy(&second.stderr).into_owned();
-        let right = second.status.code() == Some(71) && said.contains("lets nobody here load");
-        self.check("no-second-loader", right.then_some(()).ok_or(said));
     }
 
     fn neighbours(&mut self) {
@@ -327,20 +334,12 @@ impl Scenario {
         self.check("unguarded-environ", environ.map(drop).map_err(|e| e.to_string()));
     }
 
-    /// What the threat model says is open: a cgroup's killing asks nobody, and nothing is pinned.
-    pub(crate) fn the_end_of_the_agent(&mut self, agent: &Running) {
+    /// A cgroup's killing asks nobody; what is pinned stays.
+    pub(crate) fn the_end_of_the_agent(&mut self, agent: &mut Running) {
         let target = start_target(true);
-        let group = Path::new("/sys/fs/cgroup/end");
-        fs::create_dir(group).unwrap();
-        fs::write(group.join("cgroup.procs"), agent.pid().to_string()).unwrap();
-        fs::write(group.join("cgroup.kill"), "1").unwrap();
-        let until = Instant::now() + PATIENCE;
-        let environ = format!("/proc/{}/environ", target.pid());
-        while fs::read(&environ).is_err() && Instant::now() < until {
-            thread::sleep(Duration::from_millis(100));
-        }
-        let open = fs::read(&environ).map(drop).map_err(|error| error.to_string());
-        self.check("without-the-agent-all-is-open", open);
+        outlive::end_by_cgroup(&mut agent.0);
+        let environ = File::open(format!("/proc/{}/environ", target.pid()));
+        self.check("without-the-agent-all-stays-closed", denied(environ));
         let said = status();
         self.check("and-status-says-off", said.starts_with("OFF(").then_some(()).ok_or(said));
     }

@@ -344,19 +344,26 @@ pub(crate) fn connect_without_end() {
     }
 }
 
-/// The agent dies as nothing but a cgroup kills it: apps go on, and new launches notice.
-pub(crate) fn after_the_agent(own: &mut Scenario, bao: &OpenBao, agent: Running, expected: &str) {
+/// The agent dies as nothing but a cgroup kills it: apps go on, and new launches notice. What comes
+/// back is the next agent.
+pub(crate) fn after_the_agent(
+    own: &mut Scenario,
+    bao: &OpenBao,
+    mut agent: Running,
+    expected: &str,
+) -> Running {
     let wrapped = Wrapped::start(&[]);
-    own.the_end_of_the_agent(&agent);
+    own.the_end_of_the_agent(&mut agent);
     drop(agent);
     own.check("wrapper-demands-the-agent-that-died", refused(bao));
     let outcome = wrapped.and_then(|mut wrapped| ends(&mut wrapped));
     own.check("wrapper-outlives-the-agent", outcome);
-    let _agent = own.agent("state-of-the-next-agent", expected);
+    let agent = own.agent("state-of-the-next-agent", expected, &[]);
     let enforcing = expected.starts_with("ENFORCING");
     let outcome = Wrapped::start(&[]).and_then(|mut wrapped| {
         wrapped.is_claimed(if enforcing { "enforcing" } else { "degraded" })?;
         ends(&mut wrapped)
     });
     own.check("wrapper-finds-the-next-agent", outcome);
+    agent
 }

@@ -134,6 +134,7 @@ pub(crate) fn road(hook: &str) -> &'static str {
         "bpf_map" => "agent-map",
         "bpf_prog" => "agent-program",
         "file_open" | "file_permission" => "file",
+        "inode_rename" | "inode_rmdir" | "inode_unlink" | "sb_umount" => "agent-file",
         "kernel_load_data" => "kernel-image",
         "kernel_read_file" => "kernel-module",
         "mmap_file" => "mapping",

@@ -57,7 +57,7 @@ fn root(facets: Facets) -> Row {
     });
     because.push(match facets.agent {
         Agent::Enforcing => {
-            "the node agent denies the active roads while it lives; root can end it (cgroup.kill)"
+            "the node agent denies the active roads, also after its own end; the disk below it is open"
         }
         Agent::Degraded => "the node agent cannot close every active road",
         Agent::Off => "no node agent: root can run code in the app (debugger, uprobe, module)",
@@ -65,7 +65,7 @@ fn root(facets: Facets) -> Row {
     if !is_ordinary {
         because.push("copies that the app's own runtime makes are ordinary memory");
     }
-    // Never closed: nothing keeps the agent's programs in the kernel when it is ended.
+    // Never closed: root still writes to block devices, the agent's own file among what is there.
     let verdict = match (facets.memory, facets.agent) {
         (Memory::Plain, Agent::Off | Agent::Degraded) => Verdict::Open,
         _ => Verdict::Partial,

@@ -34,7 +34,7 @@ fn no_row_is_closed_while_a_facet_it_stands_on_is_weaker() {
 #[test]
 fn an_agent_that_enforces_closes_its_uid_out_and_not_all_of_root() {
     assert_eq!(verdict(Facets { attach: Attach::Open, ..BEST }, 1), Verdict::Closed);
-    // Whoever can end it is root's user space.
+    // Root's user space still has the disk.
     assert_eq!(verdict(BEST, 3), Verdict::Partial);
 }
 

@@ -3,9 +3,11 @@
 //! Each asks for what cannot work (a module that is none, a kexec with impossible flags, a program
 //! that does nothing), so that the only finding is whether the kernel looked at it.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 
 use nix::errno::Errno;
 
@@ -92,6 +94,88 @@ pub fn open_bpf_object(kind: BpfObject, id: u32) -> Result<(), Errno> {
         libc::syscall(libc::SYS_bpf, command, &raw const attributes, size_of::<IdAttributes>())
     })
     .map(drop)
+}
+
+/// `union bpf_attr` of `BPF_LINK_DETACH` and `BPF_LINK_UPDATE`.
+#[repr(C)]
+struct LinkAttributes {
+    link: i32,
+    program: i32,
+    flags: u32,
+    old_program: u32,
+}
+
+/// `union bpf_attr` of `BPF_OBJ_GET`.
+#[repr(C)]
+struct PathAttributes {
+    path: u64,
+    descriptor: u32,
+    flags: u32,
+}
+
+/// Asks the kernel to take the program of a link away; -1 for a link that does not exist.
+///
+/// # Errors
+/// `EPERM` where it is forbidden, `EBADF` where the kernel looked for the link, `EOPNOTSUPP` where
+/// links of this type stay.
+pub fn detach_link(link: RawFd) -> Result<(), Errno> {
+    const LINK_DETACH: libc::c_long = 34;
+    let attributes = link.cast_unsigned();
+    // SAFETY: the attributes are the one word that the kernel knows, and its size is passed.
+    Errno::result(unsafe {
+        libc::syscall(libc::SYS_bpf, LINK_DETACH, &raw const attributes, size_of::<u32>())
+    })
+    .map(drop)
+}
+
+/// Asks the kernel to put another program into a link; neither exists when both are -1.
+///
+/// # Errors
+/// `EPERM` where it is forbidden, `EBADF` where the kernel looked for the link.
+pub fn update_link(link: RawFd, program: RawFd) -> Result<(), Errno> {
+    const LINK_UPDATE: libc::c_long = 29;
+    let attributes = LinkAttributes { link, program, flags: 0, old_program: 0 };
+    // SAFETY: the attributes have the kernel's layout and their size is passed.
+    Errno::result(unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            LINK_UPDATE,
+            &raw const attributes,
+            size_of::<LinkAttributes>(),
+        )
+    })
+    .map(drop)
+}
+
+/// Opens whatever of BPF is pinned at a path.
+///
+/// # Errors
+/// `EPERM` where it is forbidden.
+pub fn open_pinned(path: &Path) -> Result<OwnedFd, Errno> {
+    const OBJ_GET: libc::c_long = 7;
+    let path = c_string(path)?;
+    let attributes = PathAttributes { path: path.as_ptr().addr() as u64, descriptor: 0, flags: 0 };
+    // SAFETY: the attributes have the kernel's layout and their size is passed; the path is
+    // null-terminated and lives until the call has returned.
+    owned(unsafe {
+        libc::syscall(libc::SYS_bpf, OBJ_GET, &raw const attributes, size_of::<PathAttributes>())
+    })
+}
+
+/// Asks for an unmount with flags that contradict each other, so that nothing is unmounted.
+///
+/// # Errors
+/// `EPERM` where it is forbidden, `EINVAL` where the kernel came as far as the flags, or where the
+/// path is no mount point.
+pub fn try_unmount(path: &Path) -> Result<(), Errno> {
+    let path = c_string(path)?;
+    // SAFETY: the path is null-terminated and lives until the call has returned.
+    Errno::result(unsafe { libc::umount2(path.as_ptr(), libc::MNT_EXPIRE | libc::MNT_DETACH) })
+        .map(drop)
+}
+
+fn c_string(path: &Path) -> Result<CString, Errno> {
+    CString::new(path.as_os_str().as_bytes()).or(Err(Errno::EINVAL))
 }
 
 /// Offers bytes that are no module.

@@ -1,0 +1,220 @@
+//! One tier at work: loaded, attached, attacked, and judged.
+//!
+//! Reading order: [`Agent::attach`] (the first on a node), [`Agent::take_over`] (from an earlier
+//! one), [`Agent::judge`]. What it does from then on is in [`crate::serve`].
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use anyhow::{Context as _, ensure};
+
+use crate::audit::{Counts, Sinks};
+use crate::bpf::{self, Attached, Tier};
+use crate::canary::{self, Attackers};
+use crate::host::{self, Preemption};
+use crate::loaders;
+use crate::metrics::{Kept, Metrics, Proved};
+use crate::net;
+use crate::pins::{Decoy, Pins};
+use crate::responder;
+use crate::road::Attack;
+use crate::run::RunArgs;
+use crate::state::{self, Doubts, State};
+use crate::succession::{self, Earlier, Estate};
+use crate::table::Table;
+
+/// One tier at work.
+pub(crate) struct Agent {
+    pub(crate) attached: Attached,
+    pub(crate) table: Arc<Table>,
+    pub(crate) attackers: Arc<Attackers>,
+    pub(crate) tier: Tier,
+    /// Program files that may load BPF.
+    pub(crate) loaders: usize,
+    pub(crate) before: Attack,
+    pub(crate) now: Attack,
+    pub(crate) proved: Instant,
+    pub(crate) state: State,
+    /// What is pinned, or nothing.
+    pub(crate) estate: Option<Estate>,
+    pub(crate) decoy: Option<Arc<Decoy>>,
+    /// Doubts that stay.
+    pub(crate) lasting: Vec<String>,
+    pub(crate) counts: Arc<Counts>,
+    /// The same as above, for who reads metrics.
+    pub(crate) shown: Option<Arc<Mutex<Proved>>>,
+    pub(crate) events: libbpf_rs::MapHandle,
+}
+
+impl Agent {
+    /// Loads, attacks, attaches, attacks again.
+    pub(crate) fn attach(
+        tier: Tier,
+        args: &RunArgs,
+        pins: Result<&Pins, &String>,
+    ) -> anyhow::Result<Self> {
+        let loaded = bpf::load(tier, &args.leave_open, None)?;
+        let table = Table::of(&loaded)?;
+        let loaders = loaders::list(&loaded, &args.allow_loader)?;
+        // SECURITY: from the first program on, nobody but a marked process may touch the maps.
+        table.mark_agent()?;
+        let mut lasting: Vec<String> = Vec::new();
+        lasting.extend(succession::name_heir(&loaded)?.map(str::to_owned));
+        lasting.extend(pins.err().map(|why| format!("it ends with the agent, {why}")));
+        let pins = pins.ok().filter(|_| !args.is_trial());
+        let (listed, lost) = (loaded.map("ct_pins")?, loaded.map("ct_lost")?);
+        let decoy = pins.map(|pins| Arc::new(Decoy::new(pins, listed, lost)));
+        let attackers = Attackers::default();
+        let before = canary::round(&table, &attackers, loaded.own()?, decoy.as_deref())
+            .context("the attack before the start")?;
+        let events = loaded.map("ct_events")?;
+        let attached = loaded.attach()?;
+        if let (Some(pins), Some(decoy)) = (pins, &decoy) {
+            decoy.renew()?;
+            pins.show_mount()?;
+        }
+        let own = attached.own()?;
+        let now =
+            canary::round(&table, &attackers, own, decoy.as_deref()).context("the first attack")?;
+        let mut agent = Self {
+            attached,
+            table: Arc::new(table),
+            attackers: Arc::new(attackers),
+            tier,
+            loaders,
+            before,
+            now,
+            proved: Instant::now(),
+            state: State::Off(Vec::new()),
+            estate: None,
+            decoy,
+            lasting,
+            counts: Arc::default(),
+            shown: None,
+            events,
+        };
+        agent.judge(None);
+        match pins {
+            Some(pins) if !matches!(agent.state, State::Off(_)) => {
+                let terms = (tier, &args.leave_open[..], &agent.before);
+                agent.estate = Some(Estate::found(pins, &mut agent.attached, &agent.table, terms)?);
+            }
+            _ => drop(agent.decoy.as_deref().map(Decoy::remove)),
+        }
+        Ok(agent)
+    }
+
+    /// Attaches beside what an earlier agent left in force, which goes when this is pinned.
+    pub(crate) fn take_over(earlier: &Earlier, args: &RunArgs) -> anyhow::Result<Self> {
+        ensure!(!args.is_trial(), "an earlier agent's pins are in force: ask for its `status`");
+        let tier = earlier.tier();
+        earlier.accept(args.tier(), &args.leave_open, &loaders::identities(&args.allow_loader)?)?;
+        let table = earlier.table()?;
+        ensure!(args.replace || !earlier.is_served(&table), "an agent runs (--replace)");
+        table.mark_agent()?;
+        let (attackers, away) = (Attackers::default(), earlier.away(&table));
+        let decoy = earlier.decoy()?;
+        let found = canary::round(&table, &attackers, earlier.own()?, Some(&decoy))
+            .context("the attack on what was pinned")?;
+        earlier.tell(&found, away);
+        let loaded = bpf::load(tier, &args.leave_open, Some(&earlier.pins))?;
+        let events = loaded.map("ct_events")?;
+        let mut attached = loaded.attach()?;
+        let estate = earlier.hand_over(&mut attached, &table, &args.leave_open, away)?;
+        let now = canary::round(&table, &attackers, attached.own()?, Some(&decoy))
+            .context("the first attack")?;
+        let mut agent = Self {
+            attached,
+            table: Arc::new(table),
+            attackers: Arc::new(attackers),
+            tier,
+            loaders: earlier.loaders()?,
+            before: earlier.before.clone(),
+            now,
+            proved: Instant::now(),
+            state: State::Off(Vec::new()),
+            estate: Some(estate),
+            decoy: Some(Arc::new(decoy)),
+            lasting: Vec::new(),
+            counts: Arc::default(),
+            shown: None,
+            events,
+        };
+        agent.judge(None);
+        Ok(agent)
+    }
+
+    /// Starts what reports: records of denials, and metrics where they are wanted.
+    pub(crate) fn tell(
+        &mut self,
+        sinks: Sinks,
+        listener: Option<net::Listener>,
+    ) -> anyhow::Result<()> {
+        let spool = sinks.spool();
+        let events = libbpf_rs::MapHandle::try_from(&self.events)?;
+        sinks.start(events, Arc::clone(&self.attackers), self.tier, &self.counts)?;
+        let Some(listener) = listener else { return Ok(()) };
+        let proved = Arc::new(Mutex::new(self.proved()));
+        self.shown = Some(Arc::clone(&proved));
+        let metrics = Metrics {
+            tier: self.tier.as_str(),
+            proved,
+            table: Arc::clone(&self.table),
+            counters: self.attached.counters()?,
+            counts: Arc::clone(&self.counts),
+            spool,
+            kept: Kept::default(),
+        };
+        responder::start(listener, move || metrics.text())?;
+        Ok(())
+    }
+
+    pub(crate) fn proved(&self) -> Proved {
+        Proved {
+            state: self.state.clone(),
+            attack: self.now.clone(),
+            at: self.proved,
+            programs: self.attached.len(),
+            skipped: self.attached.skipped(),
+            verified: self.attached.verified(),
+        }
+    }
+
+    pub(crate) fn judge(&mut self, failed_round: Option<String>) {
+        let mut doubts = Doubts::default();
+        for missing in &self.attached.missing {
+            doubts.add(format!("no hook {missing}"));
+        }
+        for lasting in &self.lasting {
+            doubts.add(lasting.clone());
+        }
+        if let Some(why) = failed_round {
+            doubts.add(format!("the canary could not be attacked: {why}"));
+        }
+        if host::trampolines_are_off() {
+            doubts.add("kernel.ftrace_enabled is 0: no program runs");
+        }
+        let skipped = self.attached.skipped();
+        if skipped > 0 {
+            doubts.add("the kernel skipped a program that was running already");
+        }
+        if self.counts.unguarded.load(Ordering::Relaxed) > 0 {
+            doubts.add("not every child of a guarded process fitted into the table");
+        }
+        if self.tier == Tier::FmodRet {
+            if self.loaders > 0 {
+                // bpf_bprm_opts_set is for security modules only.
+                doubts.add("root can put code into a listed loader (LD_PRELOAD)");
+            }
+            match Preemption::read() {
+                Preemption::Full => doubts.add("the kernel preempts fully, so races may pass"),
+                Preemption::Unknown => {
+                    doubts.add("the preemption model cannot be told (debugfs), races may pass");
+                }
+                Preemption::Voluntary => {}
+            }
+        }
+        self.state = state::judge(self.tier, &self.before, &self.now, doubts);
+    }
+}

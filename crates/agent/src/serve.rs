@@ -1,0 +1,196 @@
+//! An agent that runs: answers, and has its canary attacked again and again.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use cloudtaser_core::agent::{Answer, Question};
+use cloudtaser_core::exit::Code;
+use cloudtaser_sys::roads;
+use nix::unistd::Pid;
+use serde_json::json;
+
+use crate::agent::Agent;
+use crate::canary;
+use crate::events;
+use crate::peers::{Asked, Peers};
+use crate::road::Attack;
+use crate::state::Report;
+use crate::table::{Guarded, MarkError};
+
+/// How long the loop sleeps when nothing happens.
+const TICK: Duration = Duration::from_millis(500);
+
+/// After so long without a proof the last one says nothing any more.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// What a round gave, or why it gave nothing.
+type Round = Result<Attack, String>;
+
+impl Agent {
+    /// Answers, and has the canary attacked again and again.
+    pub(crate) fn serve(
+        mut self,
+        mut peers: Peers,
+        every: Duration,
+        over: Option<&AtomicBool>,
+    ) -> anyhow::Result<Code> {
+        let (ask, asked) = mpsc::channel();
+        let answers = self.attack_on_demand(asked)?;
+        let (mut due, mut waiting) = (Instant::now() + every, false);
+        loop {
+            waiting &= !self.hear(&answers);
+            if let Some(estate) = &self.estate {
+                estate.stamp(&self.table)?;
+            }
+            if Instant::now() >= due && !waiting {
+                ask.send(()).context("the canary's thread is gone")?;
+                due = Instant::now() + every;
+                waiting = true;
+            }
+            if self.proved.elapsed() > every + SILENCE {
+                self.change(Some("it has not answered for a minute".to_owned()));
+            }
+            for mut asked in peers.next(TICK)? {
+                let answer = self.answer(&asked, &peers);
+                asked.answer(&answer);
+            }
+            if over.is_some_and(|over| over.load(Ordering::Relaxed)) {
+                return Ok(Code::Ok);
+            }
+        }
+    }
+
+    /// A thread of its own: an attack takes longer than a peer should wait.
+    fn attack_on_demand(&self, asked: Receiver<()>) -> anyhow::Result<Receiver<Round>> {
+        let (tell, told): (Sender<Round>, _) = mpsc::channel();
+        let (table, attackers) = (Arc::clone(&self.table), Arc::clone(&self.attackers));
+        let (own, decoy) = (self.attached.own()?, self.decoy.clone());
+        thread::Builder::new().name("canary".to_owned()).spawn(move || {
+            while asked.recv().is_ok() {
+                let round = canary::round(&table, &attackers, own, decoy.as_deref());
+                if tell.send(round.map_err(|error| format!("{error:#}"))).is_err() {
+                    return;
+                }
+            }
+        })?;
+        Ok(told)
+    }
+
+    /// Takes what the canary's thread has to say; whether it had.
+    fn hear(&mut self, answers: &Receiver<Round>) -> bool {
+        let mut heard = false;
+        for round in answers.try_iter() {
+            heard = true;
+            match round {
+                Ok(attack) => {
+                    self.now = attack;
+                    self.proved = Instant::now();
+                    self.change(None);
+                }
+                Err(why) => self.change(Some(why)),
+            }
+            if let Some(shown) = &self.shown {
+                *shown.lock().unwrap_or_else(PoisonError::into_inner) = self.proved();
+            }
+        }
+        heard
+    }
+
+    /// Judges anew, and tells when that changes the state.
+    fn change(&mut self, failed_round: Option<String>) {
+        let before = self.state.clone();
+        self.judge(failed_round);
+        if self.state != before {
+            events::write(&json!({"event": "state", "state": self.state.to_string()}));
+        }
+    }
+
+    /// The state in words, and to who asks for it, when nobody was there to keep it.
+    fn words(&self, asked: &Asked) -> String {
+        let away = self.estate.as_ref().and_then(|estate| estate.away);
+        match away.filter(|_| asked.question == Question::Status) {
+            None => self.state.to_string(),
+            Some(away) => {
+                let (since, long) = (away.since_boot_s, away.for_s);
+                format!("{}, and no agent ran for {long} s from {since} s after boot", self.state)
+            }
+        }
+    }
+
+    fn answer(&self, asked: &Asked, peers: &Peers) -> Answer {
+        let done = match asked.question {
+            Question::Guard => self.guard(asked),
+            Question::Protect { pid } => {
+                let pid = Pid::from_raw(pid);
+                match roads::open_process(pid) {
+                    Ok(process) => self.table.guard(pid, &process).map(drop),
+                    Err(_gone) => Err(MarkError::Gone(pid)),
+                }
+            }
+            Question::Status => Ok(()),
+        };
+        let report = (asked.question == Question::Status).then(|| self.report(peers));
+        Answer {
+            done: done.is_ok(),
+            state: self.state.facet(),
+            tier: self.state.tier().map(|tier| tier.as_str().to_owned()),
+            reasons: self.state.reasons().to_vec(),
+            text: done.map_or_else(|error| error.to_string(), |()| self.words(asked)),
+            report,
+        }
+    }
+
+    /// Guards whoever asks, and keeps a record of who that was.
+    fn guard(&self, asked: &Asked) -> Result<(), MarkError> {
+        let caller = &asked.caller;
+        let Guarded { group, since } = self.table.guard(caller.pid, &caller.process)?;
+        events::write(&json!({
+            "event": "guarded",
+            "pid": caller.pid.as_raw(),
+            "uid": caller.uid,
+            "cgroup": caller.cgroup,
+            "wrapper": asked.wrapper.map(|digest| digest.to_string()),
+            "group": group,
+            "since": since.as_str(),
+        }));
+        Ok(())
+    }
+
+    fn report(&self, peers: &Peers) -> serde_json::Value {
+        let mut report = Report::of(&self.state, &self.before, &self.now);
+        report.programs = self.attached.len();
+        report.pinned_set = self.estate.as_ref().map(|estate| estate.set);
+        report.away = self.estate.as_ref().and_then(|estate| estate.away);
+        report.pinned_set = self.estate.as_ref().map(|estate| estate.set);
+        report.away = self.estate.as_ref().and_then(|estate| estate.away);
+        report.guarded = self.table.len();
+        report.unguarded = self.counts.unguarded.load(Ordering::Relaxed);
+        report.skipped = self.attached.skipped();
+        report.refused = peers.refused();
+        report.wrappers = peers.wrappers();
+        report.proved_seconds_ago = self.proved.elapsed().as_secs();
+        if let Ok(counters) = self.attached.counters() {
+            report.denials = counters.denials().unwrap_or_default();
+            report.lost_reports = counters.lost().unwrap_or_default();
+        }
+        report.verified_instructions = self.attached.verified();
+        serde_json::to_value(report).unwrap_or_default()
+    }
+}
+
+/// Set when standard input has come to its end.
+pub(crate) fn end_of_input() -> anyhow::Result<Arc<AtomicBool>> {
+    let over = Arc::new(AtomicBool::new(false));
+    let set = Arc::clone(&over);
+    thread::Builder::new().name("stdin".to_owned()).spawn(move || {
+        // An input that cannot be read has ended as well.
+        drop(io::copy(&mut io::stdin(), &mut io::sink()));
+        set.store(true, Ordering::Relaxed);
+    })?;
+    Ok(over)
+}
