@@ -7,19 +7,24 @@
 //!
 //! Reading order: [`receipt`] (what is written down), [`names`] (what is hidden), [`hash`] and
 //! [`tree`] (RFC 6962), [`note`], [`checkpoint`], [`proof`] and [`tiles`] (C2SP), and [`log`], which
-//! writes them.
+//! writes them; then [`bundle`] (what an auditor gets), [`policy`] (whom to believe), [`verify`] and
+//! [`reconcile`].
 
 #![forbid(unsafe_code)]
 
+pub mod bundle;
 pub mod checkpoint;
 pub mod hash;
 pub mod log;
 pub mod names;
 pub mod note;
+pub mod policy;
 pub mod proof;
 pub mod receipt;
+pub mod reconcile;
 pub mod tiles;
 pub mod tree;
+pub mod verify;
 
 pub use hash::Digest;
 pub use log::{Appended, Log, LogError};
