@@ -7,13 +7,15 @@
 //!
 //! Reading order: [`receipt`] (what is written down), [`names`] (what is hidden), [`hash`] and
 //! [`tree`] (RFC 6962), [`note`], [`checkpoint`], [`proof`] and [`tiles`] (C2SP), and [`log`], which
-//! writes them; then [`bundle`] (what an auditor gets), [`policy`] (whom to believe), [`verify`] and
-//! [`reconcile`].
+//! writes them; then [`bundle`] (what an auditor gets), [`policy`] (whom to believe), [`verify`],
+//! [`reconcile`], and [`witness`].
 
 #![forbid(unsafe_code)]
 
 pub mod bundle;
 pub mod checkpoint;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod hash;
 pub mod log;
 pub mod names;
@@ -25,6 +27,7 @@ pub mod reconcile;
 pub mod tiles;
 pub mod tree;
 pub mod verify;
+pub mod witness;
 
 pub use hash::Digest;
 pub use log::{Appended, Log, LogError};

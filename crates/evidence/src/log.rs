@@ -23,6 +23,7 @@ use crate::{
     note::{KeyKind, NoteError, Signer},
     proof::Proof,
     receipt::{Draft, Receipt},
+    witness::remote::Witnesses,
 };
 
 mod clock;
@@ -40,11 +41,12 @@ pub use error::LogError;
 #[derive(Debug)]
 pub struct Options {
     clock: Clock,
+    witnesses: Option<Witnesses>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { clock: Clock::system() }
+        Self { clock: Clock::system(), witnesses: None }
     }
 }
 
@@ -53,6 +55,13 @@ impl Options {
     #[must_use]
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
+        self
+    }
+
+    /// Counts a receipt only once enough witnesses have signed a checkpoint with it.
+    #[must_use]
+    pub fn witnesses(mut self, witnesses: Witnesses) -> Self {
+        self.witnesses = Some(witnesses);
         self
     }
 }
@@ -145,6 +154,17 @@ impl fmt::Debug for Log {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Log").field("latest", &self.latest).finish_non_exhaustive()
     }
+}
+
+/// Reads records to the end, as opening does.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn journal_for_fuzzing(bytes: &[u8]) {
+    let mut at = 0;
+    while let Some((_, body, length)) = bytes.get(at..).and_then(journal::read) {
+        assert!(body.len() < length && at + length <= bytes.len());
+        at += length;
+    }
+    assert!(!journal::has_commit(bytes.get(at..).unwrap_or_default()) || at < bytes.len());
 }
 
 #[cfg(test)]

@@ -75,10 +75,16 @@ pub enum LogError {
     #[error("a log has at most {0} clusters")]
     TooManyClusters(usize),
     /// The receipt is kept, but too few witnesses saw it in time.
-    #[error("receipt {index} was logged, and too few witnesses saw it: {reason}")]
+    #[error("receipt {index} was logged, and too few witnesses signed: {reason}")]
     Unwitnessed {
         /// Where it is.
         index: u64,
+        /// Which witness did what.
+        reason: String,
+    },
+    /// Too few witnesses saw what is there already, so nothing more was logged.
+    #[error("too few witnesses answer, so nothing is logged or released: {reason}")]
+    WitnessesAway {
         /// Which witness did what.
         reason: String,
     },
@@ -108,7 +114,7 @@ impl LogError {
             Self::Damaged { .. } | Self::RolledBack { .. } => Blame::Attack,
             Self::Locked(_) | Self::OtherKey { .. } | Self::Signer(_) => Blame::Configuration,
             Self::Receipt(_) | Self::TooManyClusters(_) => Blame::Configuration,
-            Self::Unwitnessed { .. } => Blame::Peer,
+            Self::Unwitnessed { .. } | Self::WitnessesAway { .. } => Blame::Peer,
             Self::ClockWentBack { .. }
             | Self::Closed
             | Self::Io { .. }

@@ -105,12 +105,22 @@ fn tiles_and_journal_hold_every_receipt_over_many_openings() {
     }
 }
 
-/// A copy of a folder as it is now.
+/// A copy of a folder as it is now. By hand: a child that is being started holds our locks.
 fn copy(from: &Path) -> tempfile::TempDir {
+    fn files(from: &Path, to: &Path) {
+        for entry in fs::read_dir(from).unwrap() {
+            let entry = entry.unwrap();
+            let to = to.join(entry.file_name());
+            if entry.file_type().unwrap().is_dir() {
+                fs::create_dir(&to).unwrap();
+                files(&entry.path(), &to);
+            } else {
+                fs::copy(entry.path(), &to).unwrap();
+            }
+        }
+    }
     let to = folder();
-    let status =
-        std::process::Command::new("cp").arg("-a").arg(from.join(".")).arg(to.path()).status();
-    assert!(status.unwrap().success());
+    files(from, to.path());
     to
 }
 
@@ -227,4 +237,70 @@ fn a_receipt_that_is_too_long_harms_no_other() {
     many.secrets = vec![many.secrets[0].clone(); 65];
     assert!(matches!(log.append(many), Err(LogError::Receipt(_))));
     assert_eq!(log.append(draft()).unwrap().index, 0);
+}
+
+/// A log that needs the witness at this address.
+fn witnessed(folder: &Path, url: &str) -> Result<Log, LogError> {
+    let dpo = Signer::from_seed("dpo.example", KeyKind::Witness, &[2; 32]).unwrap().verifier();
+    let log = signer().verifier();
+    let policy = format!("log {log}\nwitness dpo {dpo} {url}\nquorum dpo\n").parse().unwrap();
+    let witnesses = Witnesses::new(policy, std::time::Duration::from_millis(500));
+    Log::open(folder, signer(), Options::default().witnesses(witnesses))
+}
+
+#[test]
+fn a_receipt_counts_once_the_witness_has_signed() {
+    let (folder, witness) = (folder(), tempfile::tempdir().unwrap());
+    let url = crate::witness::tests::serve(witness.path());
+    // What was logged before there was a witness is proved to it from the tiles.
+    let log = open(folder.path()).unwrap();
+    fill(&log, 9000);
+    drop(log);
+    let dpo = Signer::from_seed("dpo.example", KeyKind::Witness, &[2; 32]).unwrap().verifier();
+    for round in 0..2 {
+        let log = witnessed(folder.path(), &url).unwrap();
+        for _ in 0..3 {
+            let appended = log.append(draft()).unwrap();
+            appended.proof.verify(&appended.leaf).unwrap();
+            appended.proof.checkpoint.note().verify_cosigned(&dpo).unwrap();
+        }
+        drop(log);
+        let log = open(folder.path()).unwrap();
+        fill(&log, 9000 * (1 - round));
+    }
+    let text = fs::read_to_string(folder.path().join("checkpoint")).unwrap();
+    assert!(text.contains("dpo.example"), "what others read has the witness's signature: {text}");
+}
+
+#[test]
+fn a_witness_that_is_away_stops_releases_and_logs_nothing_more() {
+    let folder = folder();
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", nobody.local_addr().unwrap());
+    drop(nobody);
+    let log = witnessed(folder.path(), &url).unwrap();
+    let error = log.append(draft()).unwrap_err();
+    assert!(matches!(&error, LogError::Unwitnessed { index: 0, .. }), "{error}");
+    assert!(error.to_string().contains("dpo: Connection refused"), "{error}");
+    for _ in 0..3 {
+        let error = log.append(draft()).unwrap_err();
+        assert!(matches!(error, LogError::WitnessesAway { .. }), "{error}");
+    }
+    drop(log);
+    assert_eq!(open(folder.path()).unwrap().checkpoint().checkpoint().size, 1);
+}
+
+#[test]
+fn a_log_that_was_rolled_back_is_told_so_by_its_witness() {
+    let (folder, witness) = (folder(), tempfile::tempdir().unwrap());
+    let url = crate::witness::tests::serve(witness.path());
+    drop(witnessed(folder.path(), &url).unwrap().append(draft()).unwrap());
+    let earlier = copy(folder.path());
+    drop(witnessed(folder.path(), &url).unwrap().append(draft()).unwrap());
+    drop(witnessed(folder.path(), &url).unwrap().append(draft()).unwrap());
+    // Everything is the copy's, the published checkpoint included: only the witness knows.
+    let log = witnessed(earlier.path(), &url).unwrap();
+    let error = log.append(Draft { role: name("hidden"), ..draft() }).unwrap_err();
+    assert!(error.to_string().contains("signed this log at size 3"), "{error}");
+    assert!(matches!(log.append(draft()), Err(LogError::Stopped(_))));
 }

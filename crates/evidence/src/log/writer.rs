@@ -5,7 +5,7 @@ use std::{
         Arc, Mutex, PoisonError,
         mpsc::{Receiver, RecvTimeoutError},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -13,12 +13,21 @@ use super::{
     error::LogError,
     state::{Staged, State},
 };
-use crate::{checkpoint::SignedCheckpoint, proof::Proof, tree};
+use crate::{
+    checkpoint::SignedCheckpoint,
+    hash::Digest,
+    proof::Proof,
+    tiles::{TileError, Tiles},
+    tree::{self, Edge, Nodes},
+    witness::remote::Lacking,
+};
 
 /// Most receipts of one write.
 const GROUP_MAX: usize = 1024;
 /// How soon others can read what was written.
 const PUBLISH_EVERY: Duration = Duration::from_millis(500);
+/// How long witnesses that were away are left alone.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// Receipts may wait for tiles, where the disk takes the journal and not them, up to here.
 const UNTILED_MAX: u64 = 1 << 16;
 
@@ -26,6 +35,8 @@ pub(super) struct Writer {
     state: State,
     options: Options,
     latest: Arc<Mutex<SignedCheckpoint>>,
+    /// Since when witnesses are away, and why.
+    lacking: Option<(Instant, String)>,
     /// Why files for others could not be written.
     behind: Option<LogError>,
 }
@@ -36,7 +47,7 @@ impl Writer {
         options: Options,
         latest: Arc<Mutex<SignedCheckpoint>>,
     ) -> Self {
-        Self { state, options, latest, behind: None }
+        Self { state, options, latest, lacking: None, behind: None }
     }
 
     /// Writes until nobody can ask any more.
@@ -79,6 +90,13 @@ impl Writer {
             self.state.unstage(&staged);
             return answer_all(answers, &error);
         }
+        if let Err(reason) = self.have_signed() {
+            for (one, answer) in staged.iter().zip(answers) {
+                let reason = reason.clone();
+                drop(answer.send(Err(LogError::Unwitnessed { index: one.index, reason })));
+            }
+            return self.put_away();
+        }
         let proofs: Vec<_> = staged.iter().map(|one| self.proof(one)).collect();
         *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = self.state.latest.clone();
         for ((one, proof), answer) in staged.into_iter().zip(proofs).zip(answers) {
@@ -87,13 +105,50 @@ impl Writer {
                 proof.map(|proof| Appended { index, receipt, leaf: leaf.to_vec(), proof });
             let _gone = answer.send(appended);
         }
+        self.put_away();
+    }
+
+    /// Moves what is full to tiles.
+    fn put_away(&mut self) {
         self.behind = self.state.write_full_tiles().and_then(|()| self.state.shorten()).err();
+    }
+
+    /// Has the newest checkpoint signed by enough witnesses.
+    fn have_signed(&mut self) -> Result<(), String> {
+        let Some(witnesses) = &mut self.options.witnesses else { return Ok(()) };
+        let (edge, folder, size) = (&self.state.edge, &self.state.folder, self.state.edge.size());
+        let nodes = || Everything { edge, tiles: Tiles::new(folder, size) };
+        let verdict = witnesses.sign(&mut self.state.latest, nodes);
+        self.state.published = None;
+        match verdict {
+            Ok(()) => {
+                self.lacking = None;
+                Ok(())
+            }
+            Err(Lacking::Away(reason)) => {
+                self.lacking = Some((Instant::now(), reason.clone()));
+                Err(reason)
+            }
+            Err(Lacking::RolledBack(reason)) => {
+                // SECURITY: whoever goes on from here makes a fork.
+                drop(self.state.stop(format!("it was rolled back: {reason}")));
+                Err(reason)
+            }
+        }
     }
 
     /// Why nothing can be taken now.
     fn refusal(&mut self) -> Option<LogError> {
         if let Some(why) = &self.state.stopped {
             return Some(LogError::Stopped(why.clone()));
+        }
+        if let Some((since, reason)) = &self.lacking {
+            if since.elapsed() < ASK_AGAIN {
+                return Some(LogError::WitnessesAway { reason: reason.clone() });
+            }
+            if let Err(reason) = self.have_signed() {
+                return Some(LogError::WitnessesAway { reason });
+            }
         }
         let waiting = self.state.edge.size() - self.state.tiled;
         if waiting < UNTILED_MAX {
@@ -114,6 +169,20 @@ impl Writer {
         if self.state.published != Some(self.state.edge.size()) && self.state.stopped.is_none() {
             self.behind = self.state.publish().and_then(|()| self.state.shorten()).err();
         }
+    }
+}
+
+/// Nodes that are in memory, and else in full tiles on the disk.
+struct Everything<'a> {
+    edge: &'a Edge,
+    tiles: Tiles,
+}
+
+impl Nodes for Everything<'_> {
+    type Error = TileError;
+
+    fn node(&self, height: u32, index: u64) -> Result<Digest, TileError> {
+        self.edge.node(height, index).or_else(|_old| self.tiles.node(height, index))
     }
 }
 

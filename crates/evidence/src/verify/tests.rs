@@ -258,3 +258,43 @@ fn a_single_proof_is_enough_for_a_single_release() {
     }
     assert!(matches!(proof(&appended.proof.to_string(), &policy("none")), Err(Refusal::NoReceipt)));
 }
+
+/// Renews the files that the fuzzers start from: `CLOUDTASER_WRITE_CORPUS=1 cargo test corpus`.
+#[test]
+fn the_corpus_is_of_things_that_verify() {
+    let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus");
+    let (folder, bundle) = made(3, &[0, 2]);
+    let log = Log::open(folder.path(), signer(), Options::default()).unwrap();
+    let appended = log.append(draft()).unwrap();
+    drop(log);
+    let proof = appended.proof.with_entry(&appended.leaf);
+    let signed = published(folder.path()).unwrap();
+    let body = crate::witness::request_body(1, &appended.proof.path, &signed);
+    let keys = signer();
+    let policy = format!(
+        "log {}\nwitness dpo {} http://localhost/\ngroup g any dpo\nquorum g\n",
+        keys.verifier(),
+        witness().verifier()
+    );
+    let files: [(&str, Vec<u8>); 9] = [
+        ("evidence_receipt/release", appended.leaf),
+        ("evidence_bundle/bundle", bundle.to_bytes().unwrap()),
+        ("evidence_bundle/proof", proof.into_bytes()),
+        ("evidence_note/checkpoint", bundle.checkpoint.into_bytes()),
+        ("evidence_note/key", keys.verifier().to_string().into_bytes()),
+        ("evidence_note/secret-key", keys.to_secret().as_bytes().to_vec()),
+        ("evidence_note/policy", policy.into_bytes()),
+        ("evidence_witness/request", body.into_bytes()),
+        (
+            "evidence_journal/journal",
+            fs::read(folder.path().join("journal")).unwrap()[8..].to_vec(),
+        ),
+    ];
+    for (name, bytes) in files {
+        let path = fuzz.join(name);
+        if std::env::var_os("CLOUDTASER_WRITE_CORPUS").is_some() {
+            fs::write(&path, bytes).unwrap();
+        }
+        assert!(path.exists(), "{}", path.display());
+    }
+}
