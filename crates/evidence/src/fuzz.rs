@@ -5,6 +5,7 @@
 //! that is shipped.
 
 use crate::{
+    attest::{snp, tdx},
     bundle::Bundle,
     checkpoint::SignedCheckpoint,
     log::journal_for_fuzzing,
@@ -96,6 +97,19 @@ pub fn audit(bytes: &[u8]) {
     assert_eq!(found.agrees(), found.unreceipted_total == 0 && found.unreadable_total == 0);
 }
 
+/// Any bytes as evidence of hardware, with the certificates that the second sample came with: what
+/// the hardware did not sign is never genuine.
+pub fn hardware(bytes: &[u8]) {
+    const ASK: &[u8] = include_bytes!("../tests/vectors/ask_milan.der");
+    const VCEK: &[u8] = include_bytes!("../tests/vectors/vcek_milan.der");
+    const THEN: u64 = 1_704_067_200;
+    drop(snp::Report::parse(bytes));
+    drop(tdx::verify(bytes, b"{}", THEN));
+    let (first, rest) = bytes.split_at(bytes.len().min(1360));
+    drop(snp::verify(rest, &snp::Collateral { ask: ASK, vek: first, crl: None }, THEN));
+    drop(snp::verify(rest, &snp::Collateral { ask: ASK, vek: VCEK, crl: Some(first) }, THEN));
+}
+
 #[cfg(test)]
 mod tests {
     use std::{fs, path::Path};
@@ -121,5 +135,6 @@ mod tests {
         replay("evidence_witness", super::witness);
         replay("evidence_journal", super::journal);
         replay("evidence_audit", super::audit);
+        replay("evidence_hardware", super::hardware);
     }
 }

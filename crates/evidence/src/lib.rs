@@ -12,6 +12,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod attest;
 pub mod bundle;
 pub mod checkpoint;
 #[cfg(any(test, fuzzing))]
