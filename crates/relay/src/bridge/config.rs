@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 pub use cloudtaser_road::admission::BeaconAddress;
 
+use super::release::config::{ReleaseConfig, Section};
 use crate::{
     file::{ConfigError, beside, parse_key, read_key, read_toml},
     proto::ticket::TicketSecret,
@@ -36,6 +37,8 @@ pub struct Config {
     pub max_sessions: u16,
     /// How long sessions may go on after a stop.
     pub drain_seconds: u16,
+    /// How the bridge releases, where it does.
+    pub release: Option<ReleaseConfig>,
 }
 
 /// A client that may open a session.
@@ -45,6 +48,8 @@ pub struct KnownClient {
     pub name: String,
     /// What proves it.
     pub key: PublicKey,
+    /// Whether it may talk to OpenBao itself (`ct-proxy/1`), past the release policy.
+    pub door: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -63,6 +68,7 @@ struct File {
     max_sessions: u16,
     #[serde(default = "thirty")]
     drain_seconds: u16,
+    release: Option<Section>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -70,6 +76,7 @@ struct File {
 struct FileClient {
     name: String,
     key: String,
+    door: Option<bool>,
 }
 
 const fn four() -> u16 {
@@ -103,10 +110,15 @@ impl Config {
             ))?;
             parse_key(&beacon.address, key)?;
         }
+        // SECURITY: where releases are decided, a door past the decision is asked for by name.
+        let releases = file.release.is_some();
         let known = |client: FileClient| {
             let key = parse_key(&client.name, &client.key)?;
-            Ok(KnownClient { name: client.name, key })
+            let door = client.door.unwrap_or(!releases);
+            Ok(KnownClient { name: client.name, key, door })
         };
+        let names = file.client.iter().map(|client| client.name.clone()).collect::<Vec<_>>();
+        let release = file.release.map(|section| section.read(path, &names)).transpose()?;
         Ok(Self {
             key: read_key(&beside(path, &file.key_file))?,
             tickets: read_tickets(&beside(path, &file.ticket_file))?,
@@ -116,12 +128,13 @@ impl Config {
             legs: file.legs,
             max_sessions: file.max_sessions,
             drain_seconds: file.drain_seconds,
+            release,
         })
     }
 
-    /// The name of a client's key.
-    pub(crate) fn name_of(&self, key: &PublicKey) -> &str {
-        self.clients.iter().find(|client| client.key == *key).map_or("?", |client| &*client.name)
+    /// The client that has this key.
+    pub(crate) fn client_of(&self, key: &PublicKey) -> Option<&KnownClient> {
+        self.clients.iter().find(|client| client.key == *key)
     }
 }
 
