@@ -92,6 +92,12 @@ impl Fields {
         &self.json
     }
 
+    /// The whole object as JSON, to be handed on.
+    #[must_use]
+    pub fn into_json(self) -> Secret {
+        self.json
+    }
+
     fn parse(object: &RawValue) -> Result<Self, Failure> {
         let found = members(object).ok_or(Failure::Shape("its data is no object"))?;
         let mut by_name = BTreeMap::new();

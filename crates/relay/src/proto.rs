@@ -15,8 +15,8 @@ pub mod frame;
 pub mod fuzz;
 pub mod hello;
 pub mod leg;
-pub mod rendezvous;
 pub mod session;
-pub mod ticket;
 
-mod bytes;
+pub use cloudtaser_road::{rendezvous, ticket};
+
+use cloudtaser_road::bytes;

@@ -96,5 +96,6 @@ mod tests {
         replay("relay_hello", super::hello);
         replay("relay_frames", super::frames);
         replay("relay_ticket", super::ticket);
+        replay("release_token", crate::bridge::release::token::fuzz::token);
     }
 }
