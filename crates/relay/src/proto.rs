@@ -7,13 +7,19 @@
 //!
 //! Reading order: [`rendezvous`] (the name that both sides dial), [`hello`] (what the beacon sees
 //! of a session), [`ticket`] (what lets a client in), [`frame`] (bridge and beacon), [`leg`] (one
-//! tunnel's way to the bridge), [`credit`], [`session`] (what is said inside).
+//! tunnel's way to the bridge), [`credit`], [`session`] (what is said inside). How a cluster comes to
+//! be known (`docs/protocol/enrolment.md`): [`invitation`], [`enrol`], [`credential`] (what it shows
+//! then), [`broker`] (what it gives to the programs in it).
 
+pub mod broker;
+pub mod credential;
 pub mod credit;
+pub mod enrol;
 pub mod frame;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 pub mod hello;
+pub mod invitation;
 pub mod leg;
 pub mod rendezvous;
 pub mod session;

@@ -22,8 +22,10 @@ use zeroize::Zeroizing;
 
 use crate::{error::TlsError, provider::provider, raw::verifier::RawVerifier};
 
+mod sign;
 mod verifier;
 
+pub use sign::SIGNATURE_LEN;
 pub use verifier::Unknown;
 
 /// What stands before the key in its `SubjectPublicKeyInfo` (RFC 8410).
