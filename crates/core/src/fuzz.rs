@@ -12,6 +12,7 @@ use crate::{
     reference::{
         MAX_LEN, Piece, Reference, ReferenceError, SecretPath, Select, Source, Value, suspicion,
     },
+    release::{BridgeToWrapper, Message, WrapperToBridge, decode, encode, policy},
 };
 
 /// What stands before a reference inside a text.
@@ -190,6 +191,28 @@ fn written_reference(Reference { source, select }: &Reference) -> String {
     }
 }
 
+/// Any bytes as messages between wrapper and bridge, either way, and as a path of the policy.
+pub fn release(bytes: &[u8]) {
+    release_of::<WrapperToBridge>(bytes);
+    release_of::<BridgeToWrapper>(bytes);
+    let text = String::from_utf8_lossy(bytes);
+    if let Some(path) = policy::canonical(&text) {
+        // SECURITY: what the policy looks at cannot lead away once it is part of a URL.
+        assert!(path.split('/').all(|segment| !matches!(segment, "" | "." | "..")));
+    }
+}
+
+fn release_of<M: Message>(bytes: &[u8]) {
+    if let Ok(Some((message, len))) = decode::<M>(bytes) {
+        assert!(len <= bytes.len());
+        // What was cut for people is shorter, never longer.
+        let written = encode(&message).map(|bytes| bytes.to_vec()).unwrap_or_default();
+        let again = decode::<M>(&written).ok().flatten();
+        let again = again.and_then(|(message, _)| encode(&message).ok());
+        assert_eq!(again.map(|bytes| bytes.to_vec()), Some(written));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::{fs, path::Path};
@@ -213,6 +236,7 @@ mod tests {
         replay("plan", super::plan);
         replay("agent", super::agent);
         replay("cgroup", |bytes| super::cgroup(&String::from_utf8_lossy(bytes)));
+        replay("release", super::release);
         replay("words", |bytes| super::words(&String::from_utf8_lossy(bytes)));
     }
 }

@@ -6,6 +6,7 @@ use std::{
 };
 
 use cloudtaser_core::Secret;
+use cloudtaser_road::admission::AdmissionError;
 use cloudtaser_tls::{
     TlsError,
     raw::{KeyPair, PublicKey},
@@ -47,6 +48,9 @@ pub enum ConfigError {
         /// Why.
         source: TlsError,
     },
+    /// A client file is not as a bridge writes it.
+    #[error(transparent)]
+    Admission(AdmissionError),
     /// Something that must be there is not, or contradicts the rest.
     #[error("{0}")]
     Missing(&'static str),

@@ -11,8 +11,6 @@
 //! be known (`docs/protocol/enrolment.md`): [`invitation`], [`enrol`], [`credential`] (what it shows
 //! then), [`broker`] (what it gives to the programs in it).
 
-pub mod broker;
-pub mod credential;
 pub mod credit;
 pub mod enrol;
 pub mod frame;
@@ -21,8 +19,8 @@ pub mod fuzz;
 pub mod hello;
 pub mod invitation;
 pub mod leg;
-pub mod rendezvous;
 pub mod session;
-pub mod ticket;
 
-mod bytes;
+pub use cloudtaser_road::{broker, credential, rendezvous, ticket};
+
+use cloudtaser_road::bytes;

@@ -66,6 +66,9 @@ struct Admit {
     /// How many tunnels it may have at once.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
     max_tunnels: u16,
+    /// As JSON, which is what a wrapper reads.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -123,7 +126,11 @@ fn print_admission(args: &Admit) -> anyhow::Result<()> {
     let config = Config::read(&args.config)?;
     let known = config.clients.iter().any(|client| client.key == args.client_key);
     ensure!(known, "add the key to a [[client]] of the configuration first");
-    say(&admit::client_file(&config, &args.client_key, args.days, args.max_tunnels)?)
+    let file = admit::client_file(&config, &args.client_key, args.days, args.max_tunnels)?;
+    if args.json {
+        return say(&format!("{}\n", serde_json::to_string(&file)?));
+    }
+    say(&admit::as_toml(&file, &args.client_key)?)
 }
 
 fn proxy(args: &ProxyArgs) -> anyhow::Result<()> {

@@ -1,7 +1,7 @@
 //! The bridge's configuration: one TOML file, where a word that is not known is an error.
 
 use std::{
-    fmt, fs,
+    fs,
     path::{Path, PathBuf},
 };
 
@@ -10,9 +10,11 @@ use cloudtaser_tls::raw::{KeyPair, PublicKey};
 use data_encoding::HEXLOWER;
 use serde::Deserialize;
 
+pub use cloudtaser_road::admission::BeaconAddress;
+
 use crate::{
     file::{ConfigError, beside, parse_key, read_key, read_toml},
-    proto::ticket::{ClientTag, TicketSecret},
+    proto::ticket::TicketSecret,
 };
 
 /// A configuration, read and checked.
@@ -34,18 +36,6 @@ pub struct Config {
     pub max_sessions: u16,
     /// How long sessions may go on after a stop.
     pub drain_seconds: u16,
-}
-
-/// A beacon as bridges and clients are told of it.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct BeaconAddress {
-    /// Where to dial: `host:port`.
-    pub address: String,
-    /// The domain in server names; the host, where it is left out.
-    pub domain: Option<String>,
-    /// By which it is known. Clients need none: they never speak to the beacon.
-    pub key: Option<String>,
 }
 
 /// A client that may open a session.
@@ -92,15 +82,6 @@ const fn thirty() -> u16 {
 
 const fn thousand() -> u16 {
     1000
-}
-
-impl BeaconAddress {
-    /// The domain in server names.
-    #[must_use]
-    pub fn domain(&self) -> &str {
-        let host = || self.address.rsplit_once(':').map_or(&*self.address, |(host, _)| host);
-        self.domain.as_deref().unwrap_or_else(host)
-    }
 }
 
 impl Config {
@@ -154,10 +135,4 @@ fn read_tickets(path: &Path) -> Result<TicketSecret, ConfigError> {
     secret.filter(|_| text.len() == 64).ok_or(ConfigError::Missing(
         "the ticket_file must have 64 hexadecimal digits, as `init` writes it",
     ))
-}
-
-impl fmt::Display for ClientTag {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&HEXLOWER.encode(&self.0))
-    }
 }

@@ -341,7 +341,7 @@ pub struct NewInvitation {
 macro_rules! hex {
     ($name:ident, $len:literal) => {
         mod $name {
-            use super::*;
+            use super::{Deserialize as _, HEXLOWER};
 
             pub(super) fn serialize<S: serde::Serializer>(
                 bytes: &[u8; $len],
@@ -367,7 +367,7 @@ hex!(hex16, 16);
 hex!(hex32, 32);
 
 mod one_key {
-    use super::*;
+    use super::{Deserialize as _, PublicKey};
 
     pub(super) fn serialize<S: serde::Serializer>(
         key: &PublicKey,
@@ -384,7 +384,7 @@ mod one_key {
 }
 
 mod key {
-    use super::*;
+    use super::{Deserialize as _, PublicKey, Serialize as _};
 
     pub(super) fn serialize<S: serde::Serializer>(
         key: &Option<PublicKey>,

@@ -145,9 +145,9 @@ impl Keys {
 
     pub(crate) fn client_with(&self, beacons: &[&Place], key: &KeyPair, most: u16) -> Client {
         let config = self.config(beacons, "127.0.0.1:1".parse().unwrap());
-        let text = admit::client_file(&config, &key.public(), 2, most).unwrap();
+        let admitted = admit::client_file(&config, &key.public(), 2, most).unwrap();
+        let text = admit::as_toml(&admitted, &key.public()).unwrap();
         let file = tempfile::NamedTempFile::new().unwrap();
-        // A beacon's key is not the client's business.
         fs::write(file.path(), text).unwrap();
         Client::read(file.path(), key).unwrap()
     }

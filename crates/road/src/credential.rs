@@ -9,7 +9,7 @@ use cloudtaser_tls::{
     raw::{KeyPair, PublicKey, SIGNATURE_LEN},
 };
 
-use super::bytes::Reader;
+use crate::bytes::Reader;
 
 /// The protocol in which a client shows a credential, and then names the protocol that it wants.
 pub const ENROLLED_PROTOCOL: &[u8] = b"ct-enrolled/1";
@@ -105,7 +105,7 @@ impl Certificate {
         (not_before, not_after): (u64, u64),
     ) -> Result<Self, TlsError> {
         let message = signed_certificate(&cluster, &serial, not_before, not_after);
-        let signature = bridge.sign(&message)?;
+        let signature = signed(bridge, &message)?;
         Ok(Self { cluster, serial, not_before, not_after, signature })
     }
 
@@ -152,7 +152,8 @@ impl Certificate {
         key: PublicKey,
         (not_before, not_after): (u64, u64),
     ) -> Result<Leaf, TlsError> {
-        let signature = cluster.sign(&signed_leaf(&self.serial, &key, not_before, not_after))?;
+        let message = signed_leaf(&self.serial, &key, not_before, not_after);
+        let signature = signed(cluster, &message)?;
         Ok(Leaf { key, not_before, not_after, signature })
     }
 }
@@ -231,9 +232,13 @@ impl Credential {
     }
 }
 
+fn signed(key: &KeyPair, message: &[u8]) -> Result<[u8; SIGNATURE_LEN], TlsError> {
+    key.sign(message)?.try_into().map_err(|_odd| TlsError::PrivateKey)
+}
+
 fn signed_by(key: &PublicKey, message: &[u8], signature: &[u8]) -> Result<(), Untrue> {
     // A machine on which nothing can be verified lets nobody in.
-    let signed = key.has_signed(message, signature).unwrap_or(false);
+    let signed = key.verifies(message, signature).unwrap_or(false);
     if signed { Ok(()) } else { Err(Untrue::Signature) }
 }
 

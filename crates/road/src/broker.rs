@@ -7,7 +7,7 @@
 
 use cloudtaser_tls::raw::PublicKey;
 
-use super::{bytes::Reader, credential::Credential};
+use crate::{bytes::Reader, credential::Credential};
 
 /// Bytes of a request.
 pub const REQUEST_LEN: usize = 36;
@@ -48,7 +48,7 @@ pub struct Pass {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Answer {
     /// The connection to a beacon stands; what follows goes there.
-    Pass(Pass),
+    Pass(Box<Pass>),
     /// The cluster is not enrolled, or not any more.
     NotEnrolled,
     /// The broker carries as much as it may.
@@ -114,7 +114,7 @@ mod tests {
     use cloudtaser_tls::raw::KeyPair;
 
     use super::*;
-    use crate::proto::credential::Certificate;
+    use crate::credential::Certificate;
 
     #[test]
     fn a_pass_is_read_as_it_is_written() {
@@ -128,7 +128,7 @@ mod tests {
             ticket: b"brp1.abc".to_vec(),
             credential: Credential { certificate, leaf: Some(leaf) },
         };
-        let bytes = Answer::Pass(pass.clone()).encode();
+        let bytes = Answer::Pass(Box::new(pass.clone())).encode();
         assert_eq!(Answer::of(bytes[0]), Some(None));
         let len = usize::from(u16::from_be_bytes([bytes[1], bytes[2]]));
         assert_eq!(bytes.len(), 3 + len);

@@ -5,10 +5,12 @@
 //! and no memory, and whoever steals a beacon can let strangers knock for a day. It opens nothing:
 //! behind the beacon the client still has to prove its own key to the bridge.
 
-use cloudtaser_tls::{Digest, MacKey, digest::same};
-use data_encoding::BASE64URL_NOPAD;
+use std::fmt;
 
-use super::{bytes::Reader, rendezvous::RendezvousId};
+use cloudtaser_tls::{Digest, MacKey, digest::same};
+use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
+
+use crate::{bytes::Reader, rendezvous::RendezvousId};
 
 /// What stands before a ticket in the list of protocols.
 pub const PROTOCOL_PREFIX: &[u8] = b"brp1.";
@@ -213,12 +215,18 @@ impl Shown {
     }
 }
 
+impl fmt::Display for ClientTag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&HEXLOWER.encode(&self.0))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use cloudtaser_tls::raw::PublicKey;
 
     use super::*;
-    use crate::proto::rendezvous::Epoch;
+    use crate::rendezvous::Epoch;
 
     const NOW: u32 = 1_795_500_000;
 
