@@ -180,6 +180,10 @@ async fn carry(client: Arc<Client>, mut stream: TcpStream, patience: Duration) {
     };
     match done {
         Ok((up_bytes, down_bytes)) => info!(up_bytes, down_bytes, "connection ended"),
-        Err(error) => warn!(error = %error, "connection broke"),
+        Err(error) => {
+            // A failure on the way must not look like an end to the app.
+            net::reset(&stream);
+            warn!(error = %error, "connection broke");
+        }
     }
 }

@@ -85,7 +85,12 @@ async fn proxy(stream: &mut TlsStream<TcpStream>, shared: &Shared) -> io::Result
     };
     stream.write_all(&[Verdict::Connected.code()]).await?;
     stream.flush().await?;
-    copy_bidirectional(stream, &mut openbao).await
+    let done = copy_bidirectional(stream, &mut openbao).await;
+    if done.is_err() {
+        // What was cut on the way must not look whole to OpenBao.
+        net::reset(&openbao);
+    }
+    done
 }
 
 async fn refuse(stream: &mut TlsStream<TcpStream>, verdict: Verdict) -> io::Result<(u64, u64)> {

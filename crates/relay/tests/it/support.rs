@@ -36,6 +36,11 @@ pub(crate) const fn any() -> Bridges {
     Bridges::Any
 }
 
+/// Limits that do not mind many clients on one address.
+pub(crate) fn roomy() -> Limits {
+    Limits { pending_per_source: 10_000, ..Limits::default() }
+}
+
 /// Something that serves until it is stopped, in a runtime of its own: what is killed is gone with
 /// all its connections.
 pub(crate) struct Served {
