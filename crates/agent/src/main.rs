@@ -18,6 +18,7 @@ mod caller;
 mod canary;
 mod client;
 mod events;
+mod from_node;
 mod host;
 mod limit;
 mod loaders;
@@ -74,6 +75,8 @@ enum Verb {
     Guard(client::GuardArgs),
     /// Guard a process that runs already.
     Protect(client::ProtectArgs),
+    /// Run from a copy of this program on the node: for an agent in a container.
+    FromNode(from_node::FromNodeArgs),
     /// The agent's own attacker.
     #[command(hide = true)]
     Attack(attack::AttackArgs),
@@ -98,6 +101,9 @@ fn main() -> ExitCode {
         Verb::Status(args) => client::status(args, &cli.socket),
         Verb::Guard(args) => client::guard(&args, &cli.socket),
         Verb::Protect(args) => client::protect(args, &cli.socket),
+        Verb::FromNode(args) => {
+            from_node::run(&args, &cli.socket).map(|()| Code::Internal.number())
+        }
         Verb::Attack(args) => attack::run(args).map(|()| Code::Ok.number()),
         Verb::Canary => canary::wait().map(|()| Code::Ok.number()),
     };

@@ -5,12 +5,13 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::{demo, generate, probe, run};
+use crate::{demo, deploy, generate, probe, run};
 
 const AFTER: &str = "\
 Start here:
   cloudtaser demo                                  see it work on this machine, in a minute
   cloudtaser run --plan cloudtaser.yaml -- ./app   start a program with its secrets
+  cloudtaser install --registry HOST/PATH          put it on the cluster of your kubeconfig
   cloudtaser probe PID --canary-file FILE          see what an attacker would get
 
 Each verb has examples of its own: cloudtaser VERB --help";
@@ -35,6 +36,12 @@ enum Verb {
     Run(run::RunArgs),
     /// Show what an attacker gets, without and with cloudtaser, on this machine.
     Demo(demo::DemoArgs),
+    /// Put cloudtaser on a cluster.
+    Install(deploy::InstallArgs),
+    /// Renew the cloudtaser of a cluster.
+    Upgrade(deploy::UpgradeArgs),
+    /// Take cloudtaser off a cluster, and leave nothing.
+    Uninstall(deploy::UninstallArgs),
     /// Attack a running process: try every road by which others could read its secrets.
     Probe(probe::command::ProbeArgs),
     /// Print completions for a shell.
@@ -49,6 +56,9 @@ impl Cli {
         match self.verb {
             Verb::Completions(args) => Ok(generate::completions(&args, Self::command())),
             Verb::Demo(args) => demo::run(&args),
+            Verb::Install(args) => deploy::install(&args),
+            Verb::Uninstall(args) => deploy::uninstall(&args),
+            Verb::Upgrade(args) => deploy::upgrade(&args),
             Verb::Man(args) => generate::man(&args, Self::command()),
             Verb::Probe(args) => probe::command::run(&args),
             Verb::Run(args) => run::run(&args),

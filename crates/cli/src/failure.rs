@@ -6,17 +6,18 @@ use cloudtaser_core::exit::Code;
 
 use crate::{
     demo::interrupt::Interrupted,
+    deploy::DeployError,
     probe::{ProbeError, as_uid::AsUidError, needle::NeedleError},
-    run::PlanError,
     tools::ToolError,
     ui,
+    yaml::YamlError,
 };
 
 /// Prints the error and tells the exit code.
 pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     match error.downcast_ref() {
         // Laid out already, with a caret.
-        Some(PlanError::Wrong { report }) => ui::error_block(report),
+        Some(YamlError::Wrong { report }) => ui::error_block(report),
         _ => ui::error(error),
     }
     if error.is::<Interrupted>() {
@@ -35,7 +36,10 @@ pub(crate) fn of_arguments(error: &clap::Error) -> ExitCode {
 }
 
 fn code(error: &anyhow::Error) -> Code {
-    let usage = error.is::<NeedleError>() || error.is::<PlanError>() || error.is::<ToolError>();
+    if let Some(error) = error.downcast_ref::<DeployError>() {
+        return error.code();
+    }
+    let usage = error.is::<NeedleError>() || error.is::<YamlError>() || error.is::<ToolError>();
     if usage {
         return Code::Usage;
     }

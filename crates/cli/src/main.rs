@@ -6,13 +6,16 @@
 #![forbid(unsafe_code)]
 
 mod cli;
+mod cluster;
 mod demo;
+mod deploy;
 mod failure;
 mod generate;
 mod probe;
 mod run;
 mod tools;
 mod ui;
+mod yaml;
 
 use std::process::ExitCode;
 

@@ -4,3 +4,5 @@
 //! that every case can be tested and fuzzed without one.
 
 #![forbid(unsafe_code)]
+
+pub mod install;

@@ -1,0 +1,148 @@
+//! Where the leaves of an object come from: from values that somebody chose, or, in a chart, from
+//! expressions that Helm evaluates later.
+
+use serde_json::Value;
+
+/// Around an expression in text that is YAML already; plain letters, so that no emitter quotes it.
+const OPEN: &str = "HELM_OPEN_";
+const CLOSE: &str = "_HELM_CLOSE";
+
+/// Where the leaves come from.
+#[derive(Debug)]
+pub(super) enum Source<'a> {
+    /// A chart is written: leaves are expressions.
+    Chart,
+    /// Somebody chose.
+    Chosen {
+        /// [`super::Values`] as JSON.
+        values: &'a Value,
+        /// Where the operator goes.
+        namespace: &'a str,
+    },
+}
+
+/// Expressions of a chart; `chart` replaces these names when the text is made.
+#[derive(Clone, Copy, Debug)]
+enum Expression<'a> {
+    /// A value as JSON, which is YAML.
+    Json(&'a str),
+    /// A list as one string.
+    Join(&'a str),
+    /// A truth as a string.
+    Text(&'a str),
+    /// The namespace of the release.
+    Namespace,
+    /// The program that manages the release.
+    Service,
+}
+
+impl Source<'_> {
+    /// The value at a dotted path.
+    pub(super) fn leaf(&self, path: &str) -> Value {
+        match self {
+            Self::Chart => Expression::Json(path).marked(),
+            Self::Chosen { values, .. } => at(values, path).cloned().unwrap_or_default(),
+        }
+    }
+
+    /// A list of strings as one string, separated by commas.
+    pub(super) fn joined(&self, path: &str) -> Value {
+        match self {
+            Self::Chart => Expression::Join(path).marked(),
+            Self::Chosen { values, .. } => {
+                let list = at(values, path).and_then(Value::as_array).into_iter().flatten();
+                list.filter_map(Value::as_str).collect::<Vec<_>>().join(",").into()
+            }
+        }
+    }
+
+    /// A truth as `true` or `false` in a string, as variables need it.
+    pub(super) fn text(&self, path: &str) -> Value {
+        match self {
+            Self::Chart => Expression::Text(path).marked(),
+            Self::Chosen { .. } => self.is_on(path).to_string().into(),
+        }
+    }
+
+    /// Where the operator goes.
+    pub(super) fn namespace(&self) -> Value {
+        match self {
+            Self::Chart => Expression::Namespace.marked(),
+            Self::Chosen { namespace, .. } => (*namespace).into(),
+        }
+    }
+
+    /// Who is said to manage the objects.
+    pub(super) fn managed_by(&self) -> Value {
+        match self {
+            Self::Chart => Expression::Service.marked(),
+            Self::Chosen { .. } => super::NAME.into(),
+        }
+    }
+
+    /// Whether a truth holds; in a chart every object is there, with its condition around it.
+    pub(super) fn is_on(&self, path: &str) -> bool {
+        match self {
+            Self::Chart => true,
+            Self::Chosen { values, .. } => at(values, path).and_then(Value::as_bool) == Some(true),
+        }
+    }
+}
+
+impl Expression<'_> {
+    fn marked(self) -> Value {
+        let text = match self {
+            Self::Json(path) => format!("json_{path}"),
+            Self::Join(path) => format!("join_{path}"),
+            Self::Text(path) => format!("text_{path}"),
+            Self::Namespace => "namespace".to_owned(),
+            Self::Service => "service".to_owned(),
+        };
+        format!("{OPEN}{text}{CLOSE}").into()
+    }
+
+    fn parse(text: &str) -> Option<Expression<'_>> {
+        match text.split_once('_') {
+            None if text == "namespace" => Some(Expression::Namespace),
+            None if text == "service" => Some(Expression::Service),
+            Some(("json", path)) => Some(Expression::Json(path)),
+            Some(("join", path)) => Some(Expression::Join(path)),
+            Some(("text", path)) => Some(Expression::Text(path)),
+            _ => None,
+        }
+    }
+
+    fn in_helm(self) -> String {
+        match self {
+            Self::Json(path) => format!("{{{{ .Values.{path} | toJson }}}}"),
+            Self::Join(path) => format!("{{{{ .Values.{path} | join \",\" | toJson }}}}"),
+            Self::Text(path) => format!("{{{{ .Values.{path} | toString | toJson }}}}"),
+            Self::Namespace => "{{ .Release.Namespace | toJson }}".to_owned(),
+            Self::Service => "{{ .Release.Service | toJson }}".to_owned(),
+        }
+    }
+}
+
+/// Replaces each mark by what Helm reads.
+pub(super) fn unmark(yaml: &str) -> String {
+    let mut pieces = yaml.split(OPEN);
+    let mut text = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        let (mark, rest) = piece.split_once(CLOSE).unwrap_or((piece, ""));
+        text.push_str(&Expression::parse(mark).map(Expression::in_helm).unwrap_or_default());
+        text.push_str(rest);
+    }
+    text
+}
+
+fn at<'a>(values: &'a Value, path: &str) -> Option<&'a Value> {
+    path.split('.').try_fold(values, |value, key| value.get(key))
+}
+
+/// One document of YAML, the same for the same value.
+///
+/// # Errors
+/// What the emitter cannot write; it can write all that is JSON.
+pub fn to_yaml(value: &Value) -> Result<String, serde_saphyr::SerializeError> {
+    serde_saphyr::to_string(value)
+}
