@@ -110,6 +110,8 @@ pub mod kubernetes {
     /// Set on a pod that was taken in hand: which containers start under the wrapper.
     pub const WRAPPED: &str = "cloudtaser.io/wrapped";
 
+    /// The wrapper in its own image.
+    pub const WRAPPER_IN_IMAGE: &str = "/cloudtaser-wrapper";
     /// Init container that brings the wrapper into the pod.
     pub const DELIVER: &str = "cloudtaser-deliver";
     /// Volume that holds the wrapper, in memory.
