@@ -82,6 +82,15 @@ pub struct Server {
     pub server_name: Option<String>,
     /// Whether the server's certificate is checked.
     pub verify: Verify,
+    /// Whether all this holds as it stands here: no variable changes who the server is or how it is
+    /// trusted. Set where whoever writes a container's variables has not chosen the server.
+    #[serde(skip_serializing_if = "is_false")]
+    pub fixed: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+const fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 /// Whether a server's certificate is checked.

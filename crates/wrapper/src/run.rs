@@ -137,7 +137,12 @@ fn settle(asked: &Run) -> Result<Settings, Failure> {
     Ok(settings)
 }
 
+/// A plan in the environment itself wins: the webhook sets it, and a ConfigMap can add the other.
 fn named_plan(environment: &settings::Environment) -> Result<Option<PlanDocument>, Failure> {
+    let inline = cloudtaser_core::names::ENV_PLAN.as_bytes();
+    if environment.iter().any(|(known, value)| known == inline && !value.is_empty()) {
+        return Ok(None);
+    }
     let name = cloudtaser_core::names::ENV_PLAN_FILE.as_bytes();
     let path = environment.iter().find(|(known, _)| known == name).map(|(_, path)| path.clone());
     path.map(|path| read_plan(&OsString::from_vec(path))).transpose()

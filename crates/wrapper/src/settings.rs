@@ -211,6 +211,13 @@ impl<'a> Lookup<'a> {
 
     fn server(&self, settings: &mut Settings) -> Result<(), SettingsError> {
         let server = &mut settings.plan.server;
+        self.over(&mut server.client_cert, &["CLIENT_CERT"])?;
+        self.over(&mut server.client_key, &["CLIENT_KEY"])?;
+        // SECURITY: a ConfigMap of the namespace can add variables to a container; it must not be
+        // able to send the pod's token somewhere else.
+        if server.fixed {
+            return Ok(());
+        }
         let mut address = Some(std::mem::take(&mut server.address)).filter(|a| !a.is_empty());
         self.over(&mut address, &["ADDR", "ADDRESS"])?;
         server.address = address.unwrap_or_default();
@@ -218,8 +225,6 @@ impl<'a> Lookup<'a> {
         self.over(&mut server.ca_file, &["CACERT"])?;
         self.over(&mut server.ca_dir, &["CAPATH"])?;
         self.over(&mut server.spki_pin, &["SPKI_PIN"])?;
-        self.over(&mut server.client_cert, &["CLIENT_CERT"])?;
-        self.over(&mut server.client_key, &["CLIENT_KEY"])?;
         self.over(&mut server.server_name, &["TLS_SERVER_NAME"])?;
         if let Some(found) = self.any(&["SKIP_VERIFY"])?
             && found.truth()?

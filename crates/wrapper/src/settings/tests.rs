@@ -100,3 +100,25 @@ fn wrong_values_name_their_variable_and_not_their_content() {
 fn credential_variables_are_all_recognised_as_ours() {
     assert!(CREDENTIALS.iter().all(|name| is_client_variable(name.as_bytes())));
 }
+
+#[test]
+fn of_a_server_that_is_fixed_no_variable_changes_anything() {
+    let document = PlanDocument {
+        origin: "p".to_owned(),
+        json: br#"{"server":{"address":"https://plan","fixed":true}}"#.to_vec(),
+    };
+    let variables = environment(&[
+        ("CLOUDTASER_ADDR", "https://evil"),
+        ("VAULT_SKIP_VERIFY", "true"),
+        ("CLOUDTASER_CACERT", "/evil.pem"),
+        ("VAULT_CAPATH", "/evil"),
+        ("BAO_SPKI_PIN", "sha256//x"),
+        ("VAULT_TLS_SERVER_NAME", "evil"),
+        ("VAULT_CLIENT_CERT", "/own.pem"),
+    ]);
+    let server = gather(variables, Some(document)).unwrap().plan.server;
+    assert_eq!(server.address, "https://plan");
+    assert_eq!(server.verify, Verify::Full);
+    assert_eq!((server.ca_file, server.ca_dir, server.spki_pin), (None, None, None));
+    assert_eq!((server.server_name, server.client_cert.as_deref()), (None, Some("/own.pem")));
+}
