@@ -196,3 +196,12 @@ pub mod agent_metrics {
     /// What waits for the hook.
     pub const SPOOL: &str = "cloudtaser_agent_audit_spool_bytes";
 }
+
+/// Label of a pod that asks for secrets; `"true"` does.
+pub const LABEL_INJECT: &str = "cloudtaser.io/inject";
+
+/// Where the wrapper lies in a pod that it was put into.
+pub const POD_WRAPPER: &str = "/cloudtaser/cloudtaser-wrapper";
+
+/// Where a pod has its ServiceAccount's token, unless it says otherwise.
+pub const POD_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
