@@ -251,7 +251,8 @@ mod tests {
 
     #[test]
     fn every_value_knows_its_place() {
-        let text = "spec:\n  items:\n  - path: /tmp/ # here\n    action: \"Block\"\n  last: [a, 'b']\n";
+        let text =
+            "spec:\n  items:\n  - path: /tmp/ # here\n    action: \"Block\"\n  last: [a, 'b']\n";
         let root = one(text);
         let item = &root.at(&["spec", "items"]).unwrap().items()[0];
         assert_eq!(&text[item.get("path").unwrap().span.clone()], "/tmp/");
@@ -285,7 +286,8 @@ mod tests {
         let mut bomb = "a0: &a0 [x,x,x,x,x,x,x,x,x]\n".to_owned();
         for level in 1..12 {
             let before = level - 1;
-            bomb += &format!("a{level}: &a{level} [{}]\n", vec![format!("*a{before}"); 9].join(","));
+            bomb +=
+                &format!("a{level}: &a{level} [{}]\n", vec![format!("*a{before}"); 9].join(","));
         }
         let error = documents(&bomb).remove(0).unwrap_err();
         assert!(error.to_string().contains("aliases"), "{error}");
@@ -301,7 +303,8 @@ mod tests {
 
     #[test]
     fn json_is_read_too() {
-        let text = "{\"defaultAction\": \"SCMP_ACT_ERRNO\", \"syscalls\": [{\"names\": [\"read\"]}]}";
+        let text =
+            "{\"defaultAction\": \"SCMP_ACT_ERRNO\", \"syscalls\": [{\"names\": [\"read\"]}]}";
         let root = one(text);
         assert_eq!(root.list("syscalls")[0].words("names"), ["read"]);
     }

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use cloudtaser_core::{
     Secret,
     release::{
-        Answer, Answers, BridgeToWrapper, Hello, Item, Leave, LoggedIn, Purpose, Read, Refused,
-        Renew, Renewed, Renewing, Statement, Welcome, WrapperToBridge, message::Claims,
+        Answer, Answers, BridgeToWrapper, Hello, Item, Leave, LoggedIn, Purpose, Read, Recorded,
+        Refused, Renew, Renewed, Renewing, Sealed, Statement, Welcome, WrapperToBridge, decode,
+        message::Claims, sealing_data, sealing_info,
     },
 };
 use cloudtaser_tls::{TlsError, raw::KeyPair};
@@ -17,6 +18,7 @@ use data_encoding::HEXLOWER;
 use crate::{
     error::ClientError,
     link::{Link, Route},
+    seal::{Recipient, SealError},
     stop::{Stop, Until},
 };
 
@@ -41,6 +43,9 @@ pub enum AskError {
     /// It refuses.
     #[error("the bridge refuses")]
     Refused(Box<Refused>),
+    /// Its answer cannot be opened.
+    #[error("the bridge's answer is of no use")]
+    Sealed(#[from] SealError),
 }
 
 /// The dialogue of one launch.
@@ -49,19 +54,37 @@ pub struct Release {
     route: Route,
     /// Made for this launch, and nowhere but in its memory.
     instance: KeyPair,
+    recipient: Recipient,
     stop: Arc<Stop>,
     link: Option<Link>,
+    /// Of the session, once there is one.
+    binding: [u8; 32],
     next_id: u32,
+    receipts: Vec<Recorded>,
 }
 
 impl Release {
-    /// Makes the key of this launch. Nothing is dialled yet.
+    /// Makes the keys of this launch. Nothing is dialled yet.
     ///
     /// # Errors
     /// [`TlsError`].
     pub fn new(route: Route) -> Result<Self, TlsError> {
         let (instance, _) = KeyPair::generate()?;
-        Ok(Self { route, instance, stop: Arc::default(), link: None, next_id: 0 })
+        Ok(Self {
+            route,
+            instance,
+            recipient: Recipient::generate(),
+            stop: Arc::default(),
+            link: None,
+            binding: [0; 32],
+            next_id: 0,
+            receipts: Vec::new(),
+        })
+    }
+
+    /// The receipts of all that was read since this was asked last.
+    pub fn take_receipts(&mut self) -> Vec<Recorded> {
+        std::mem::take(&mut self.receipts)
     }
 
     /// Ends every wait, from another thread.
@@ -83,10 +106,12 @@ impl Release {
     pub fn login(&mut self, login: Login, until: Until) -> Result<LoggedIn, AskError> {
         let (mut link, binding) = self.open(until)?;
         let token_hash = self.route.sha256(login.token.expose());
+        let sealing_hash = self.route.sha256(self.recipient.public());
         let claims = Claims {
             role: login.role,
             instance: self.instance_text(),
-            proof: self.proof(Purpose::Hello, &binding, &token_hash)?,
+            sealing: HEXLOWER.encode(self.recipient.public()),
+            proof: self.proof(Purpose::Hello, &binding, &token_hash, &sealing_hash)?,
             statement: login.statement,
         };
         let hello = Hello { claims, token: login.token };
@@ -94,6 +119,7 @@ impl Release {
         match self.mine(link.receive(until))? {
             BridgeToWrapper::LoggedIn(login) => {
                 self.link = Some(link);
+                self.binding = binding;
                 Ok(login)
             }
             BridgeToWrapper::Refused(refused) => Err(AskError::Refused(Box::new(refused))),
@@ -108,13 +134,31 @@ impl Release {
     pub fn read(&mut self, items: Vec<Item>, until: Until) -> Result<Vec<Answer>, AskError> {
         let (id, wanted) = (self.id(), items.len());
         let read = Read { id, within_ms: millis(until), items };
-        match self.ask(&WrapperToBridge::Read(read), until)? {
-            BridgeToWrapper::Answers(Answers { id: of, answers })
-                if of == id && answers.len() == wanted =>
-            {
+        let sealed = match self.ask(&WrapperToBridge::Read(read), until)? {
+            BridgeToWrapper::Sealed(sealed) if sealed.id == id => sealed,
+            other => return Err(self.other(id, other)),
+        };
+        match self.opened(sealed)? {
+            Answers { id: of, answers } if of == id && answers.len() == wanted => Ok(answers),
+            _ => {
+                self.link = None;
+                Err(odd())
+            }
+        }
+    }
+
+    /// Opens an answer, and keeps its receipts.
+    fn opened(&mut self, sealed: Sealed) -> Result<Answers, AskError> {
+        let Sealed { id, receipts, sealed } = sealed;
+        let data = sealing_data(&receipts).ok_or_else(odd)?;
+        let info = sealing_info(&self.binding, id);
+        let frame = self.recipient.open(sealed.expose(), &info, &data)?;
+        match decode::<BridgeToWrapper>(&frame) {
+            Ok(Some((BridgeToWrapper::Answers(answers), len))) if len == frame.len() => {
+                self.receipts.extend(receipts);
                 Ok(answers)
             }
-            other => Err(self.other(id, other)),
+            _ => Err(odd()),
         }
     }
 
@@ -151,7 +195,7 @@ impl Release {
             link.close();
         }
         let (mut link, binding) = self.open(until)?;
-        let proof = self.proof(Purpose::Leave, &binding, &[0; 32])?;
+        let proof = self.proof(Purpose::Leave, &binding, &[0; 32], &[0; 32])?;
         let leave = Leave { instance: self.instance_text(), proof };
         self.mine(link.send(&WrapperToBridge::Leave(leave), until))?;
         // The bridge ends the connection when it is done; how does not matter.
@@ -210,8 +254,9 @@ impl Release {
         purpose: Purpose,
         binding: &[u8; 32],
         token_hash: &[u8; 32],
+        sealing_hash: &[u8; 32],
     ) -> Result<String, AskError> {
-        let signed = self.instance.sign(&purpose.signed(binding, token_hash));
+        let signed = self.instance.sign(&purpose.signed(binding, token_hash, sealing_hash));
         Ok(HEXLOWER.encode(&signed.map_err(ClientError::Tls)?))
     }
 

@@ -7,14 +7,15 @@
 //!
 //! Invariant: nothing leaves before its receipt is durable.
 //!
-//! Reading order: [`config`], [`token`], `ledger`, [`receipt`], `policy`, `workload`, `dialogue`,
-//! `line`.
+//! Reading order: [`config`], [`token`], `ledger`, [`receipt`], `books`, `policy`, `workload`,
+//! `dialogue`, `line`.
 
 pub mod config;
 pub mod jwks;
 pub mod receipt;
 pub mod token;
 
+mod books;
 mod dialogue;
 mod ledger;
 mod line;
@@ -30,11 +31,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use cloudtaser_evidence::names::NameKey;
 use cloudtaser_sys::heap;
 use cloudtaser_tls::{Digest, MacKey};
 
 pub(super) use self::line::serve;
 use self::{
+    books::Books,
     config::{ReleaseConfig, Unsealed},
     ledger::Ledger,
     policy::PolicyStore,
@@ -106,7 +109,10 @@ impl Releaser {
         let (key_path, audit, logins) =
             (folder.join("audit.key"), folder.join("audit.jsonl"), folder.join("logins.jsonl"));
         let path_key = receipt::path_key(&key_path).map_err(state(key_path))?;
-        let receipts = AuditFile::open(&audit).map_err(state(audit))?;
+        let names = NameKey::new(path_key.expose().into());
+        let file = AuditFile::open(&audit, digest).map_err(state(audit))?;
+        let log = config.log.dir.clone();
+        let receipts = Books::open(file, names, &config.log).map_err(state(log))?;
         let ledger = Ledger::open(&logins, config.limits).map_err(state(logins))?;
         let policy = PolicyStore::read(&config.policy_file, digest)?;
         // Not made later, so that what is wrong with it is known at the start.

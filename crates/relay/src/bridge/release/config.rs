@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use cloudtaser_evidence::note::is_key_name;
 use serde::Deserialize;
 
 use super::jwks::Jwks;
@@ -28,6 +29,21 @@ pub struct ReleaseConfig {
     pub linger_seconds: u32,
     /// Whose tokens are accepted.
     pub issuers: Vec<Issuer>,
+    /// Where receipts are kept for an auditor.
+    pub log: LogConfig,
+}
+
+/// The Merkle log of receipts.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LogConfig {
+    /// The log's name, in its key and on each checkpoint.
+    pub name: String,
+    /// Its folder.
+    pub dir: PathBuf,
+    /// Its private key; made where there is none.
+    pub key_file: PathBuf,
+    /// A policy (C2SP tlog-policy) whose witnesses must have signed before anything is released.
+    pub witnesses: Option<PathBuf>,
 }
 
 /// Who may answer as OpenBao.
@@ -109,6 +125,17 @@ pub(crate) struct Section {
     linger_seconds: u32,
     #[serde(default)]
     issuer: Vec<IssuerSection>,
+    #[serde(default)]
+    log: LogSection,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LogSection {
+    name: Option<String>,
+    dir: Option<PathBuf>,
+    key_file: Option<PathBuf>,
+    witness_policy: Option<PathBuf>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -123,6 +150,9 @@ struct IssuerSection {
     auth: AuthMethod,
     mount: Option<String>,
 }
+
+/// Keys tell logs of one name apart.
+const LOG_NAME: &str = "cloudtaser-bridge";
 
 const fn one() -> u32 {
     1
@@ -174,6 +204,8 @@ impl Section {
         if issuers.iter().enumerate().any(twice) {
             return Err(ConfigError::Missing("two [[release.issuer]] have one name"));
         }
+        let state_dir = beside(file, &self.state_dir);
+        let log = self.log.read(file, &state_dir)?;
         Ok(ReleaseConfig {
             openbao: self.openbao,
             trust: Trust {
@@ -182,11 +214,32 @@ impl Section {
             },
             namespace: self.namespace,
             policy_file: beside(file, &self.policy_file),
-            state_dir: beside(file, &self.state_dir),
+            state_dir,
             unsealed: self.unsealed,
             limits: LoginLimits { at_once: self.logins_per_pod, restarts: self.restarts_per_pod },
             linger_seconds: self.linger_seconds,
             issuers,
+            log,
+        })
+    }
+}
+
+impl LogSection {
+    fn read(self, file: &Path, state_dir: &Path) -> Result<LogConfig, ConfigError> {
+        let name = self.name.unwrap_or_else(|| LOG_NAME.to_owned());
+        if !is_key_name(&name) {
+            return Err(ConfigError::Missing(
+                "the name of [release.log] has no space and no +, such as log.example.eu/bridge",
+            ));
+        }
+        let named = |path: Option<PathBuf>, default| {
+            path.map_or_else(|| state_dir.join(default), |path| beside(file, &path))
+        };
+        Ok(LogConfig {
+            name,
+            dir: named(self.dir, "log"),
+            key_file: named(self.key_file, "log.key"),
+            witnesses: self.witness_policy.map(|path| beside(file, &path)),
         })
     }
 }

@@ -6,10 +6,12 @@ use std::{sync::Arc, time::Duration};
 use cloudtaser_bao::Deadline;
 use cloudtaser_core::release::{
     Answer, Answers, BridgeToWrapper, Denial, Hello, Item, Leave, Operation, Purpose, Read,
-    Refused, Renew, Renewed, Renewing, Welcome, Why, WrapperToBridge,
+    Recorded, Refused, Renew, Renewed, Renewing, Sealed, Welcome, Why, WrapperToBridge, encode,
     message::VALUES_MAX,
     policy::{Action, Asked, Decision},
+    sealing_data, sealing_info,
 };
+use cloudtaser_road::seal;
 use cloudtaser_sys::heap;
 use cloudtaser_tls::raw::PublicKey;
 use data_encoding::HEXLOWER;
@@ -17,6 +19,7 @@ use tracing::{info, warn};
 
 use super::{
     Releaser,
+    books::RELEASED,
     ledger::LedgerError,
     receipt::{Event, Receipt},
     token,
@@ -38,6 +41,8 @@ pub(super) struct Dialogue {
     nonce: [u8; 32],
     binding: [u8; 32],
     workload: Option<Workload>,
+    /// The launch's key, to which every answer is sealed.
+    recipient: Vec<u8>,
 }
 
 /// What follows from a message.
@@ -58,7 +63,7 @@ impl Dialogue {
         nonce: [u8; 32],
         binding: [u8; 32],
     ) -> Self {
-        Self { releaser, client, nonce, binding, workload: None }
+        Self { releaser, client, nonce, binding, workload: None, recipient: Vec::new() }
     }
 
     pub(super) fn welcome(&self) -> BridgeToWrapper {
@@ -103,14 +108,16 @@ impl Dialogue {
         receipt.wrapper = claims.statement.wrapper.as_deref().map(short);
         receipt.agent = claims.statement.agent.as_deref().map(short);
         let releaser = Arc::clone(&self.releaser);
-        let outcome = self.log_in(&releaser, claims, token, &mut receipt);
+        let recipient = HEXLOWER.decode(claims.sealing.as_bytes()).unwrap_or_default();
+        let outcome = self.log_in(&releaser, claims, token, &recipient, &mut receipt);
         receipt.decision = match &outcome {
             Ok(_) => "done".to_owned(),
             Err(refused) => word(refused),
         };
-        self.record(&[receipt], Operation::Login)?;
+        self.record(vec![receipt], Operation::Login)?;
         match outcome {
             Ok((workload, resumed)) => {
+                self.recipient = recipient;
                 info!(client = self.client, identity = %workload.identity, resumed, "logged in");
                 let answer = workload.logged_in(resumed);
                 self.workload = Some(workload);
@@ -128,6 +135,7 @@ impl Dialogue {
         releaser: &Releaser,
         claims: cloudtaser_core::release::message::Claims,
         token: cloudtaser_core::Secret,
+        recipient: &[u8],
         receipt: &mut Receipt,
     ) -> Result<(Workload, bool), Box<Refused>> {
         let deny =
@@ -139,7 +147,14 @@ impl Dialogue {
             return Err(deny(Denial::Busy, error.to_string()));
         }
         let token_hash = releaser.digest.sha256(&[token.expose()]);
-        let instance = self.proved(Purpose::Hello, &claims.instance, &claims.proof, &token_hash)?;
+        let sealing_hash = releaser.digest.sha256(&[recipient]);
+        let hashes = [&token_hash, &sealing_hash];
+        let instance = self.proved(Purpose::Hello, &claims.instance, &claims.proof, hashes)?;
+        // Tried now, so that a key of another kind is refused before anything is read for it.
+        if seal::seal(recipient, b"", b"", b"").is_err() {
+            let meaning = "the launch's key is none that can be sealed to".to_owned();
+            return Err(deny(Denial::Proof, meaning));
+        }
         receipt.instance = Some(HEXLOWER.encode(&instance));
         let issuers = releaser.config.issuers.iter().filter(|is| is.client == self.client);
         let now = unix_seconds();
@@ -172,11 +187,11 @@ impl Dialogue {
         purpose: Purpose,
         instance: &str,
         proof: &str,
-        token_hash: &[u8; 32],
+        [token_hash, sealing_hash]: [&[u8; 32]; 2],
     ) -> Result<[u8; 32], Box<Refused>> {
         let bytes = |text: &str| HEXLOWER.decode(text.as_bytes()).ok();
         let key: Option<[u8; 32]> = bytes(instance).and_then(|key| key.try_into().ok());
-        let signed = purpose.signed(&self.binding, token_hash);
+        let signed = purpose.signed(&self.binding, token_hash, sealing_hash);
         match (key, bytes(proof)) {
             (Some(key), Some(proof))
                 if PublicKey::from_bytes(key).verifies(&signed, &proof).unwrap_or(false) =>
@@ -202,11 +217,31 @@ impl Dialogue {
             receipts.push(receipt);
         }
         // SECURITY: before anything leaves; where it cannot be written, nothing does.
-        if let Err(mut refused) = self.record(&receipts, Operation::Read) {
+        let sealed = self
+            .record(receipts, Operation::Read)
+            .and_then(|receipts| self.sealed(Answers { id, answers }, receipts));
+        sealed.unwrap_or_else(|mut refused| {
             refused.id = Some(id);
-            return BridgeToWrapper::Refused(*refused);
-        }
-        BridgeToWrapper::Answers(Answers { id, answers })
+            BridgeToWrapper::Refused(*refused)
+        })
+    }
+
+    /// Seals answers to the launch's key, so that they open with these receipts alone.
+    fn sealed(
+        &self,
+        answers: Answers,
+        receipts: Vec<Recorded>,
+    ) -> Result<BridgeToWrapper, Box<Refused>> {
+        let id = answers.id;
+        let odd = || {
+            let meaning = "the answer cannot be sealed".to_owned();
+            Box::new(Refused::denied(Operation::Read, Denial::Busy, meaning))
+        };
+        let frame = encode(&BridgeToWrapper::Answers(answers)).map_err(|_long| odd())?;
+        let data = sealing_data(&receipts).ok_or_else(odd)?;
+        let info = sealing_info(&self.binding, id);
+        let sealed = seal::seal(&self.recipient, &frame, &info, &data).map_err(|_key| odd())?;
+        Ok(BridgeToWrapper::Sealed(Sealed { id, receipts, sealed: sealed.into() }))
     }
 
     /// One item: policy, OpenBao, receipt.
@@ -214,13 +249,15 @@ impl Dialogue {
         let (action, path) = (action_of(item), path_of(item));
         let mut receipt = self.receipt(event_of(action));
         receipt.path_hmac = Some(self.releaser.path_hash(&path));
-        let mut answer = match self.allowed(action, &path, &mut receipt) {
+        let (mut answer, request) = match self.allowed(action, &path, &mut receipt) {
             Ok(()) => match &mut self.workload {
                 Some(workload) => workload.fetch(item, deadline),
-                None => Answer::Refused(Box::new(no_login(operation_of(action)))),
+                None => (Answer::Refused(Box::new(no_login(operation_of(action)))), None),
             },
-            Err(refused) => Answer::Refused(refused),
+            Err(refused) => (Answer::Refused(refused), None),
         };
+        receipt.path = Some(path);
+        receipt.request = request;
         let len = len_of(&answer);
         match room.checked_sub(len) {
             Some(left) => *room = left,
@@ -232,12 +269,14 @@ impl Dialogue {
             }
         }
         match &answer {
-            Answer::Fields { version, lease, .. } => {
+            Answer::Fields { path, version, lease, .. } => {
+                // As OpenBao's audit log has it, so that both can be laid side by side.
+                receipt.path = Some(path.clone());
                 receipt.version = *version;
                 receipt.lease_seconds = lease.as_ref().map(|lease| lease.ttl_seconds);
-                receipt.decision = "released".to_owned();
+                receipt.decision = RELEASED.to_owned();
             }
-            Answer::Plain(_) => receipt.decision = "released".to_owned(),
+            Answer::Plain(_) => receipt.decision = RELEASED.to_owned(),
             Answer::Refused(refused) => receipt.decision = word(refused),
         }
         (answer, receipt)
@@ -306,6 +345,7 @@ impl Dialogue {
         };
         let (action, path) = workload.leased(lease)?;
         receipt.path_hmac = Some(self.releaser.path_hash(&path));
+        receipt.path = Some(path.clone());
         let allowed = self.allowed(action, &path, &mut receipt);
         let renewed = allowed.and_then(|()| match &mut self.workload {
             Some(workload) => workload.renew_lease(lease, deadline),
@@ -314,16 +354,17 @@ impl Dialogue {
         match &renewed {
             Ok(lease) => {
                 receipt.lease_seconds = Some(lease.ttl_seconds);
-                receipt.decision = "released".to_owned();
+                receipt.decision = RELEASED.to_owned();
             }
             Err(refused) => receipt.decision = word(refused),
         }
-        self.record(&[receipt], Operation::RenewLease)?;
+        self.record(vec![receipt], Operation::RenewLease)?;
         renewed
     }
 
     fn leave(&mut self, leave: &Leave) {
-        let proved = self.proved(Purpose::Leave, &leave.instance, &leave.proof, &[0; 32]);
+        let hashes = [&[0; 32]; 2];
+        let proved = self.proved(Purpose::Leave, &leave.instance, &leave.proof, hashes);
         let Ok(instance) = proved else {
             return warn!(client = self.client, "somebody leaves who has no proof");
         };
@@ -338,7 +379,7 @@ impl Dialogue {
                 receipt.pod = pod.rsplit_once('/').map(|(_, pod)| pod.to_owned());
                 "done".clone_into(&mut receipt.decision);
                 // The login is given back already, whatever becomes of the record.
-                let _told = self.record(&[receipt], Operation::Login);
+                let _told = self.record(vec![receipt], Operation::Login);
                 info!(client = self.client, "a workload has left");
             }
             Ok(None) => {}
@@ -355,10 +396,14 @@ impl Dialogue {
         }
     }
 
-    fn record(&self, receipts: &[Receipt], operation: Operation) -> Result<(), Box<Refused>> {
+    fn record(
+        &self,
+        receipts: Vec<Receipt>,
+        operation: Operation,
+    ) -> Result<Vec<Recorded>, Box<Refused>> {
         self.releaser.receipts.append(receipts).map_err(|error| {
-            warn!(error = %error, "the audit file cannot be written: nothing is released");
-            let meaning = format!("its audit line cannot be written: {error}");
+            warn!(error = %error, "a receipt cannot be written: nothing is released");
+            let meaning = format!("its receipt cannot be written: {error}");
             Box::new(Refused::denied(operation, Denial::Record, meaning))
         })
     }
@@ -374,6 +419,7 @@ impl Dialogue {
             identity: workload.map(|workload| workload.identity.to_string()),
             pod: workload.map(|workload| workload.pod.clone()),
             instance: workload.map(|workload| HEXLOWER.encode(&workload.instance)),
+            path: None,
             path_hmac: None,
             version: None,
             lease_seconds: None,
@@ -384,6 +430,11 @@ impl Dialogue {
             agent: statement.and_then(|said| said.agent.as_deref().map(short)),
             session: HEXLOWER.encode(&self.binding),
             bridge: if heap::state().is_sealed() { "sealed" } else { "wiped" },
+            role: workload.and_then(|workload| workload.role.clone()),
+            request: None,
+            sealed_to: workload
+                .map(|_| HEXLOWER.encode(&self.releaser.digest.sha256(&[&self.recipient]))),
+            log: None,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! One record per release: who, what, by which rule, protected how.
 //!
 //! A path is in it as a keyed hash, by which the owner of the key finds it and nobody else does; a
-//! value or a token never is. [`ReceiptSink`] is the seam behind which a log with proofs will stand.
+//! value or a token never is. [`ReceiptSink`] is the seam behind which `books` stands.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -11,7 +11,10 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use cloudtaser_core::{level::Facets, release::policy};
+use cloudtaser_core::{
+    level::Facets,
+    release::{Recorded, policy},
+};
 use cloudtaser_tls::{Digest, MacKey};
 use data_encoding::HEXLOWER;
 use serde::Serialize;
@@ -38,6 +41,9 @@ pub struct Receipt {
     /// The launch: its public key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instance: Option<String>,
+    /// The path itself, which is written nowhere.
+    #[serde(skip)]
+    pub path: Option<String>,
     /// The hash of the path.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path_hmac: Option<String>,
@@ -65,6 +71,18 @@ pub struct Receipt {
     pub session: String,
     /// The bridge's own memory: `sealed` or `wiped`.
     pub bridge: &'static str,
+    /// The role at OpenBao.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    /// OpenBao's name of the request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request: Option<String>,
+    /// SHA-256 of the key that the answer is sealed to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sealed_to: Option<String>,
+    /// Where the Merkle log has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log: Option<Recorded>,
 }
 
 /// What happened.
@@ -90,16 +108,16 @@ pub enum Event {
 /// Implementations make all of them durable, in their order, before they return; after an error the
 /// bridge releases nothing of what they were for.
 pub trait ReceiptSink: Send + Sync + std::fmt::Debug {
-    /// Appends receipts.
+    /// Appends receipts, and says where they are: what is released names these and nothing else.
     ///
     /// # Errors
     /// Where it is not certain that all of them will be there after a crash.
-    fn append(&self, receipts: &[Receipt]) -> io::Result<()>;
+    fn append(&self, receipts: Vec<Receipt>) -> io::Result<Vec<Recorded>>;
 }
 
 /// A file of JSON lines, each with a number that has no gap.
 #[derive(Debug)]
-pub struct AuditFile(Mutex<Inner>);
+pub struct AuditFile(Mutex<Inner>, Digest);
 
 #[derive(Debug)]
 struct Inner {
@@ -127,7 +145,7 @@ impl AuditFile {
     ///
     /// # Errors
     /// What the kernel says, and a last line that is none of this file's.
-    pub fn open(path: &Path) -> io::Result<Self> {
+    pub fn open(path: &Path, digest: Digest) -> io::Result<Self> {
         /// No line is longer.
         const TAIL: u64 = 64 << 10;
         let mut options = OpenOptions::new();
@@ -157,20 +175,24 @@ impl AuditFile {
         if let Some(folder) = path.parent() {
             File::open(folder)?.sync_all()?;
         }
-        Ok(Self(Mutex::new(Inner { file, len, next, broken: false })))
+        Ok(Self(Mutex::new(Inner { file, len, next, broken: false }), digest))
     }
 }
 
 impl ReceiptSink for AuditFile {
-    fn append(&self, receipts: &[Receipt]) -> io::Result<()> {
+    fn append(&self, receipts: Vec<Receipt>) -> io::Result<Vec<Recorded>> {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if inner.broken {
             return Err(io::Error::other("an earlier line could not be taken back"));
         }
         let mut text = Vec::new();
         let mut next = inner.next;
-        for receipt in receipts {
-            serde_json::to_writer(&mut text, &Line { seq: next, receipt })?;
+        let mut recorded = Vec::with_capacity(receipts.len());
+        for receipt in &receipts {
+            let line = serde_json::to_vec(&Line { seq: next, receipt })?;
+            recorded
+                .push(Recorded { number: next, hash: HEXLOWER.encode(&self.1.sha256(&[&line])) });
+            text.extend_from_slice(&line);
             text.push(b'\n');
             next += 1;
         }
@@ -184,7 +206,7 @@ impl ReceiptSink for AuditFile {
         }
         inner.len += u64::try_from(text.len()).map_err(io::Error::other)?;
         inner.next = next;
-        Ok(())
+        Ok(recorded)
     }
 }
 
@@ -242,6 +264,7 @@ mod tests {
             identity: None,
             pod: None,
             instance: None,
+            path: None,
             path_hmac: None,
             version: None,
             lease_seconds: None,
@@ -252,6 +275,10 @@ mod tests {
             agent: None,
             session: String::new(),
             bridge: "sealed",
+            role: None,
+            request: None,
+            sealed_to: None,
+            log: None,
         }
     }
 
@@ -265,11 +292,17 @@ mod tests {
     fn numbers_have_no_gap_over_restarts_and_torn_lines() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("audit.jsonl");
-        AuditFile::open(&path).unwrap().append(&[receipt("a"), receipt("b")]).unwrap();
+        let digest = Digest::new().unwrap();
+        let append = |receipts| AuditFile::open(&path, digest).unwrap().append(receipts).unwrap();
+        let recorded = append(vec![receipt("a"), receipt("b")]);
+        let text = fs::read_to_string(&path).unwrap();
+        for (line, recorded) in text.lines().zip(&recorded) {
+            assert_eq!(recorded.hash, HEXLOWER.encode(&digest.sha256(&[line.as_bytes()])));
+        }
         let whole = fs::read(&path).unwrap();
         for torn in 1..whole.len() / 2 {
             fs::write(&path, [&whole[..], &whole[..torn]].concat()).unwrap();
-            AuditFile::open(&path).unwrap().append(&[receipt("c")]).unwrap();
+            append(vec![receipt("c")]);
             assert_eq!(numbers(&path), [1, 2, 3], "torn after {torn}");
         }
     }
@@ -279,10 +312,10 @@ mod tests {
         let full = Path::new("/dev/full");
         let Ok(file) = OpenOptions::new().append(true).open(full) else { return };
         let inner = Inner { file, len: 0, next: 1, broken: false };
-        let sink = AuditFile(Mutex::new(inner));
-        assert!(sink.append(&[receipt("a")]).is_err());
+        let sink = AuditFile(Mutex::new(inner), Digest::new().unwrap());
+        assert!(sink.append(vec![receipt("a")]).is_err());
         // A device cannot be cut: nothing is written behind what may be half a line.
-        assert!(sink.append(&[receipt("b")]).unwrap_err().to_string().contains("earlier"));
+        assert!(sink.append(vec![receipt("b")]).unwrap_err().to_string().contains("earlier"));
     }
 
     #[test]

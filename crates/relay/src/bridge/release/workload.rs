@@ -32,6 +32,7 @@ pub(super) struct Workload {
     pub(super) identity: Identity,
     pub(super) pod: String,
     pub(super) instance: [u8; 32],
+    pub(super) role: Option<String>,
     pub(super) statement: Statement,
     pub(super) level: ProtectionLevel,
     client: Client,
@@ -76,15 +77,17 @@ impl Workload {
     ) -> Result<Self, BaoError> {
         let jwt = Credential::Value(token);
         let method = match issuer.auth {
-            AuthMethod::Jwt => Method::Jwt { role, jwt },
-            AuthMethod::Kubernetes => Method::Kubernetes { role: role.unwrap_or_default(), jwt },
+            AuthMethod::Jwt => Method::Jwt { role: role.clone(), jwt },
+            AuthMethod::Kubernetes => {
+                Method::Kubernetes { role: role.clone().unwrap_or_default(), jwt }
+            }
         };
         let login = Login { method, mount: issuer.mount.clone(), namespace: None };
         let session = client.login(&login, &Deadline::after(LOGIN_WITHIN))?;
         let level = ProtectionLevel::from_facets(statement.facets, Vec::new());
         let Bearer { identity, pod } = bearer;
         let leases = BTreeMap::new();
-        Ok(Self { identity, pod, instance, statement, level, client, session, leases })
+        Ok(Self { identity, pod, instance, role, statement, level, client, session, leases })
     }
 
     /// Takes over what a wrapper that came back says of itself now.
@@ -101,8 +104,9 @@ impl Workload {
         }
     }
 
-    /// Does what one item asks for. The policy was asked before.
-    pub(super) fn fetch(&mut self, item: &Item, deadline: &Deadline) -> Answer {
+    /// Does what one item asks for, and says how OpenBao names the request. The policy was asked
+    /// before.
+    pub(super) fn fetch(&mut self, item: &Item, deadline: &Deadline) -> (Answer, Option<String>) {
         let action = action_of(item);
         let fetched = match item {
             Item::Read { path, version } => self.read(path, *version, None, deadline),
@@ -115,10 +119,11 @@ impl Workload {
                 };
                 let texts = texts.iter().map(String::as_str).collect::<Vec<_>>();
                 let plain = self.client.transit_decrypt(&self.session, &key, &texts, deadline);
-                plain.map(Answer::Plain).map_err(|error| Box::new(error.carry()))
+                let plain = plain.map(|plain| (Answer::Plain(plain), None));
+                plain.map_err(|error| Box::new(error.carry()))
             }
         };
-        if let Ok(Answer::Fields { lease: Some(lease), path, .. }) = &fetched {
+        if let Ok((Answer::Fields { lease: Some(lease), path, .. }, _)) = &fetched {
             let kept = Lease {
                 id: lease.id.clone(),
                 duration: Duration::from_secs(lease.ttl_seconds),
@@ -126,7 +131,7 @@ impl Workload {
             };
             self.leases.insert(lease.id.clone(), (kept, action, path.clone()));
         }
-        fetched.unwrap_or_else(Answer::Refused)
+        fetched.unwrap_or_else(|refused| (Answer::Refused(refused), None))
     }
 
     fn read(
@@ -135,7 +140,7 @@ impl Workload {
         version: Option<u32>,
         write: Option<&String>,
         deadline: &Deadline,
-    ) -> Result<Answer, Box<Refused>> {
+    ) -> Result<(Answer, Option<String>), Box<Refused>> {
         let operation = if write.is_some() { Operation::Write } else { Operation::Read };
         let path = SecretPath::parse(path).map_err(|error| {
             let why = Why::Unusable { meaning: format!("the path cannot be used: {error}") };
@@ -151,13 +156,15 @@ impl Workload {
             ttl_seconds: lease.duration.as_secs(),
             renewable: lease.renewable,
         });
-        Ok(Answer::Fields {
+        let request = answer.request;
+        let fields = Answer::Fields {
             path: answer.path,
             version: answer.version,
             lease,
             warnings: answer.warnings,
             json: answer.fields.into_json(),
-        })
+        };
+        Ok((fields, request))
     }
 
     /// Renews the login.
