@@ -50,7 +50,7 @@ pub struct Release {
     /// Made for this launch, and nowhere but in its memory.
     instance: KeyPair,
     stop: Arc<Stop>,
-    link: Option<Link>,
+    link: Option<(Link, [u8; 32])>,
     next_id: u32,
 }
 
@@ -87,13 +87,14 @@ impl Release {
             role: login.role,
             instance: self.instance_text(),
             proof: self.proof(Purpose::Hello, &binding, &token_hash)?,
+            within_ms: millis(until),
             statement: login.statement,
         };
         let hello = Hello { claims, token: login.token };
         self.mine(link.send(&WrapperToBridge::Hello(Box::new(hello)), until))?;
         match self.mine(link.receive(until))? {
             BridgeToWrapper::LoggedIn(login) => {
-                self.link = Some(link);
+                self.link = Some((link, binding));
                 Ok(login)
             }
             BridgeToWrapper::Refused(refused) => Err(AskError::Refused(Box::new(refused))),
@@ -136,7 +137,7 @@ impl Release {
     /// # Errors
     /// [`AskError`].
     pub fn done(&mut self, until: Until) -> Result<(), AskError> {
-        let Some(mut link) = self.link.take() else { return Ok(()) };
+        let Some((mut link, _)) = self.link.take() else { return Ok(()) };
         self.mine(link.send(&WrapperToBridge::Done, until))?;
         link.close();
         Ok(())
@@ -147,10 +148,8 @@ impl Release {
     /// # Errors
     /// [`AskError`].
     pub fn leave(&mut self, until: Until) -> Result<(), AskError> {
-        if let Some(link) = self.link.take() {
-            link.close();
-        }
-        let (mut link, binding) = self.open(until)?;
+        let open = self.link.take();
+        let (mut link, binding) = open.map_or_else(|| self.open(until), Ok)?;
         let proof = self.proof(Purpose::Leave, &binding, &[0; 32])?;
         let leave = Leave { instance: self.instance_text(), proof };
         self.mine(link.send(&WrapperToBridge::Leave(leave), until))?;
@@ -178,10 +177,10 @@ impl Release {
         until: Until,
     ) -> Result<BridgeToWrapper, AskError> {
         let lost = || ClientError::Session(std::io::ErrorKind::NotConnected.into());
-        let mut link = self.link.take().ok_or_else(lost)?;
+        let (mut link, binding) = self.link.take().ok_or_else(lost)?;
         let answered = link.send(message, until).and_then(|()| link.receive(until));
         let answer = self.mine(answered)?;
-        self.link = Some(link);
+        self.link = Some((link, binding));
         Ok(answer)
     }
 

@@ -17,7 +17,7 @@ use tracing::{info, warn};
 
 use super::{
     Releaser,
-    ledger::LedgerError,
+    ledger::{Leaving, LedgerError},
     receipt::{Event, Receipt},
     token,
     workload::{self, Workload, action_of, path_of},
@@ -148,22 +148,29 @@ impl Dialogue {
         receipt.identity = Some(bearer.identity.to_string());
         receipt.pod = Some(bearer.pod.clone());
         let pod = format!("{}/{}", issuer.name, bearer.pod);
-        releaser.ledger.take(&pod, &instance, now).map_err(|error| {
+        let held = |error: LedgerError| {
             let denial = match &error {
                 LedgerError::Held | LedgerError::Restarts => Denial::Replay,
                 LedgerError::Write(_) => Denial::Record,
             };
             deny(denial, crate::log::chain(&error))
-        })?;
+        };
+        releaser.ledger.check(&pod, &instance).map_err(held)?;
         if let Some(mut workload) = releaser.lingered(&instance) {
+            releaser.ledger.take(&pod, &instance, now).map_err(held)?;
             workload.resumed(claims.statement);
             return Ok((workload, true));
         }
         let client = workload::client(&releaser.config)
             .map_err(|error| deny(Denial::Busy, crate::log::chain(&error)))?;
-        let (role, statement) = (claims.role, claims.statement);
-        let login = Workload::login(client, issuer, bearer, instance, role, statement, token);
-        login.map(|workload| (workload, false)).map_err(|error| Box::new(error.carry()))
+        let login = workload::Login { issuer, bearer, instance, claims, token };
+        let workload = Workload::login(client, login).map_err(|error| Box::new(error.carry()))?;
+        // Only now: a login that OpenBao refuses takes nothing. Of two at once one comes second.
+        if let Err(error) = releaser.ledger.take(&pod, &instance, now) {
+            let _ttl_ends_it = workload.revoke();
+            return Err(held(error));
+        }
+        Ok((workload, false))
     }
 
     /// The instance whose key has signed for this session.
@@ -331,8 +338,10 @@ impl Dialogue {
             self.workload = self.releaser.lingered(&instance);
         }
         let mut receipt = self.receipt(Event::Leave);
+        let unused = self.workload.as_ref().is_some_and(|workload| !workload.released);
         self.revoke();
-        match self.releaser.ledger.leave(&instance, unix_seconds()) {
+        let how = if unused { Leaving::Unused } else { Leaving::Used };
+        match self.releaser.ledger.leave(&instance, how, unix_seconds()) {
             Ok(Some(pod)) => {
                 receipt.instance = Some(HEXLOWER.encode(&instance));
                 receipt.pod = pod.rsplit_once('/').map(|(_, pod)| pod.to_owned());
@@ -393,7 +402,8 @@ fn short(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(200).collect()
 }
 
-fn deadline(within_ms: u32) -> Deadline {
+/// How long OpenBao may be asked for somebody who waits so long.
+pub(super) fn deadline(within_ms: u32) -> Deadline {
     let asked = Duration::from_millis(within_ms.into()).min(LONGEST);
     Deadline::after(asked.saturating_sub(MARGIN).max(MARGIN.min(asked)))
 }
