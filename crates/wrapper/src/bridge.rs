@@ -203,6 +203,7 @@ impl Bridge {
         mut ask: impl FnMut(&mut Release, Until) -> Result<T, AskError>,
     ) -> Result<T, BaoError> {
         let (mut tries, started) = (0_u32, Instant::now());
+        let mut last = None;
         loop {
             tries = tries.saturating_add(1);
             let (error, passing) = match self.enter(deadline) {
@@ -215,11 +216,17 @@ impl Bridge {
                 },
                 Err((error, passing)) => (error, passing),
             };
+            // A try that time ended is the consequence; what came before it is the cause.
+            let error = match last.take() {
+                Some(last) if deadline.remaining().is_zero() => last,
+                _ => error,
+            };
             let doubled = FIRST_BACKOFF.saturating_mul(1 << tries.min(10));
             let pause = RandomJitter.up_to(doubled.min(LONGEST_BACKOFF));
             if !passing || pause >= deadline.remaining() || !self.stop().sleep(pause) {
                 return Err(error.tried(tries, started.elapsed()));
             }
+            last = Some(error);
         }
     }
 
