@@ -262,7 +262,7 @@ require = ["memory=sealed", "transport=hybrid"]
             road.launch(&file).env("S", "vault:secret/shop/db#password")
         };
         let good = road.issuer.token(&pod, 3600);
-        let mut forged = good.clone().into_bytes();
+        let mut forged = good.into_bytes();
         let at = forged.len() - 20;
         forged[at] = if forged[at] == b'A' { b'B' } else { b'A' };
         let mut elsewhere = cloudtaser_e2e::Issuer::claims(&pod, 3600);

@@ -108,15 +108,23 @@ impl Dialogue {
             Ok(_) => "done".to_owned(),
             Err(refused) => word(refused),
         };
-        self.record(&[receipt], Operation::Login)?;
-        match outcome {
-            Ok((workload, resumed)) => {
+        let recorded = self.record(&[receipt], Operation::Login);
+        match (outcome, recorded) {
+            // As if it had not been: it was not answered.
+            (Ok((workload, _)), Err(refused)) => {
+                let (instance, now) = (workload.instance, unix_seconds());
+                let _a_leave_of_the_wrapper_mends_it =
+                    releaser.ledger.leave(&instance, Leaving::Unused, now);
+                let _its_time_to_live_ends_it = workload.revoke();
+                Err(refused)
+            }
+            (Ok((workload, resumed)), Ok(())) => {
                 info!(client = self.client, identity = %workload.identity, resumed, "logged in");
                 let answer = workload.logged_in(resumed);
                 self.workload = Some(workload);
                 Ok(BridgeToWrapper::LoggedIn(answer))
             }
-            Err(refused) => {
+            (Err(refused), _) => {
                 warn!(client = self.client, why = word(&refused), "login refused");
                 Err(refused)
             }
@@ -448,3 +456,6 @@ fn word(refused: &Refused) -> String {
         Why::Unusable { .. } => "unusable".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests;
