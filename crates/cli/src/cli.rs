@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::{demo, generate, probe, run};
+use crate::{demo, generate, policy, probe, run};
 
 const AFTER: &str = "\
 Start here:
@@ -37,6 +37,8 @@ enum Verb {
     Demo(demo::DemoArgs),
     /// Attack a running process: try every road by which others could read its secrets.
     Probe(probe::command::ProbeArgs),
+    /// Say what a release policy of a bridge would do.
+    Policy(policy::PolicyArgs),
     /// Print completions for a shell.
     Completions(generate::CompletionsArgs),
     /// Print the manual page, or write one per verb.
@@ -50,6 +52,7 @@ impl Cli {
             Verb::Completions(args) => Ok(generate::completions(&args, Self::command())),
             Verb::Demo(args) => demo::run(&args),
             Verb::Man(args) => generate::man(&args, Self::command()),
+            Verb::Policy(args) => policy::run(&args),
             Verb::Probe(args) => probe::command::run(&args),
             Verb::Run(args) => run::run(&args),
         }

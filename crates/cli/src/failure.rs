@@ -6,6 +6,7 @@ use cloudtaser_core::exit::Code;
 
 use crate::{
     demo::interrupt::Interrupted,
+    policy::PolicyFileError,
     probe::{ProbeError, as_uid::AsUidError, needle::NeedleError},
     run::PlanError,
     tools::ToolError,
@@ -35,7 +36,10 @@ pub(crate) fn of_arguments(error: &clap::Error) -> ExitCode {
 }
 
 fn code(error: &anyhow::Error) -> Code {
-    let usage = error.is::<NeedleError>() || error.is::<PlanError>() || error.is::<ToolError>();
+    let usage = error.is::<NeedleError>()
+        || error.is::<PlanError>()
+        || error.is::<PolicyFileError>()
+        || error.is::<ToolError>();
     if usage {
         return Code::Usage;
     }

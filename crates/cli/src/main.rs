@@ -9,6 +9,7 @@ mod cli;
 mod demo;
 mod failure;
 mod generate;
+mod policy;
 mod probe;
 mod run;
 mod tools;

@@ -100,6 +100,7 @@ impl Dialogue {
         let Hello { claims, token } = hello;
         let mut receipt = self.receipt(Event::Login);
         receipt.facets = Some(claims.statement.facets);
+        receipt.role = claims.role.as_deref().map(short);
         receipt.wrapper = claims.statement.wrapper.as_deref().map(short);
         receipt.agent = claims.statement.agent.as_deref().map(short);
         let releaser = Arc::clone(&self.releaser);
@@ -390,6 +391,7 @@ impl Dialogue {
             client: self.client.clone(),
             identity: workload.map(|workload| workload.identity.to_string()),
             pod: workload.map(|workload| workload.pod.clone()),
+            role: workload.and_then(|workload| workload.role.clone()),
             instance: workload.map(|workload| HEXLOWER.encode(&workload.instance)),
             path_hmac: None,
             version: None,

@@ -35,6 +35,9 @@ pub struct Receipt {
     /// The pod's uid.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pod: Option<String>,
+    /// The role that was asked for at OpenBao.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
     /// The launch: its public key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instance: Option<String>,
@@ -241,6 +244,7 @@ mod tests {
             client: "one".to_owned(),
             identity: None,
             pod: None,
+            role: None,
             instance: None,
             path_hmac: None,
             version: None,

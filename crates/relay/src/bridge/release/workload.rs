@@ -32,6 +32,7 @@ pub(super) struct Workload {
     pub(super) identity: Identity,
     pub(super) pod: String,
     pub(super) instance: [u8; 32],
+    pub(super) role: Option<String>,
     pub(super) statement: Statement,
     pub(super) level: ProtectionLevel,
     /// Whether anything was released to it.
@@ -79,6 +80,7 @@ impl Workload {
     /// Logs in with the workload's own token, once it was verified.
     pub(super) fn login(client: Client, login: Login<'_>) -> Result<Self, BaoError> {
         let Login { issuer, bearer, instance, claims, token } = login;
+        let role = claims.role.clone();
         let jwt = Credential::Value(token);
         let method = match issuer.auth {
             AuthMethod::Jwt => Method::Jwt { role: claims.role, jwt },
@@ -92,7 +94,18 @@ impl Workload {
         let level = ProtectionLevel::from_facets(statement.facets, Vec::new());
         let Bearer { identity, pod } = bearer;
         let (leases, released) = (BTreeMap::new(), false);
-        Ok(Self { identity, pod, instance, statement, level, released, client, session, leases })
+        Ok(Self {
+            identity,
+            pod,
+            instance,
+            role,
+            statement,
+            level,
+            released,
+            client,
+            session,
+            leases,
+        })
     }
 
     /// Takes over what a wrapper that came back says of itself now.
