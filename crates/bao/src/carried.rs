@@ -11,7 +11,7 @@ use cloudtaser_core::{
 use crate::error::{BaoError, Failure, Operation, Place};
 
 /// The method that a login through a bridge is called by.
-const BRIDGE: &str = "the bridge";
+pub(crate) const BRIDGE: &str = "the bridge";
 
 impl BaoError {
     /// What a bridge says of this error.
@@ -87,6 +87,15 @@ impl BaoError {
     pub fn of_road(operation: release::Operation, meaning: String, blame: Blame) -> Self {
         let failure = Failure::Bridge { meaning, blame, refused: false };
         Self::new(Operation::of_bridge(operation), None, failure)
+    }
+
+    /// Says how often it was tried, and how long that took.
+    #[must_use]
+    pub fn tried(mut self, tries: u32, elapsed: Duration) -> Self {
+        if tries > 1 {
+            (self.tries, self.elapsed) = (tries, elapsed);
+        }
+        self
     }
 
     /// The failure with its causes, in one line.

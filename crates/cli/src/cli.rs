@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::{demo, deploy, generate, probe, run};
+use crate::{demo, deploy, generate, policy, probe, run};
 
 const AFTER: &str = "\
 Start here:
@@ -44,6 +44,8 @@ enum Verb {
     Uninstall(deploy::UninstallArgs),
     /// Attack a running process: try every road by which others could read its secrets.
     Probe(probe::command::ProbeArgs),
+    /// Say what a release policy of a bridge would do.
+    Policy(policy::PolicyArgs),
     /// Print completions for a shell.
     Completions(generate::CompletionsArgs),
     /// Print the manual page, or write one per verb.
@@ -60,6 +62,7 @@ impl Cli {
             Verb::Uninstall(args) => deploy::uninstall(&args),
             Verb::Upgrade(args) => deploy::upgrade(&args),
             Verb::Man(args) => generate::man(&args, Self::command()),
+            Verb::Policy(args) => policy::run(&args),
             Verb::Probe(args) => probe::command::run(&args),
             Verb::Run(args) => run::run(&args),
         }

@@ -7,6 +7,7 @@ use cloudtaser_core::exit::Code;
 use crate::{
     demo::interrupt::Interrupted,
     deploy::DeployError,
+    policy::PolicyFileError,
     probe::{ProbeError, as_uid::AsUidError, needle::NeedleError},
     tools::ToolError,
     ui,
@@ -39,7 +40,10 @@ fn code(error: &anyhow::Error) -> Code {
     if let Some(error) = error.downcast_ref::<DeployError>() {
         return error.code();
     }
-    let usage = error.is::<NeedleError>() || error.is::<YamlError>() || error.is::<ToolError>();
+    let usage = error.is::<NeedleError>()
+        || error.is::<YamlError>()
+        || error.is::<PolicyFileError>()
+        || error.is::<ToolError>();
     if usage {
         return Code::Usage;
     }

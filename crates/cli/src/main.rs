@@ -11,6 +11,7 @@ mod demo;
 mod deploy;
 mod failure;
 mod generate;
+mod policy;
 mod probe;
 mod run;
 mod tools;

@@ -56,9 +56,7 @@ pub struct Release {
     instance: KeyPair,
     recipient: Recipient,
     stop: Arc<Stop>,
-    link: Option<Link>,
-    /// Of the session, once there is one.
-    binding: [u8; 32],
+    link: Option<(Link, [u8; 32])>,
     next_id: u32,
     receipts: Vec<Recorded>,
 }
@@ -76,7 +74,6 @@ impl Release {
             recipient: Recipient::generate(),
             stop: Arc::default(),
             link: None,
-            binding: [0; 32],
             next_id: 0,
             receipts: Vec::new(),
         })
@@ -112,14 +109,14 @@ impl Release {
             instance: self.instance_text(),
             sealing: HEXLOWER.encode(self.recipient.public()),
             proof: self.proof(Purpose::Hello, &binding, &token_hash, &sealing_hash)?,
+            within_ms: millis(until),
             statement: login.statement,
         };
         let hello = Hello { claims, token: login.token };
         self.mine(link.send(&WrapperToBridge::Hello(Box::new(hello)), until))?;
         match self.mine(link.receive(until))? {
             BridgeToWrapper::LoggedIn(login) => {
-                self.link = Some(link);
-                self.binding = binding;
+                self.link = Some((link, binding));
                 Ok(login)
             }
             BridgeToWrapper::Refused(refused) => Err(AskError::Refused(Box::new(refused))),
@@ -151,7 +148,8 @@ impl Release {
     fn opened(&mut self, sealed: Sealed) -> Result<Answers, AskError> {
         let Sealed { id, receipts, sealed } = sealed;
         let data = sealing_data(&receipts).ok_or_else(odd)?;
-        let info = sealing_info(&self.binding, id);
+        let binding = self.link.as_ref().map(|(_, binding)| binding).ok_or_else(odd)?;
+        let info = sealing_info(binding, id);
         let frame = self.recipient.open(sealed.expose(), &info, &data)?;
         match decode::<BridgeToWrapper>(&frame) {
             Ok(Some((BridgeToWrapper::Answers(answers), len))) if len == frame.len() => {
@@ -180,7 +178,7 @@ impl Release {
     /// # Errors
     /// [`AskError`].
     pub fn done(&mut self, until: Until) -> Result<(), AskError> {
-        let Some(mut link) = self.link.take() else { return Ok(()) };
+        let Some((mut link, _)) = self.link.take() else { return Ok(()) };
         self.mine(link.send(&WrapperToBridge::Done, until))?;
         link.close();
         Ok(())
@@ -191,10 +189,8 @@ impl Release {
     /// # Errors
     /// [`AskError`].
     pub fn leave(&mut self, until: Until) -> Result<(), AskError> {
-        if let Some(link) = self.link.take() {
-            link.close();
-        }
-        let (mut link, binding) = self.open(until)?;
+        let open = self.link.take();
+        let (mut link, binding) = open.map_or_else(|| self.open(until), Ok)?;
         let proof = self.proof(Purpose::Leave, &binding, &[0; 32], &[0; 32])?;
         let leave = Leave { instance: self.instance_text(), proof };
         self.mine(link.send(&WrapperToBridge::Leave(leave), until))?;
@@ -222,10 +218,10 @@ impl Release {
         until: Until,
     ) -> Result<BridgeToWrapper, AskError> {
         let lost = || ClientError::Session(std::io::ErrorKind::NotConnected.into());
-        let mut link = self.link.take().ok_or_else(lost)?;
+        let (mut link, binding) = self.link.take().ok_or_else(lost)?;
         let answered = link.send(message, until).and_then(|()| link.receive(until));
         let answer = self.mine(answered)?;
-        self.link = Some(link);
+        self.link = Some((link, binding));
         Ok(answer)
     }
 

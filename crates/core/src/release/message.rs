@@ -80,6 +80,8 @@ pub struct Claims {
     pub sealing: String,
     /// The instance key's signature (hexadecimal) over [`super::Purpose::Hello`].
     pub proof: String,
+    /// How long the wrapper waits.
+    pub within_ms: u32,
     /// What protects the launch.
     pub statement: Statement,
 }

@@ -29,6 +29,7 @@ fn asks() -> Vec<(&'static str, WrapperToBridge)> {
         instance: "0a".repeat(32),
         sealing: "0e".repeat(8),
         proof: "0b".repeat(64),
+        within_ms: 30_000,
         statement: Statement { facets: facets(), wrapper: Some("0c".repeat(32)), agent: None },
     };
     let items = vec![

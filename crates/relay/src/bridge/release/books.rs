@@ -6,7 +6,6 @@
 //! first: a line without a leaf would be a release that nobody can prove.
 
 use std::{
-    collections::BTreeMap,
     fs::{self, OpenOptions},
     io::{self, Write as _},
     os::unix::fs::OpenOptionsExt as _,
@@ -121,16 +120,19 @@ impl Books {
 
 impl ReceiptSink for Books {
     fn append(&self, mut receipts: Vec<Receipt>) -> io::Result<Vec<Recorded>> {
-        let mut parts: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        let mut parts: Vec<(String, Vec<usize>)> = Vec::new();
         for (at, receipt) in receipts.iter().enumerate() {
             // Whoever asks without a login is in the file alone; nothing can be released to him.
             let known = receipt.identity.is_some() || receipt.decision == RELEASED;
             if known && !matches!(receipt.event, Event::Leave | Event::Login) {
-                parts.entry(receipt.decision.clone()).or_default().push(at);
+                match parts.iter_mut().find(|(decision, _)| *decision == receipt.decision) {
+                    Some((_, places)) => places.push(at),
+                    None => parts.push((receipt.decision.clone(), vec![at])),
+                }
             }
         }
         let mut recorded = Vec::with_capacity(parts.len());
-        for places in parts.values() {
+        for (_, places) in &parts {
             // One leaf has so many names at most; the rest goes into more leaves.
             for places in places.chunks(cloudtaser_evidence::receipt::SECRETS_MAX) {
                 let part: Vec<&Receipt> =

@@ -20,7 +20,7 @@ use tracing::{info, warn};
 use super::{
     Releaser,
     books::RELEASED,
-    ledger::LedgerError,
+    ledger::{Leaving, LedgerError},
     receipt::{Event, Receipt},
     token,
     workload::{self, Workload, action_of, path_of},
@@ -105,6 +105,7 @@ impl Dialogue {
         let Hello { claims, token } = hello;
         let mut receipt = self.receipt(Event::Login);
         receipt.facets = Some(claims.statement.facets);
+        receipt.role = claims.role.as_deref().map(short);
         receipt.wrapper = claims.statement.wrapper.as_deref().map(short);
         receipt.agent = claims.statement.agent.as_deref().map(short);
         let releaser = Arc::clone(&self.releaser);
@@ -114,16 +115,24 @@ impl Dialogue {
             Ok(_) => "done".to_owned(),
             Err(refused) => word(refused),
         };
-        self.record(vec![receipt], Operation::Login)?;
-        match outcome {
-            Ok((workload, resumed)) => {
+        let recorded = self.record(vec![receipt], Operation::Login);
+        match (outcome, recorded) {
+            // As if it had not been: it was not answered.
+            (Ok((workload, _)), Err(refused)) => {
+                let (instance, now) = (workload.instance, unix_seconds());
+                let _a_leave_of_the_wrapper_mends_it =
+                    releaser.ledger.leave(&instance, Leaving::Unused, now);
+                let _its_time_to_live_ends_it = workload.revoke();
+                Err(refused)
+            }
+            (Ok((workload, resumed)), Ok(_)) => {
                 self.recipient = recipient;
                 info!(client = self.client, identity = %workload.identity, resumed, "logged in");
                 let answer = workload.logged_in(resumed);
                 self.workload = Some(workload);
                 Ok(BridgeToWrapper::LoggedIn(answer))
             }
-            Err(refused) => {
+            (Err(refused), _) => {
                 warn!(client = self.client, why = word(&refused), "login refused");
                 Err(refused)
             }
@@ -163,22 +172,29 @@ impl Dialogue {
         receipt.identity = Some(bearer.identity.to_string());
         receipt.pod = Some(bearer.pod.clone());
         let pod = format!("{}/{}", issuer.name, bearer.pod);
-        releaser.ledger.take(&pod, &instance, now).map_err(|error| {
+        let held = |error: LedgerError| {
             let denial = match &error {
                 LedgerError::Held | LedgerError::Restarts => Denial::Replay,
                 LedgerError::Write(_) => Denial::Record,
             };
             deny(denial, crate::log::chain(&error))
-        })?;
+        };
+        releaser.ledger.check(&pod, &instance).map_err(held)?;
         if let Some(mut workload) = releaser.lingered(&instance) {
+            releaser.ledger.take(&pod, &instance, now).map_err(held)?;
             workload.resumed(claims.statement);
             return Ok((workload, true));
         }
         let client = workload::client(&releaser.config)
             .map_err(|error| deny(Denial::Busy, crate::log::chain(&error)))?;
-        let (role, statement) = (claims.role, claims.statement);
-        let login = Workload::login(client, issuer, bearer, instance, role, statement, token);
-        login.map(|workload| (workload, false)).map_err(|error| Box::new(error.carry()))
+        let login = workload::Login { issuer, bearer, instance, claims, token };
+        let workload = Workload::login(client, login).map_err(|error| Box::new(error.carry()))?;
+        // Only now: a login that OpenBao refuses takes nothing. Of two at once one comes second.
+        if let Err(error) = releaser.ledger.take(&pod, &instance, now) {
+            let _ttl_ends_it = workload.revoke();
+            return Err(held(error));
+        }
+        Ok((workload, false))
     }
 
     /// The instance whose key has signed for this session.
@@ -217,9 +233,11 @@ impl Dialogue {
             receipts.push(receipt);
         }
         // SECURITY: before anything leaves; where it cannot be written, nothing does.
-        let sealed = self
-            .record(receipts, Operation::Read)
-            .and_then(|receipts| self.sealed(Answers { id, answers }, receipts));
+        let sealed =
+            self.record(receipts, Operation::Read).and_then(|receipts| match self.workload {
+                Some(_) => self.sealed(Answers { id, answers }, receipts),
+                None => Err(Box::new(no_login(Operation::Read))),
+            });
         sealed.unwrap_or_else(|mut refused| {
             refused.id = Some(id);
             BridgeToWrapper::Refused(*refused)
@@ -372,8 +390,10 @@ impl Dialogue {
             self.workload = self.releaser.lingered(&instance);
         }
         let mut receipt = self.receipt(Event::Leave);
+        let unused = self.workload.as_ref().is_some_and(|workload| !workload.released);
         self.revoke();
-        match self.releaser.ledger.leave(&instance, unix_seconds()) {
+        let how = if unused { Leaving::Unused } else { Leaving::Used };
+        match self.releaser.ledger.leave(&instance, how, unix_seconds()) {
             Ok(Some(pod)) => {
                 receipt.instance = Some(HEXLOWER.encode(&instance));
                 receipt.pod = pod.rsplit_once('/').map(|(_, pod)| pod.to_owned());
@@ -418,6 +438,7 @@ impl Dialogue {
             client: self.client.clone(),
             identity: workload.map(|workload| workload.identity.to_string()),
             pod: workload.map(|workload| workload.pod.clone()),
+            role: workload.and_then(|workload| workload.role.clone()),
             instance: workload.map(|workload| HEXLOWER.encode(&workload.instance)),
             path: None,
             path_hmac: None,
@@ -430,7 +451,6 @@ impl Dialogue {
             agent: statement.and_then(|said| said.agent.as_deref().map(short)),
             session: HEXLOWER.encode(&self.binding),
             bridge: if heap::state().is_sealed() { "sealed" } else { "wiped" },
-            role: workload.and_then(|workload| workload.role.clone()),
             request: None,
             sealed_to: workload
                 .map(|_| HEXLOWER.encode(&self.releaser.digest.sha256(&[&self.recipient]))),
@@ -444,7 +464,8 @@ fn short(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(200).collect()
 }
 
-fn deadline(within_ms: u32) -> Deadline {
+/// How long OpenBao may be asked for somebody who waits so long.
+pub(super) fn deadline(within_ms: u32) -> Deadline {
     let asked = Duration::from_millis(within_ms.into()).min(LONGEST);
     Deadline::after(asked.saturating_sub(MARGIN).max(MARGIN.min(asked)))
 }
@@ -489,3 +510,6 @@ fn word(refused: &Refused) -> String {
         Why::Unusable { .. } => "unusable".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests;

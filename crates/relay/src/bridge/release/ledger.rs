@@ -56,7 +56,10 @@ pub(super) enum LedgerError {
     )]
     Held,
     /// Others have left, and too often.
-    #[error("containers of this pod were started again too often (restarts_per_pod)")]
+    #[error(
+        "containers of this pod were started again too often (restarts_per_pod): a new pod has a new \
+         login"
+    )]
     Restarts,
     /// It cannot be written down.
     #[error("the login cannot be written down")]
@@ -78,6 +81,16 @@ enum Did {
     Took,
     Seen,
     Left,
+    Undid,
+}
+
+/// How a login ends.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Leaving {
+    /// Nothing was released to it: it is as if it had not been.
+    Unused,
+    /// It counts.
+    Used,
 }
 
 impl Ledger {
@@ -104,6 +117,12 @@ impl Ledger {
         Ok(Self { limits, inner: Mutex::new(Inner { file, pods, broken: false }) })
     }
 
+    /// Whether an instance may take the login of a pod.
+    pub(super) fn check(&self, pod: &str, instance: &[u8; 32]) -> Result<(), LedgerError> {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        self.judge(inner.pods.get(pod), &HEXLOWER.encode(instance)).map(drop)
+    }
+
     /// Takes the login of a pod for an instance; `true` where it has it already.
     pub(super) fn take(
         &self,
@@ -113,33 +132,37 @@ impl Ledger {
     ) -> Result<bool, LedgerError> {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let instance = HEXLOWER.encode(instance);
-        let (mut did, mut known) = (Did::Took, false);
-        if let Some(state) = inner.pods.get(pod) {
-            known = state.holders.contains(&instance);
-            if known {
-                if state.seen + SEEN_EVERY_SECONDS > now {
-                    return Ok(true);
-                }
-                did = Did::Seen;
-            } else {
-                let held = u32::try_from(state.holders.len()).unwrap_or(u32::MAX);
-                if held >= self.limits.at_once {
-                    return Err(LedgerError::Held);
-                }
-                if state.taken >= self.limits.at_once.saturating_add(self.limits.restarts) {
-                    return Err(LedgerError::Restarts);
-                }
-            }
+        let known = self.judge(inner.pods.get(pod), &instance)?;
+        let seen = inner.pods.get(pod).map_or(0, |pod| pod.seen);
+        if known && seen + SEEN_EVERY_SECONDS > now {
+            return Ok(true);
         }
+        let did = if known { Did::Seen } else { Did::Took };
         let line = Line { pod: pod.to_owned(), instance, did, at: now };
         inner.write(&line).map_err(LedgerError::Write)?;
         Ok(known)
+    }
+
+    /// Whether the instance has the login already, where it may have it at all.
+    fn judge(&self, pod: Option<&Pod>, instance: &String) -> Result<bool, LedgerError> {
+        let Some(pod) = pod else { return Ok(false) };
+        if pod.holders.contains(instance) {
+            return Ok(true);
+        }
+        if u32::try_from(pod.holders.len()).unwrap_or(u32::MAX) >= self.limits.at_once {
+            return Err(LedgerError::Held);
+        }
+        if pod.taken >= self.limits.at_once.saturating_add(self.limits.restarts) {
+            return Err(LedgerError::Restarts);
+        }
+        Ok(false)
     }
 
     /// Gives the login of an instance back; the pod's name, where it had one.
     pub(super) fn leave(
         &self,
         instance: &[u8; 32],
+        how: Leaving,
         now: u64,
     ) -> Result<Option<String>, LedgerError> {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
@@ -148,7 +171,11 @@ impl Ledger {
         let Some(pod) = inner.pods.iter().find(holds).map(|(name, _)| name.clone()) else {
             return Ok(None);
         };
-        let line = Line { pod: pod.clone(), instance, did: Did::Left, at: now };
+        let did = match how {
+            Leaving::Used => Did::Left,
+            Leaving::Unused => Did::Undid,
+        };
+        let line = Line { pod: pod.clone(), instance, did, at: now };
         inner.write(&line).map_err(LedgerError::Write)?;
         Ok(Some(pod))
     }
@@ -179,7 +206,12 @@ impl Pod {
                 self.holders.push(line.instance.clone());
             }
             Did::Seen => {}
-            Did::Left => self.holders.retain(|holder| *holder != line.instance),
+            Did::Left | Did::Undid => {
+                self.holders.retain(|holder| *holder != line.instance);
+                if matches!(line.did, Did::Undid) {
+                    self.taken = self.taken.saturating_sub(1);
+                }
+            }
         }
     }
 }
@@ -244,7 +276,10 @@ mod tests {
             let ledger = open(&path);
             assert!(matches!(ledger.take("eu/pod", &thief, 102), Err(LedgerError::Held)));
             assert!(ledger.take("eu/pod", &mine, 103).unwrap());
-            assert!(ledger.leave(&thief, 104).unwrap().is_none(), "it has nothing to give back");
+            assert!(
+                ledger.leave(&thief, Leaving::Used, 104).unwrap().is_none(),
+                "it has nothing to give back"
+            );
         }
         assert!(!open(&path).take("eu/other", &thief, 105).unwrap());
     }
@@ -256,10 +291,24 @@ mod tests {
         for number in 1..=3 {
             let ledger = open(&path);
             assert!(!ledger.take("eu/pod", &[number; 32], 100).unwrap(), "start {number}");
-            assert_eq!(ledger.leave(&[number; 32], 101).unwrap().as_deref(), Some("eu/pod"));
+            assert_eq!(
+                ledger.leave(&[number; 32], Leaving::Used, 101).unwrap().as_deref(),
+                Some("eu/pod")
+            );
         }
         let last = open(&path).take("eu/pod", &[4; 32], 102);
         assert!(matches!(last, Err(LedgerError::Restarts)));
+    }
+
+    #[test]
+    fn a_login_to_which_nothing_was_released_does_not_count() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("logins.jsonl");
+        for number in 1..=10 {
+            let ledger = open(&path);
+            assert!(!ledger.take("eu/pod", &[number; 32], 100).unwrap());
+            ledger.leave(&[number; 32], Leaving::Unused, 101).unwrap();
+        }
     }
 
     #[test]

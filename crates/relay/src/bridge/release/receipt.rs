@@ -38,6 +38,9 @@ pub struct Receipt {
     /// The pod's uid.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pod: Option<String>,
+    /// The role that was asked for at OpenBao.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
     /// The launch: its public key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instance: Option<String>,
@@ -71,9 +74,6 @@ pub struct Receipt {
     pub session: String,
     /// The bridge's own memory: `sealed` or `wiped`.
     pub bridge: &'static str,
-    /// The role at OpenBao.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub role: Option<String>,
     /// OpenBao's name of the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request: Option<String>,
@@ -263,6 +263,7 @@ mod tests {
             client: "one".to_owned(),
             identity: None,
             pod: None,
+            role: None,
             instance: None,
             path: None,
             path_hmac: None,
@@ -275,7 +276,6 @@ mod tests {
             agent: None,
             session: String::new(),
             bridge: "sealed",
-            role: None,
             request: None,
             sealed_to: None,
             log: None,

@@ -12,7 +12,7 @@ use super::config::Issuer;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 /// Projected tokens have about 1.2 KiB.
 const MAX_LEN: usize = 16 << 10;

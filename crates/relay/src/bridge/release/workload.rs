@@ -3,14 +3,15 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use cloudtaser_bao::{
-    Address, BaoError, Client, Credential, Deadline, Lease, Login, Method, Plaintext, Session,
-    Settings, TransitKey,
+    self as bao, Address, BaoError, Client, Credential, Deadline, Lease, Method, Plaintext,
+    Session, Settings, TransitKey,
 };
 use cloudtaser_core::{
     ProtectionLevel, Secret,
     reference::{SecretPath, Source},
     release::{
         self, Answer, Denial, Item, LoggedIn, Operation, Refused, Statement, Why,
+        message::Claims,
         policy::{Action, Identity},
     },
 };
@@ -22,8 +23,7 @@ use super::{
     token::Bearer,
 };
 
-/// Time for a login, and for giving one back.
-const LOGIN_WITHIN: Duration = Duration::from_secs(20);
+/// Time for giving a login back.
 const REVOKE_WITHIN: Duration = Duration::from_secs(3);
 
 /// A login at OpenBao, as the workload's own role.
@@ -35,10 +35,22 @@ pub(super) struct Workload {
     pub(super) role: Option<String>,
     pub(super) statement: Statement,
     pub(super) level: ProtectionLevel,
+    /// Whether anything was released to it.
+    pub(super) released: bool,
     client: Client,
     session: Session,
     /// What may be renewed, and what the policy is asked for it.
     leases: BTreeMap<String, (Lease, Action, String)>,
+}
+
+/// What a login is made from.
+#[derive(Debug)]
+pub(super) struct Login<'a> {
+    pub(super) issuer: &'a Issuer,
+    pub(super) bearer: Bearer,
+    pub(super) instance: [u8; 32],
+    pub(super) claims: Claims,
+    pub(super) token: Secret,
 }
 
 /// A connection to OpenBao that has asked nothing yet.
@@ -65,29 +77,35 @@ pub(super) fn client(config: &ReleaseConfig) -> Result<Client, ReleaseError> {
 }
 
 impl Workload {
-    /// Logs in with the workload's own token.
-    pub(super) fn login(
-        client: Client,
-        issuer: &Issuer,
-        bearer: Bearer,
-        instance: [u8; 32],
-        role: Option<String>,
-        statement: Statement,
-        token: Secret,
-    ) -> Result<Self, BaoError> {
+    /// Logs in with the workload's own token, once it was verified.
+    pub(super) fn login(client: Client, login: Login<'_>) -> Result<Self, BaoError> {
+        let Login { issuer, bearer, instance, claims, token } = login;
+        let role = claims.role.clone();
         let jwt = Credential::Value(token);
         let method = match issuer.auth {
-            AuthMethod::Jwt => Method::Jwt { role: role.clone(), jwt },
+            AuthMethod::Jwt => Method::Jwt { role: claims.role, jwt },
             AuthMethod::Kubernetes => {
-                Method::Kubernetes { role: role.clone().unwrap_or_default(), jwt }
+                Method::Kubernetes { role: claims.role.unwrap_or_default(), jwt }
             }
         };
-        let login = Login { method, mount: issuer.mount.clone(), namespace: None };
-        let session = client.login(&login, &Deadline::after(LOGIN_WITHIN))?;
+        let login = bao::Login { method, mount: issuer.mount.clone(), namespace: None };
+        let session = client.login(&login, &super::dialogue::deadline(claims.within_ms))?;
+        let statement = claims.statement;
         let level = ProtectionLevel::from_facets(statement.facets, Vec::new());
         let Bearer { identity, pod } = bearer;
-        let leases = BTreeMap::new();
-        Ok(Self { identity, pod, instance, role, statement, level, client, session, leases })
+        let (leases, released) = (BTreeMap::new(), false);
+        Ok(Self {
+            identity,
+            pod,
+            instance,
+            role,
+            statement,
+            level,
+            released,
+            client,
+            session,
+            leases,
+        })
     }
 
     /// Takes over what a wrapper that came back says of itself now.
@@ -123,6 +141,7 @@ impl Workload {
                 plain.map_err(|error| Box::new(error.carry()))
             }
         };
+        self.released |= fetched.is_ok();
         if let Ok((Answer::Fields { lease: Some(lease), path, .. }, _)) = &fetched {
             let kept = Lease {
                 id: lease.id.clone(),

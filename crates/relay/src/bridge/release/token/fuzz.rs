@@ -9,7 +9,7 @@ const KEYS: &[u8] = br#"{"keys":[
 {"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}"#;
 
 /// An issuer with those keys.
-pub(super) fn issuer() -> Option<Issuer> {
+pub(in super::super) fn issuer() -> Option<Issuer> {
     Some(Issuer {
         name: "eu".to_owned(),
         client: "one".to_owned(),

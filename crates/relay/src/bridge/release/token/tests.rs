@@ -32,7 +32,7 @@ fn jose(der: &[u8]) -> Vec<u8> {
     out
 }
 
-fn signed(header: &Value, claims: &str) -> String {
+pub(in super::super) fn signed(header: &Value, claims: &str) -> String {
     let parts = [header.to_string(), claims.to_owned()];
     let signed = parts.map(|part| BASE64URL_NOPAD.encode(part.as_bytes())).join(".");
     let scheme = rustls::SignatureScheme::ECDSA_NISTP256_SHA256;
