@@ -16,11 +16,12 @@ mod deploy {
         "/apis/apps/v1/namespaces/cloudtaser-system/deployments/cloudtaser-operator";
     const DAEMONS: &str = "/apis/apps/v1/namespaces/cloudtaser-node/daemonsets/cloudtaser-agent";
     const MUTATING: &str =
-        "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/cloudtaser";
+        "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/cloudtaser-operator";
+    const BAO: &str = "https://bao.example:8200";
     const OWN: &str = "/api/v1/namespaces/cloudtaser-system";
 
     fn install(double: &Double, more: &[&str]) -> Output {
-        let mut arguments = vec!["install", "--registry", "r.example/c"];
+        let mut arguments = vec!["install", "--registry", "r.example/c", "--openbao", BAO];
         arguments.extend_from_slice(more);
         double.run(&arguments)
     }
@@ -206,7 +207,7 @@ mod deploy {
     #[test]
     fn upgrade_changes_images_and_needs_something_to_upgrade() {
         let double = Double::start();
-        let upgrade = ["upgrade", "--registry", "r.example/c", "--tag", "9.9"];
+        let upgrade = ["upgrade", "--registry", "r.example/c", "--tag", "9.9", "--openbao", BAO];
         let said = ends(&double.run(&upgrade), 69);
         assert!(said.contains("there is no cloudtaser"), "{said}");
         ends(&install(&double, &[]), 0);
@@ -292,7 +293,9 @@ mod deploy {
         ends(&install(&double, &[]), 0);
         let helms = json!({ "metadata": { "labels": { "app.kubernetes.io/managed-by": "Helm" } } });
         double.store().put(DEPLOYMENT, &helms, "helm");
-        for verb in [&["uninstall"][..], &["install", "--registry", "r.example/c"]] {
+        for verb in
+            [&["uninstall"][..], &["install", "--registry", "r.example/c", "--openbao", BAO]]
+        {
             let said = ends(&double.run(verb), 76);
             assert!(said.contains("helm"), "{said}");
         }
@@ -377,7 +380,11 @@ mod deploy {
         fs::write(&values, "operator:\n  replicas: 2\n  replcas: 3\n").unwrap();
         let said = ends(&install(&double, &["--values", values.to_str().unwrap()]), 64);
         assert!(said.contains("values.yaml:3:3") && said.contains("^^^"), "{said}");
-        let said = ends(&double.run(&["install"]), 64);
+        let said = ends(&double.run(&["install", "--openbao", BAO]), 64);
         assert!(said.contains("images.operator is not set"), "{said}");
+        let said = ends(&double.run(&["install", "--registry", "r.example/c"]), 64);
+        assert!(said.contains("no OpenBao: give --openbao"), "{said}");
+        let said = ends(&install(&double, &["--openbao-ca", "/nowhere/ca.pem"]), 64);
+        assert!(said.contains("/nowhere/ca.pem"), "{said}");
     }
 }

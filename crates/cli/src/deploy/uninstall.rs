@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::Result;
 use clap::Args;
-use cloudtaser_k8s::install::INJECT_LABEL;
+use cloudtaser_core::names::kubernetes::INJECT;
 use serde_json::{Value, json};
 
 use super::{
@@ -153,6 +153,6 @@ fn refuse_if_used(cluster: &Cluster) -> Result<(), DeployError> {
 
 /// Every pod with the label.
 pub(super) fn opted_in(cluster: &Cluster) -> Result<Vec<Value>, ApiError> {
-    let label = INJECT_LABEL.replace('/', "%2F");
+    let label = INJECT.replace('/', "%2F");
     cluster.list("/api/v1/pods", &format!("&labelSelector={label}%3Dtrue"))
 }

@@ -373,7 +373,7 @@ impl Store {
         }
         for kind in ["mutating", "validating"] {
             let path = format!(
-                "/apis/admissionregistration.k8s.io/v1/{kind}webhookconfigurations/cloudtaser"
+                "/apis/admissionregistration.k8s.io/v1/{kind}webhookconfigurations/cloudtaser-operator"
             );
             let Some(there) = self.read(&path) else { continue };
             let hooks = there["webhooks"].as_array().cloned().unwrap_or_default();

@@ -97,10 +97,7 @@ fn schema() -> String {
             "/properties/images/properties/pullPolicy",
             json!({ "enum": ["Always", "IfNotPresent", "Never"] }),
         ),
-        (
-            "/properties/openbao/properties/addresses",
-            json!({ "items": { "type": "string", "pattern": "^https://[A-Za-z0-9.:\\[\\]-]+/?$" } }),
-        ),
+        ("/properties/openbao/properties/servers", servers()),
     ] {
         let place = schema.pointer_mut(path).and_then(Value::as_object_mut);
         if let (Some(place), Value::Object(more)) = (place, more) {
@@ -132,4 +129,22 @@ fn shape(value: &Value) -> Value {
         Value::Number(_) => json!({ "type": "integer" }),
         Value::Null | Value::String(_) => json!({ "type": "string" }),
     }
+}
+
+/// A server in the schema.
+fn servers() -> Value {
+    let text = json!({ "type": "string", "minLength": 1 });
+    json!({
+        "minItems": 1,
+        "items": {
+            "type": "object",
+            "additionalProperties": false,
+            "required": ["address", "name"],
+            "properties": {
+                "address": { "type": "string", "pattern": "^https://[A-Za-z0-9.:\\[\\]-]+/?$" },
+                "authMount": text, "ca": text, "name": text, "namespace": text, "serverName": text,
+                "spkiPin": text,
+            },
+        },
+    })
 }

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use cloudtaser_core::names::kubernetes as names;
 use serde::{Deserialize, Serialize};
 
 /// Why a value cannot be used.
@@ -42,7 +43,7 @@ pub enum ValuesError {
 pub struct Values {
     /// Where images come from.
     pub images: Images,
-    /// The OpenBao servers that pods may name.
+    /// The OpenBao servers that pods may use.
     pub openbao: OpenBao,
     /// The operator.
     pub operator: Operator,
@@ -88,12 +89,45 @@ pub struct Named {
     pub name: Label,
 }
 
-/// The OpenBao servers that pods may name.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+/// The OpenBao servers that pods may use.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, default, rename_all = "camelCase")]
 pub struct OpenBao {
-    /// Addresses that an annotation may choose from. A pod that names another one is refused.
-    pub addresses: Vec<Address>,
+    /// Whom the tokens of pods are for: the audience that OpenBao's roles are bound to.
+    pub audience: String,
+    /// Those that a pod may choose from; the first is that of pods that choose none.
+    pub servers: Vec<Server>,
+}
+
+/// One OpenBao.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Server {
+    /// The name that pods choose it by.
+    pub name: Label,
+    /// Where it is.
+    pub address: Address,
+    /// Namespace in it, where a pod names none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// PEM text of the authorities for its certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
+    /// SHA-256 of its key, as `sha256//BASE64`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spki_pin: Option<String>,
+    /// Name that its certificate carries, where that is not the host of the address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_name: Option<String>,
+    /// Mount of the pods' login, where a pod names none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth_mount: Option<String>,
+}
+
+impl Default for OpenBao {
+    fn default() -> Self {
+        Self { audience: names::TOKEN_AUDIENCE.to_owned(), servers: Vec::new() }
+    }
 }
 
 /// The operator.
@@ -110,9 +144,6 @@ pub struct Operator {
     pub tolerations: Vec<Toleration>,
     /// Priority; empty for the cluster's default.
     pub priority_class_name: String,
-    /// Lets it read the pull secrets that opted-in pods name, to look up the entrypoint of an image
-    /// that is not public. RBAC cannot name them beforehand, so this is `get` on all Secrets.
-    pub read_pull_secrets: bool,
 }
 
 /// The node agent.
@@ -202,7 +233,6 @@ impl Default for Operator {
             node_selector: linux(),
             tolerations: Vec::new(),
             priority_class_name: String::new(),
-            read_pull_secrets: false,
         }
     }
 }
