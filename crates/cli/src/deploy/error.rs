@@ -52,8 +52,8 @@ pub(crate) enum DeployError {
     #[error("no OpenBao: give --openbao https://HOST:PORT, or openbao.servers in a --values file")]
     NoServer,
     /// It is not there.
-    #[error("there is no cloudtaser in namespace {0}: `cloudtaser install` puts one there")]
-    NotInstalled(String),
+    #[error("there is no cloudtaser on this cluster: `cloudtaser install` puts one there")]
+    NotInstalled,
     /// Time is up.
     #[error("not ready after {seconds} s:\n{problems}")]
     NotReady {
@@ -103,7 +103,7 @@ impl DeployError {
             | Self::Read { .. }
             | Self::Value { .. }
             | Self::Write { .. } => Code::Usage,
-            Self::NotInstalled(_) | Self::NotReady { .. } | Self::Stays { .. } => Code::Unavailable,
+            Self::NotInstalled | Self::NotReady { .. } | Self::Stays { .. } => Code::Unavailable,
             Self::Yaml(_) => Code::Internal,
         }
     }

@@ -198,7 +198,7 @@ pub(crate) fn upgrade(args: &UpgradeArgs) -> Result<ExitCode> {
     let wanted = objects(&values, &args.wanted.namespace);
     let cluster = Cluster::open(&args.how.cluster).map_err(DeployError::from)?;
     if inventory::find(&cluster)?.is_empty() {
-        return Err(DeployError::NotInstalled(args.wanted.namespace.clone()).into());
+        return Err(DeployError::NotInstalled.into());
     }
     put(&cluster, &wanted, &args.wanted.namespace, &args.how)
 }

@@ -28,6 +28,8 @@ pub(super) enum Source<'a> {
 enum Expression<'a> {
     /// A value as JSON, which is YAML.
     Json(&'a str),
+    /// The same in a string.
+    Quoted(&'a str),
     /// A digest of all values.
     Digest,
     /// The namespace of the release.
@@ -42,6 +44,14 @@ impl Source<'_> {
         match self {
             Self::Chart => Expression::Json(path).marked(),
             Self::Chosen { values, .. } => at(values, path).cloned().unwrap_or_default(),
+        }
+    }
+
+    /// The value at a dotted path as JSON in a string, as variables need it.
+    pub(super) fn quoted(&self, path: &str) -> Value {
+        match self {
+            Self::Chart => Expression::Quoted(path).marked(),
+            Self::Chosen { .. } => self.leaf(path).to_string().into(),
         }
     }
 
@@ -92,6 +102,7 @@ impl Expression<'_> {
     fn marked(self) -> Value {
         let text = match self {
             Self::Json(path) => format!("json_{path}"),
+            Self::Quoted(path) => format!("quoted_{path}"),
             Self::Digest => "digest".to_owned(),
             Self::Namespace => "namespace".to_owned(),
             Self::Service => "service".to_owned(),
@@ -105,6 +116,7 @@ impl Expression<'_> {
             None if text == "namespace" => Some(Expression::Namespace),
             None if text == "service" => Some(Expression::Service),
             Some(("json", path)) => Some(Expression::Json(path)),
+            Some(("quoted", path)) => Some(Expression::Quoted(path)),
             _ => None,
         }
     }
@@ -112,6 +124,7 @@ impl Expression<'_> {
     fn in_helm(self) -> String {
         match self {
             Self::Json(path) => format!("{{{{ .Values.{path} | toJson }}}}"),
+            Self::Quoted(path) => format!("{{{{ .Values.{path} | toJson | toJson }}}}"),
             Self::Digest => "{{ .Values | toJson | sha256sum | toJson }}".to_owned(),
             Self::Namespace => "{{ .Release.Namespace | toJson }}".to_owned(),
             Self::Service => "{{ .Release.Service | toJson }}".to_owned(),

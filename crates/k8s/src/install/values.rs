@@ -152,6 +152,8 @@ pub struct Operator {
 pub struct Agent {
     /// Whether nodes have one. Without it a root of the node reads what it likes, and levels say so.
     pub enabled: bool,
+    /// More arguments of `cloudtaser-agent run`, such as `--leave-open=bpf`.
+    pub arguments: Vec<String>,
     /// Its namespace, in which privileged pods are admitted.
     pub namespace: Label,
     /// Requests and limits.
@@ -241,6 +243,7 @@ impl Default for Agent {
     fn default() -> Self {
         Self {
             enabled: true,
+            arguments: Vec::new(),
             namespace: Label(super::AGENT_NAMESPACE.to_owned()),
             resources: Resources::of(&[("cpu", "20m"), ("memory", "64Mi")], "256Mi"),
             node_selector: linux(),

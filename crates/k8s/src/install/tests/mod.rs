@@ -45,7 +45,7 @@ fn choices() -> Vec<Values> {
              nodeSelector: { pool: 'true', n: '1' }\n  tolerations:\n  - { key: a, operator: Equal, \
              value: 'yes', effect: NoExecute, tolerationSeconds: 30 }\n  resources: { requests: { \
              cpu: '1' }, limits: {} }\nwebhook: { timeoutSeconds: 9, excludedNamespaces: [team-a] \
-             }\nagent: { namespace: other, tolerations: [] }",
+             }\nagent: { namespace: other, tolerations: [], arguments: ['--leave-open=bpf'] }",
         ),
     ]
 }
