@@ -28,6 +28,11 @@ complete -c cloudtaser -n "__fish_cloudtaser_needs_command" -s h -l help -d 'Pri
 complete -c cloudtaser -n "__fish_cloudtaser_needs_command" -s V -l version -d 'Print version'
 complete -c cloudtaser -n "__fish_cloudtaser_needs_command" -f -a "run" -d 'Start a program with secrets from OpenBao in sealed memory'
 complete -c cloudtaser -n "__fish_cloudtaser_needs_command" -f -a "demo" -d 'Show what an attacker gets, without and with cloudtaser, on this machine'
+complete -c cloudtaser -n "__fish_cloudtaser_needs_command" -f -a "install" -d 'Put cloudtaser on a cluster'
+complete -c cloudtaser -n "__fish_cloudtaser_needs_command" -f -a "status" -d 'Say what is protected on a cluster, at which level, and why not'
+complete -c cloudtaser -n "__fish_cloudtaser_needs_command" -f -a "doctor" -d 'Say what stands in the way, on a cluster or this machine, and how to mend it'
+complete -c cloudtaser -n "__fish_cloudtaser_needs_command" -f -a "upgrade" -d 'Renew the cloudtaser of a cluster'
+complete -c cloudtaser -n "__fish_cloudtaser_needs_command" -f -a "uninstall" -d 'Take cloudtaser off a cluster, and leave nothing'
 complete -c cloudtaser -n "__fish_cloudtaser_needs_command" -f -a "probe" -d 'Attack a running process: try every road by which others could read its secrets'
 complete -c cloudtaser -n "__fish_cloudtaser_needs_command" -f -a "completions" -d 'Print completions for a shell'
 complete -c cloudtaser -n "__fish_cloudtaser_needs_command" -f -a "man" -d 'Print the manual page, or write one per verb'
@@ -46,6 +51,54 @@ complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand demo" -l keep -d '
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand demo" -l no-color -d 'Print without colour, as with NO_COLOR set'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand demo" -s h -l help -d 'Print help'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand demo" -s V -l version -d 'Print version'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand install" -l values -d 'What differs from the defaults; also the values of the Helm chart' -r -F
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand install" -l registry -d 'Where the images are that the values do not name: HOST/PATH' -r
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand install" -l tag -d 'Their tag' -r
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand install" -l openbao -d 'The OpenBao of pods, where the values name none: https://HOST:PORT' -r
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand install" -l openbao-ca -d 'The authorities for its certificate, as PEM' -r -F
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand install" -s n -l namespace -d 'Where the operator runs' -r
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand install" -l kubeconfig -d 'The file that says where the cluster is; else KUBECONFIG, else ~/.kube/config' -r -F
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand install" -l context -d 'The context in it; else its current one' -r
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand install" -l wait -d 'How long to wait until it is ready; 0 not to' -r
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand install" -s o -l output -d 'Form of what is printed' -r -f -a "json\t'A list object'
+yaml\t'One document per object'"
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand install" -l chart -d 'Write a Helm chart to this folder instead' -r -F
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand install" -l take-over -d 'Take fields over that somebody else has set'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand install" -l json -d 'Print the result as JSON'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand install" -l dry-run -d 'Print what would be applied; ask no cluster'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand install" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand install" -s V -l version -d 'Print version'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand status" -l kubeconfig -d 'The file that says where the cluster is; else KUBECONFIG, else ~/.kube/config' -r -F
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand status" -l context -d 'The context in it; else its current one' -r
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand status" -l json -d 'Print the result as JSON'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand status" -s h -l help -d 'Print help'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand status" -s V -l version -d 'Print version'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand doctor" -l kubeconfig -d 'The file that says where the cluster is; else KUBECONFIG, else ~/.kube/config' -r -F
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand doctor" -l context -d 'The context in it; else its current one' -r
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand doctor" -l local -d 'Look at this machine instead of a cluster'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand doctor" -l json -d 'Print the result as JSON'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand doctor" -s h -l help -d 'Print help'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand doctor" -s V -l version -d 'Print version'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand upgrade" -l values -d 'What differs from the defaults; also the values of the Helm chart' -r -F
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand upgrade" -l registry -d 'Where the images are that the values do not name: HOST/PATH' -r
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand upgrade" -l tag -d 'Their tag' -r
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand upgrade" -l openbao -d 'The OpenBao of pods, where the values name none: https://HOST:PORT' -r
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand upgrade" -l openbao-ca -d 'The authorities for its certificate, as PEM' -r -F
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand upgrade" -s n -l namespace -d 'Where the operator runs' -r
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand upgrade" -l kubeconfig -d 'The file that says where the cluster is; else KUBECONFIG, else ~/.kube/config' -r -F
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand upgrade" -l context -d 'The context in it; else its current one' -r
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand upgrade" -l wait -d 'How long to wait until it is ready; 0 not to' -r
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand upgrade" -l take-over -d 'Take fields over that somebody else has set'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand upgrade" -l json -d 'Print the result as JSON'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand upgrade" -s h -l help -d 'Print help'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand upgrade" -s V -l version -d 'Print version'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand uninstall" -l kubeconfig -d 'The file that says where the cluster is; else KUBECONFIG, else ~/.kube/config' -r -F
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand uninstall" -l context -d 'The context in it; else its current one' -r
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand uninstall" -l wait -d 'How long to wait until all is gone' -r
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand uninstall" -l even-if-used -d 'Also while pods are opted in'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand uninstall" -l json -d 'Print the result as JSON'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand uninstall" -s h -l help -d 'Print help'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand uninstall" -s V -l version -d 'Print version'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand probe" -l canary-file -d 'Read the canary, the value to look for, from a file; `-` is standard input' -r -F
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand probe" -l canary-env -d 'Take the canary from this variable of your own environment; debuggers ask for the same name' -r
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand probe" -l needle-fd -d 'Read the canary from an open descriptor' -r
@@ -63,9 +116,14 @@ complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand completions" -s V 
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand man" -l dir -d 'Write one page per verb into this directory' -r -F
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand man" -s h -l help -d 'Print help'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand man" -s V -l version -d 'Print version'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo probe completions man help" -f -a "run" -d 'Start a program with secrets from OpenBao in sealed memory'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo probe completions man help" -f -a "demo" -d 'Show what an attacker gets, without and with cloudtaser, on this machine'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo probe completions man help" -f -a "probe" -d 'Attack a running process: try every road by which others could read its secrets'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo probe completions man help" -f -a "completions" -d 'Print completions for a shell'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo probe completions man help" -f -a "man" -d 'Print the manual page, or write one per verb'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo probe completions man help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo install status doctor upgrade uninstall probe completions man help" -f -a "run" -d 'Start a program with secrets from OpenBao in sealed memory'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo install status doctor upgrade uninstall probe completions man help" -f -a "demo" -d 'Show what an attacker gets, without and with cloudtaser, on this machine'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo install status doctor upgrade uninstall probe completions man help" -f -a "install" -d 'Put cloudtaser on a cluster'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo install status doctor upgrade uninstall probe completions man help" -f -a "status" -d 'Say what is protected on a cluster, at which level, and why not'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo install status doctor upgrade uninstall probe completions man help" -f -a "doctor" -d 'Say what stands in the way, on a cluster or this machine, and how to mend it'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo install status doctor upgrade uninstall probe completions man help" -f -a "upgrade" -d 'Renew the cloudtaser of a cluster'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo install status doctor upgrade uninstall probe completions man help" -f -a "uninstall" -d 'Take cloudtaser off a cluster, and leave nothing'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo install status doctor upgrade uninstall probe completions man help" -f -a "probe" -d 'Attack a running process: try every road by which others could read its secrets'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo install status doctor upgrade uninstall probe completions man help" -f -a "completions" -d 'Print completions for a shell'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo install status doctor upgrade uninstall probe completions man help" -f -a "man" -d 'Print the manual page, or write one per verb'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo install status doctor upgrade uninstall probe completions man help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

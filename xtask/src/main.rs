@@ -37,7 +37,7 @@ cargo xtask VERB: the chores of this repository
   check             the quick part of it: fmt, clippy, boundaries, docs
   demo [ARGS]       builds the programs and runs `cloudtaser demo ARGS` with a real OpenBao
   bench [NAME ARGS] builds the programs and measures them (without a name: what there is)
-  codegen           writes manual pages and completions from what the programs say
+  codegen           writes manual pages, completions and the Helm chart from what the programs say
   boundaries        who may depend on whom, licences, sources, sizes of files
   vm test [--full] [--write]
                     the agent in virtual machines, attacked on every road; --full also boots what

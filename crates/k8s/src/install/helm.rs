@@ -83,6 +83,10 @@ fn schema() -> String {
     let mut schema = shape(&values);
     schema.as_object_mut().into_iter().for_each(|schema| {
         schema.insert("$schema".to_owned(), "http://json-schema.org/draft-07/schema#".into());
+        let on = json!({ "agent": { "properties": { "enabled": { "const": true } } } });
+        let named = json!({ "images": { "properties": { "agent": { "minLength": 1 } } } });
+        schema.insert("if".to_owned(), json!({ "properties": on }));
+        schema.insert("then".to_owned(), json!({ "properties": named }));
         // Helm adds this one to the values of every chart.
         if let Some(fields) = schema.get_mut("properties").and_then(Value::as_object_mut) {
             fields.insert("global".to_owned(), json!({ "type": "object" }));

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use cloudtaser_core::names::kubernetes as names;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 /// Why a value cannot be used.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -58,15 +58,24 @@ pub struct Values {
 #[serde(deny_unknown_fields, default, rename_all = "camelCase")]
 pub struct Images {
     /// Image of the operator.
+    #[serde(deserialize_with = "named")]
     pub operator: Option<Image>,
     /// Image of the node agent.
+    #[serde(deserialize_with = "named")]
     pub agent: Option<Image>,
     /// Image with the wrapper.
+    #[serde(deserialize_with = "named")]
     pub wrapper: Option<Image>,
     /// When nodes ask the registry.
     pub pull_policy: PullPolicy,
     /// Secrets in the installation's namespaces with the registry's credentials.
     pub pull_secrets: Vec<Named>,
+}
+
+/// A chart's values have an empty text where nobody named an image yet.
+fn named<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Image>, D::Error> {
+    let text = Option::<String>::deserialize(from)?.filter(|text| !text.is_empty());
+    text.map(Image::try_from).transpose().map_err(D::Error::custom)
 }
 
 /// When a node asks the registry.

@@ -435,10 +435,9 @@ fn the_chart_gives_what_install_gives() {
 #[test]
 fn the_charts_own_values_are_the_defaults() {
     let chart = chart("0.1.0").unwrap();
-    let mut values: Value = serde_saphyr::from_str(&chart["values.yaml"]).unwrap();
+    let values: Value = serde_saphyr::from_str(&chart["values.yaml"]).unwrap();
     for image in ["agent", "operator", "wrapper"] {
         assert_eq!(values["images"][image], "", "nobody named one yet");
-        values["images"].as_object_mut().unwrap().remove(image);
     }
     let parsed: Values = serde_json::from_value(values).unwrap();
     assert_eq!(parsed, Values::default());
