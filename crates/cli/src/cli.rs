@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::{demo, deploy, doctor, generate, probe, run};
+use crate::{demo, deploy, discover, doctor, generate, probe, run};
 
 const AFTER: &str = "\
 Start here:
@@ -42,6 +42,8 @@ enum Verb {
     Status(deploy::StatusArgs),
     /// Say what stands in the way, on a cluster or this machine, and how to mend it.
     Doctor(doctor::DoctorArgs),
+    /// Find workloads that use Kubernetes Secrets, and plan their way out.
+    Discover(discover::DiscoverArgs),
     /// Renew the cloudtaser of a cluster.
     Upgrade(deploy::UpgradeArgs),
     /// Take cloudtaser off a cluster, and leave nothing.
@@ -60,6 +62,7 @@ impl Cli {
         match self.verb {
             Verb::Completions(args) => Ok(generate::completions(&args, Self::command())),
             Verb::Demo(args) => demo::run(&args),
+            Verb::Discover(args) => discover::run(&args),
             Verb::Doctor(args) => doctor::run(&args),
             Verb::Install(args) => deploy::install(&args),
             Verb::Status(args) => deploy::status(&args),

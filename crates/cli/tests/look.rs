@@ -180,4 +180,37 @@ mod look {
         }
         assert!(double.store().log.is_empty());
     }
+
+    #[test]
+    fn discover_plans_from_pod_templates_and_asks_for_no_secret() {
+        let double = Double::start();
+        let workload = |kind: &str, name: &str, namespace: &str| {
+            json!({
+            "apiVersion": "apps/v1", "kind": kind,
+            "metadata": { "name": name, "namespace": namespace },
+            "spec": { "replicas": 1, "template": { "metadata": { "labels": { "a": "b" } }, "spec": {
+                "containers": [{ "name": "web", "env": [{ "name": "PASSWORD", "valueFrom": {
+                    "secretKeyRef": { "name": "db", "key": "pw" } } }] }] } } } })
+        };
+        for (kind, plural, name, namespace) in [
+            ("Deployment", "deployments", "web", "default"),
+            ("StatefulSet", "statefulsets", "queue", "default"),
+            ("DaemonSet", "daemonsets", "proxy", "kube-system"),
+        ] {
+            let path = format!("/apis/apps/v1/namespaces/{namespace}/{plural}/{name}");
+            double.store().put(&path, &workload(kind, name, namespace), "kubectl");
+        }
+        let secret = json!({ "apiVersion": "v1", "kind": "Secret", "data": { "pw": "aHVudGVyMg==" },
+            "metadata": { "name": "db", "namespace": "default" } });
+        double.store().put("/api/v1/namespaces/default/secrets/db", &secret, "kubectl");
+        let plan = double.kubeconfig().with_file_name("plan.yaml");
+        let said = ends(&double.run(&["discover", "--plan", plan.to_str().unwrap()]), 0);
+        assert!(said.contains("Deployment default/web"), "{said}");
+        assert!(said.contains("2 workloads, 2 uses"), "the system's own is left out: {said}");
+        let text = std::fs::read_to_string(plan).unwrap();
+        assert!(text.contains("PASSWORD: vault:secret/data/default/db#pw"), "{text}");
+        let asked: Vec<_> = double.store().log.iter().map(|each| each.1.clone()).collect();
+        assert!(!asked.iter().any(|target| target.contains("secrets")), "{asked:?}");
+        assert!(!said.contains("hunter2") && !text.contains("aHVudGVyMg"));
+    }
 }
