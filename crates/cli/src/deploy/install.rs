@@ -133,7 +133,12 @@ enum Form {
 impl WantedArgs {
     fn values(&self) -> Result<Values> {
         let mut values = match &self.values {
-            Some(path) => yaml::read(path)?,
+            Some(path) => {
+                // First by form, so that a slip is pointed at; then over the defaults.
+                let _fits: Values = yaml::read(path)?;
+                let given: Option<Value> = yaml::read(path)?;
+                Values::over_defaults(&given.unwrap_or_else(|| json!({})))?
+            }
             None => Values::default(),
         };
         if let Some(registry) = &self.registry {

@@ -29,8 +29,7 @@ pub fn chart(version: &str) -> Result<BTreeMap<String, String>, serde_saphyr::Se
     let mut files = BTreeMap::new();
     files.insert("Chart.yaml".to_owned(), to_yaml(&about(version))?);
     files.insert("templates/NOTES.txt".to_owned(), NOTES.to_owned());
-    let values = serde_json::to_value(defaults()).unwrap_or_default();
-    files.insert("values.yaml".to_owned(), format!("{VALUES_HEAD}{}", to_yaml(&values)?));
+    files.insert("values.yaml".to_owned(), format!("{VALUES_HEAD}{}", to_yaml(&defaults())?));
     files.insert("values.schema.json".to_owned(), schema());
     for object in all(&Source::Chart) {
         let text = files.entry(format!("templates/{}", object.file)).or_default();
@@ -46,11 +45,9 @@ const VALUES_HEAD: &str = "\
 /// The values of a chart: images are named by whoever installs, and are empty until then.
 fn defaults() -> Value {
     let mut values = serde_json::to_value(Values::default()).unwrap_or_default();
-    if let Some(images) = values.get_mut("images") {
+    if let Some(images) = values.get_mut("images").and_then(Value::as_object_mut) {
         for name in ["agent", "operator", "wrapper"] {
-            if let Some(image) = images.get_mut(name) {
-                *image = "".into();
-            }
+            images.insert(name.to_owned(), "".into());
         }
     }
     values

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use cloudtaser_core::names::kubernetes as names;
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use serde_json::Value;
 
 /// Why a value cannot be used.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -58,13 +59,13 @@ pub struct Values {
 #[serde(deny_unknown_fields, default, rename_all = "camelCase")]
 pub struct Images {
     /// Image of the operator.
-    #[serde(deserialize_with = "named")]
+    #[serde(deserialize_with = "named", skip_serializing_if = "Option::is_none")]
     pub operator: Option<Image>,
     /// Image of the node agent.
-    #[serde(deserialize_with = "named")]
+    #[serde(deserialize_with = "named", skip_serializing_if = "Option::is_none")]
     pub agent: Option<Image>,
     /// Image with the wrapper.
-    #[serde(deserialize_with = "named")]
+    #[serde(deserialize_with = "named", skip_serializing_if = "Option::is_none")]
     pub wrapper: Option<Image>,
     /// When nodes ask the registry.
     pub pull_policy: PullPolicy,
@@ -294,6 +295,33 @@ fn linux() -> BTreeMap<String, String> {
     BTreeMap::from([("kubernetes.io/os".to_owned(), "linux".to_owned())])
 }
 
+impl Values {
+    /// What somebody gave over the defaults, as Helm does it: maps are merged, all else replaces.
+    ///
+    /// # Errors
+    /// Where what was given is of another form.
+    pub fn over_defaults(given: &Value) -> Result<Self, serde_json::Error> {
+        let mut values = serde_json::to_value(Self::default())?;
+        merge(&mut values, given);
+        serde_json::from_value(values)
+    }
+}
+
+fn merge(under: &mut Value, over: &Value) {
+    match (under, over) {
+        (Value::Object(under), Value::Object(over)) => {
+            for (name, value) in over {
+                if value.is_null() {
+                    under.remove(name);
+                } else {
+                    merge(under.entry(name).or_insert(Value::Null), value);
+                }
+            }
+        }
+        (under, over) => under.clone_from(over),
+    }
+}
+
 impl Images {
     /// Names all three after their programs, where they were not named one by one.
     pub fn fill(&mut self, registry: &str, tag: &str) -> Result<(), ValuesError> {
@@ -460,6 +488,21 @@ mod tests {
         ] {
             assert!(!is_address(bad), "{bad}");
         }
+    }
+
+    #[test]
+    fn what_is_given_lies_over_the_defaults_as_with_helm() {
+        let given = serde_json::json!({ "operator": {
+            "nodeSelector": { "pool": "a" },
+            "resources": { "requests": { "cpu": "1" } },
+        }, "agent": { "tolerations": [] } });
+        let values = Values::over_defaults(&given).unwrap();
+        let operator = &values.operator;
+        assert_eq!(operator.node_selector.len(), 2, "{:?}", operator.node_selector);
+        assert_eq!(operator.resources.requests["memory"].0, "32Mi");
+        assert_eq!(operator.resources.limits["memory"].0, "128Mi");
+        assert!(values.agent.tolerations.is_empty(), "lists are replaced");
+        assert_eq!(Values::over_defaults(&serde_json::json!({})).unwrap(), Values::default());
     }
 
     #[test]

@@ -25,7 +25,8 @@ fn values() -> Values {
 }
 
 fn parsed(yaml: &str) -> Values {
-    let mut values: Values = serde_saphyr::from_str(yaml).unwrap();
+    let given: Value = serde_saphyr::from_str(yaml).unwrap();
+    let mut values = Values::over_defaults(&given).unwrap();
     values.images.fill("registry.example/cloudtaser", "0.1.0").unwrap();
     values
 }
