@@ -158,10 +158,16 @@ mod deploy {
         double.store().put(OWN, &namespace, "kubectl");
         ends(&install(&double, &[]), 0);
         ends(&install(&double, &[]), 0);
+        let lease = json!({ "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+            "metadata": { "name": "cloudtaser-operator", "namespace": "cloudtaser-system" } });
+        let place = "/apis/coordination.k8s.io/v1/namespaces/cloudtaser-system/leases";
+        let path = format!("{place}/cloudtaser-operator");
+        double.store().put(&path, &lease, "cloudtaser-operator");
         let said = ends(&double.run(&["uninstall"]), 0);
         assert!(said.contains("kept      Namespace cloudtaser-system"), "{said}");
         assert_eq!(double.paths(), [OWN]);
-        assert_eq!(double.read(OWN).unwrap()["metadata"]["labels"]["team"], "a");
+        let metadata = double.read(OWN).unwrap()["metadata"].clone();
+        assert_eq!(metadata["labels"], json!({ "team": "a" }), "our labels are gone");
     }
 
     #[test]

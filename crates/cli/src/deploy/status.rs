@@ -176,6 +176,10 @@ fn nodes(cluster: &Cluster, namespace: &str) -> Result<Vec<Node>, ApiError> {
         .collect())
 }
 
+/// SECURITY: as with logs, only words that are known are repeated.
+const STATES: [&str; 3] = ["degraded", "enforcing", "off"];
+const TIERS: [&str; 2] = ["fmod_ret", "lsm"];
+
 /// The state that an agent's metrics have at 1, and its tier.
 fn state_in(metrics: &str) -> Option<(String, String)> {
     let name = cloudtaser_core::names::agent_metrics::STATE;
@@ -184,7 +188,9 @@ fn state_in(metrics: &str) -> Option<(String, String)> {
         let (_, rest) = line.split_once(&format!("{key}=\""))?;
         Some(rest.split_once('"')?.0.to_owned())
     };
-    Some((label("state")?, label("tier").unwrap_or_default()))
+    let state = label("state").filter(|state| STATES.contains(&state.as_str()))?;
+    let tier = label("tier").filter(|tier| TIERS.contains(&tier.as_str()));
+    Some((state, tier.unwrap_or_default()))
 }
 
 fn of_pod(cluster: &Cluster, pod: &Value, nodes: &[Node]) -> Pod {
@@ -229,6 +235,10 @@ fn wrapped(pod: &Value) -> Vec<String> {
         .collect()
 }
 
+/// SECURITY: nothing else of a log reaches a terminal or a report.
+const ADVERSARIES: [&str; 6] = ["T1", "T2", "T3", "T4", "T5", "T6"];
+const VERDICTS: [&str; 3] = ["closed", "open", "partial"];
+
 /// Verdicts per adversary from the line that a wrapper writes before it starts its app.
 ///
 /// SECURITY: what an app printed may look the same; the first line of the form counts, and the
@@ -239,7 +249,12 @@ fn level_in(log: &str) -> Option<BTreeMap<String, String>> {
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
         .find(|line| line.get("cloudtaser").is_some_and(|kind| kind == "protection-level"))?;
     let rows = line.pointer("/level/rows")?.as_array()?;
-    Some(rows.iter().map(|row| (text(row, "/id"), text(row, "/verdict"))).collect())
+    let known = |row: &Value| {
+        let (id, verdict) = (text(row, "/id"), text(row, "/verdict"));
+        let fits = ADVERSARIES.contains(&id.as_str()) && VERDICTS.contains(&verdict.as_str());
+        fits.then_some((id, verdict))
+    };
+    Some(rows.iter().filter_map(known).collect())
 }
 
 fn text(value: &Value, pointer: &str) -> String {
@@ -300,6 +315,7 @@ mod tests {
                        cloudtaser_agent_state{state=\"enforcing\",tier=\"lsm\"} 1\n";
         assert_eq!(state_in(metrics), Some(("enforcing".to_owned(), "lsm".to_owned())));
         assert_eq!(state_in("x 1\n"), None);
+        assert_eq!(state_in("cloudtaser_agent_state{state=\"\u{1b}[2J\",tier=\"x\"} 1\n"), None);
     }
 
     #[test]
