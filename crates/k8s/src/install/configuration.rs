@@ -36,10 +36,13 @@ pub(super) fn object(source: &Source<'_>) -> Object {
 fn text(values: &Value) -> String {
     let leaf = |pointer: &str| values.pointer(pointer).cloned().unwrap_or_default().to_string();
     let mut text = format!(
-        "[wrapper]\nimage = {}\npull_policy = {}\n\n[token]\naudience = {}\n",
+        "[wrapper]\nimage = {}\npull_policy = {}\n\n[token]\naudience = {}\n\n\
+         [registry]\nhosts = {}\npull_secrets = {}\n",
         leaf("/images/wrapper"),
         leaf("/images/pullPolicy"),
         leaf("/openbao/audience"),
+        leaf("/registry/hosts"),
+        leaf("/registry/pullSecrets"),
     );
     let servers = values.pointer("/openbao/servers").and_then(Value::as_array);
     for server in servers.into_iter().flatten() {
@@ -60,6 +63,10 @@ pull_policy = {{ .Values.images.pullPolicy | toJson }}
 
 [token]
 audience = {{ .Values.openbao.audience | toJson }}
+
+[registry]
+hosts = {{ .Values.registry.hosts | toJson }}
+pull_secrets = {{ .Values.registry.pullSecrets | toJson }}
 {{- range .Values.openbao.servers }}
 
 [[server]]

@@ -1,7 +1,8 @@
 //! What the operator may do on the cluster, rule by rule, each with its reason and with what is
 //! lost without it. The node agent may do nothing.
 //!
-//! Never here: Secrets, tokens of ServiceAccounts, pods, and wildcards.
+//! Never here: lists of Secrets (nor any Secret, unless the values ask for pull secrets), tokens of
+//! ServiceAccounts, pods, and wildcards.
 
 use serde_json::{Value, json};
 
@@ -35,6 +36,8 @@ pub struct Grant {
 pub enum Scope {
     /// On the whole cluster.
     Cluster,
+    /// On the whole cluster, where the values ask for it.
+    ClusterIfAsked,
     /// In the operator's namespace.
     Own,
 }
@@ -69,6 +72,26 @@ const GRANTS: &[Grant] = &[
         why: "replicas tell each other their authorities, and choose who writes the caBundle",
         without: "replicas do not know each other's certificates, and no caBundle is written",
     },
+    Grant {
+        group: "",
+        resource: "secrets",
+        verbs: &["get"],
+        names: &[],
+        scope: Scope::ClusterIfAsked,
+        // RBAC cannot name beforehand what pods will name: this is each Secret by its name, and no
+        // list of them.
+        why: "reads the pull secrets that an opted-in pod names, to look up its entrypoint",
+        without: "a pod of a private image without a command needs cloudtaser.io/command",
+    },
+    Grant {
+        group: "",
+        resource: "serviceaccounts",
+        verbs: &["get"],
+        names: &[],
+        scope: Scope::ClusterIfAsked,
+        why: "finds the pull secrets that a pod has by its ServiceAccount",
+        without: "pull secrets of ServiceAccounts are not found",
+    },
 ];
 
 /// Every rule that the operator has.
@@ -77,14 +100,22 @@ pub const fn grants() -> &'static [Grant] {
     GRANTS
 }
 
+/// The value that turns the optional rules on.
+const ASKED: &str = "registry.pullSecrets";
+/// What the role with them is called.
+const PULL: &str = "cloudtaser-operator-pull-secrets";
+
 /// Roles and who has them.
 pub(super) fn objects(source: &Source<'_>) -> Vec<Object> {
-    let metadata_of_cluster = json!({ "name": OPERATOR, "labels": labels(source, Some(OPERATOR)) });
+    let of_cluster = |name: &str| json!({ "name": name, "labels": labels(source, Some(OPERATOR)) });
     let own = metadata(source, OPERATOR, &source.namespace());
-    pair(source, "ClusterRole", &metadata_of_cluster, Scope::Cluster)
+    let always = pair(source, "ClusterRole", &of_cluster(OPERATOR), Scope::Cluster)
         .into_iter()
-        .chain(pair(source, "Role", &own, Scope::Own))
+        .chain(pair(source, "Role", &own, Scope::Own));
+    let asked = pair(source, "ClusterRole", &of_cluster(PULL), Scope::ClusterIfAsked);
+    always
         .map(|json| Object::new(FILE, json))
+        .chain(asked.map(|json| Object::new(FILE, json).when(ASKED)))
         .collect()
 }
 

@@ -46,6 +46,8 @@ pub struct Values {
     pub images: Images,
     /// The OpenBao servers that pods may use.
     pub openbao: OpenBao,
+    /// Registries that are asked what an image starts.
+    pub registry: Registry,
     /// The operator.
     pub operator: Operator,
     /// The node agent.
@@ -138,6 +140,17 @@ impl Default for OpenBao {
     fn default() -> Self {
         Self { audience: names::TOKEN_AUDIENCE.to_owned(), servers: Vec::new() }
     }
+}
+
+/// Registries that are asked what an image starts, for containers that say no command.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
+pub struct Registry {
+    /// Those that may be asked, such as `registry.example:5000`; none by default.
+    pub hosts: Vec<String>,
+    /// Lets the operator read the pull secrets that opted-in pods name. RBAC cannot name them
+    /// beforehand, so this is `get` on each Secret of the cluster.
+    pub pull_secrets: bool,
 }
 
 /// The operator.

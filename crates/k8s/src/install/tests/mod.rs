@@ -45,7 +45,7 @@ fn choices() -> Vec<Values> {
              operator:\n  replicas: 3\n  priorityClassName: high\n  \
              nodeSelector: { pool: 'true', n: '1' }\n  tolerations:\n  - { key: a, operator: Equal, \
              value: 'yes', effect: NoExecute, tolerationSeconds: 30 }\n  resources: { requests: { \
-             cpu: '1' }, limits: {} }\nwebhook: { timeoutSeconds: 9, excludedNamespaces: [team-a] \
+             cpu: '1' }, limits: {} }\nregistry: { hosts: ['r.example:5000', docker.io], pullSecrets: true }\nwebhook: { timeoutSeconds: 9, excludedNamespaces: [team-a] \
              }\nagent: { namespace: other, tolerations: [], arguments: ['--leave-open=bpf'] }",
         ),
     ]
@@ -298,14 +298,15 @@ const NEEDS: &[(&str, &str, &str, &str, &str, &str)] = &[
     ("leader stays", "update", "coordination.k8s.io", "leases", OPERATOR, "ours"),
     ("authorities of replicas", "list", "coordination.k8s.io", "leases", "", "ours"),
     ("a replica leaves", "delete", "coordination.k8s.io", "leases", "a-pod", "ours"),
+    ("pull secret of a pod", "get", "", "secrets", "regcred", "any"),
+    ("pull secret of an account", "get", "", "serviceaccounts", "default", "any"),
 ];
 
 const HOOKS: &str = "admissionregistration.k8s.io";
 
 /// What it must never be able to do.
 const NEVER: &[(&str, &str, &str, &str, &str)] = &[
-    ("get", "", "secrets", "x", "any"),
-    ("get", "", "secrets", "x", "ours"),
+    ("watch", "", "secrets", "", "any"),
     ("list", "", "secrets", "", "any"),
     ("create", "", "secrets", "", "ours"),
     ("create", "", "serviceaccounts/token", "default", "any"),
@@ -387,6 +388,9 @@ fn nothing_that_is_not_needed_is_allowed() {
         }
         assert!(!json!(roles).to_string().contains('*'));
     }
+    for place in ["any", "ours"] {
+        assert!(!allows(&roles(&values()), "get", "", "secrets", "x", place), "not unless asked");
+    }
 }
 
 #[test]
@@ -452,6 +456,7 @@ fn the_operators_configuration_is_toml_with_what_was_chosen() {
     let read = serde_json::to_value(read).unwrap();
     assert_eq!(read["wrapper"]["image"], "registry.example/cloudtaser/cloudtaser-wrapper:0.1.0");
     assert_eq!(read["token"]["audience"], "cloudtaser");
+    assert_eq!(read["registry"], json!({ "hosts": [], "pull_secrets": false }));
     assert_eq!(
         read["server"][0],
         json!({ "name": "a", "address": "https://a:8200",
