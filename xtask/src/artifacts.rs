@@ -44,6 +44,8 @@ pub(crate) struct Artifacts {
     pub(crate) beacon: PathBuf,
     /// The static bridge.
     pub(crate) bridge: PathBuf,
+    /// The static operator, where the workspace has one.
+    pub(crate) operator: Option<PathBuf>,
 }
 
 impl Programs {
@@ -111,7 +113,14 @@ pub(crate) fn build_programs() -> anyhow::Result<Programs> {
 pub(crate) fn build() -> anyhow::Result<Artifacts> {
     let (target, linkage_flags) = static_target();
     let relay = build_one("cloudtaser-relay", &target, linkage_flags)?;
+    let operator = if place::root().join("crates/operator/Cargo.toml").is_file() {
+        let folder = build_one("cloudtaser-operator", &target, linkage_flags)?;
+        Some(folder.join("cloudtaser-operator"))
+    } else {
+        None
+    };
     Ok(Artifacts {
+        operator,
         programs: build_programs()?,
         agent: build_agent(&["--bins"])?,
         beacon: relay.join("cloudtaser-beacon"),
@@ -121,7 +130,10 @@ pub(crate) fn build() -> anyhow::Result<Artifacts> {
 
 /// Fails with each promise that the built files break.
 pub(crate) fn gate(artifacts: &Artifacts) -> anyhow::Result<()> {
-    let Artifacts { programs, agent, beacon, bridge } = artifacts;
+    let Artifacts { programs, agent, beacon, bridge, operator } = artifacts;
+    if let Some(operator) = operator {
+        gate_one(operator, Linkage::Static)?;
+    }
     gate_sized(&programs.wrapper, WRAPPER_MAX_BYTES)?;
     gate_one(&programs.cli, Linkage::Dynamic)?;
     gate_one(agent, Linkage::Static)?;

@@ -5,6 +5,7 @@
 //! and that copy is executed. While something is pinned, the copy that pinned it is executed,
 //! whatever the image holds: a new version takes effect at the node's next boot.
 
+use std::env;
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, ensure};
+use cloudtaser_core::names::ENV_AGENT_ARGUMENTS;
 use cloudtaser_sys::beginning;
 use data_encoding::HEXLOWER;
 use serde_json::json;
@@ -50,8 +52,18 @@ pub(crate) fn run(args: &FromNodeArgs, socket: &Path) -> anyhow::Result<()> {
     drop(image);
     let file = folder.join(&chosen);
     let mut command = Command::new(&file);
-    command.arg("--socket").arg(socket).args(&args.arguments);
+    command.arg("--socket").arg(socket).args(&args.arguments).args(more()?);
+    command.env_remove(ENV_AGENT_ARGUMENTS);
     Err(beginning::exec(&mut command)).with_context(|| format!("cannot run {}", file.display()))
+}
+
+/// What the environment adds: a manifest that is a template has lists as one string only.
+fn more() -> anyhow::Result<Vec<String>> {
+    match env::var(ENV_AGENT_ARGUMENTS) {
+        Ok(text) if !text.is_empty() => serde_json::from_str(&text)
+            .with_context(|| format!("{ENV_AGENT_ARGUMENTS} is no JSON array of strings")),
+        _ => Ok(Vec::new()),
+    }
 }
 
 /// The copy to run.

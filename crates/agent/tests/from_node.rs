@@ -33,3 +33,18 @@ fn the_copy_runs_with_the_same_socket_and_is_made_once() {
     let (copy, own) = (folder.path().join(&digest), env!("CARGO_BIN_EXE_cloudtaser-agent"));
     assert!(fs::read(copy).unwrap() == fs::read(own).unwrap());
 }
+
+#[test]
+fn arguments_of_the_environment_are_added() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |more: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cloudtaser-agent"));
+        command.env("CLOUDTASER_AGENT_ARGUMENTS", more);
+        command.args(["from-node", "--folder"]).arg(folder.path()).args(["--", "run"]);
+        command.output().unwrap()
+    };
+    assert_eq!(run("[\"--no-such-flag\"]").status.code(), Some(64), "it reached the agent");
+    let output = run("--leave-open=bpf");
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(told.contains("is no JSON array of strings"), "{told}");
+}

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::{demo, deploy, generate, policy, probe, run};
+use crate::{demo, deploy, discover, doctor, generate, policy, probe, run};
 
 const AFTER: &str = "\
 Start here:
@@ -38,6 +38,12 @@ enum Verb {
     Demo(demo::DemoArgs),
     /// Put cloudtaser on a cluster.
     Install(deploy::InstallArgs),
+    /// Say what is protected on a cluster, at which level, and why not.
+    Status(deploy::StatusArgs),
+    /// Say what stands in the way, on a cluster or this machine, and how to mend it.
+    Doctor(doctor::DoctorArgs),
+    /// Find workloads that use Kubernetes Secrets, and plan their way out.
+    Discover(discover::DiscoverArgs),
     /// Renew the cloudtaser of a cluster.
     Upgrade(deploy::UpgradeArgs),
     /// Take cloudtaser off a cluster, and leave nothing.
@@ -58,7 +64,10 @@ impl Cli {
         match self.verb {
             Verb::Completions(args) => Ok(generate::completions(&args, Self::command())),
             Verb::Demo(args) => demo::run(&args),
+            Verb::Discover(args) => discover::run(&args),
+            Verb::Doctor(args) => doctor::run(&args),
             Verb::Install(args) => deploy::install(&args),
+            Verb::Status(args) => deploy::status(&args),
             Verb::Uninstall(args) => deploy::uninstall(&args),
             Verb::Upgrade(args) => deploy::upgrade(&args),
             Verb::Man(args) => generate::man(&args, Self::command()),

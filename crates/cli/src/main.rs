@@ -9,6 +9,8 @@ mod cli;
 mod cluster;
 mod demo;
 mod deploy;
+mod discover;
+mod doctor;
 mod failure;
 mod generate;
 mod policy;

@@ -16,11 +16,12 @@ mod deploy {
         "/apis/apps/v1/namespaces/cloudtaser-system/deployments/cloudtaser-operator";
     const DAEMONS: &str = "/apis/apps/v1/namespaces/cloudtaser-node/daemonsets/cloudtaser-agent";
     const MUTATING: &str =
-        "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/cloudtaser";
+        "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/cloudtaser-operator";
+    const BAO: &str = "https://bao.example:8200";
     const OWN: &str = "/api/v1/namespaces/cloudtaser-system";
 
     fn install(double: &Double, more: &[&str]) -> Output {
-        let mut arguments = vec!["install", "--registry", "r.example/c"];
+        let mut arguments = vec!["install", "--registry", "r.example/c", "--openbao", BAO];
         arguments.extend_from_slice(more);
         double.run(&arguments)
     }
@@ -157,10 +158,16 @@ mod deploy {
         double.store().put(OWN, &namespace, "kubectl");
         ends(&install(&double, &[]), 0);
         ends(&install(&double, &[]), 0);
+        let lease = json!({ "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+            "metadata": { "name": "cloudtaser-operator", "namespace": "cloudtaser-system" } });
+        let place = "/apis/coordination.k8s.io/v1/namespaces/cloudtaser-system/leases";
+        let path = format!("{place}/cloudtaser-operator");
+        double.store().put(&path, &lease, "cloudtaser-operator");
         let said = ends(&double.run(&["uninstall"]), 0);
         assert!(said.contains("kept      Namespace cloudtaser-system"), "{said}");
         assert_eq!(double.paths(), [OWN]);
-        assert_eq!(double.read(OWN).unwrap()["metadata"]["labels"]["team"], "a");
+        let metadata = double.read(OWN).unwrap()["metadata"].clone();
+        assert_eq!(metadata["labels"], json!({ "team": "a" }), "our labels are gone");
     }
 
     #[test]
@@ -206,7 +213,7 @@ mod deploy {
     #[test]
     fn upgrade_changes_images_and_needs_something_to_upgrade() {
         let double = Double::start();
-        let upgrade = ["upgrade", "--registry", "r.example/c", "--tag", "9.9"];
+        let upgrade = ["upgrade", "--registry", "r.example/c", "--tag", "9.9", "--openbao", BAO];
         let said = ends(&double.run(&upgrade), 69);
         assert!(said.contains("there is no cloudtaser"), "{said}");
         ends(&install(&double, &[]), 0);
@@ -292,7 +299,9 @@ mod deploy {
         ends(&install(&double, &[]), 0);
         let helms = json!({ "metadata": { "labels": { "app.kubernetes.io/managed-by": "Helm" } } });
         double.store().put(DEPLOYMENT, &helms, "helm");
-        for verb in [&["uninstall"][..], &["install", "--registry", "r.example/c"]] {
+        for verb in
+            [&["uninstall"][..], &["install", "--registry", "r.example/c", "--openbao", BAO]]
+        {
             let said = ends(&double.run(verb), 76);
             assert!(said.contains("helm"), "{said}");
         }
@@ -341,9 +350,8 @@ mod deploy {
     fn another_server_at_the_address_is_not_believed() {
         let double = Double::start();
         let text = fs::read_to_string(double.kubeconfig()).unwrap();
-        let at = text.find("certificate-authority-data").unwrap();
-        let end = at + text[at..].find('\n').unwrap();
-        fs::write(double.kubeconfig(), format!("{}{}", &text[..at], &text[end..])).unwrap();
+        let without = text.lines().filter(|line| !line.contains("certificate-authority-data"));
+        fs::write(double.kubeconfig(), without.collect::<Vec<_>>().join("\n")).unwrap();
         let said = ends(&install(&double, &[]), 69);
         assert!(said.contains("signed by no trusted CA"), "{said}");
         assert!(double.store().log.is_empty(), "no token was sent");
@@ -377,7 +385,11 @@ mod deploy {
         fs::write(&values, "operator:\n  replicas: 2\n  replcas: 3\n").unwrap();
         let said = ends(&install(&double, &["--values", values.to_str().unwrap()]), 64);
         assert!(said.contains("values.yaml:3:3") && said.contains("^^^"), "{said}");
-        let said = ends(&double.run(&["install"]), 64);
+        let said = ends(&double.run(&["install", "--openbao", BAO]), 64);
         assert!(said.contains("images.operator is not set"), "{said}");
+        let said = ends(&double.run(&["install", "--registry", "r.example/c"]), 64);
+        assert!(said.contains("no OpenBao: give --openbao"), "{said}");
+        let said = ends(&install(&double, &["--openbao-ca", "/nowhere/ca.pem"]), 64);
+        assert!(said.contains("/nowhere/ca.pem"), "{said}");
     }
 }

@@ -159,6 +159,9 @@ pub mod kubernetes {
     pub const OPERATOR_CONFIG: &str = "/etc/cloudtaser/operator.toml";
 }
 
+/// More arguments of an agent that runs `from-node`, as a JSON array of strings.
+pub const ENV_AGENT_ARGUMENTS: &str = "CLOUDTASER_AGENT_ARGUMENTS";
+
 /// Metrics of the node agent.
 pub mod agent_metrics {
     /// 1 at the state that holds, by `state` and `tier`.

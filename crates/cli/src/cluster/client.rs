@@ -199,6 +199,7 @@ impl Cluster {
     }
 
     fn refusal(&self, what: String, status: StatusCode, message: String) -> ApiError {
+        let message = ui::printable(&message);
         match status.as_u16() {
             401 => ApiError::Unauthorized { server: self.server.clone() },
             403 => ApiError::Forbidden { what, message },

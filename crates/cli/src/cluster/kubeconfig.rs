@@ -290,7 +290,7 @@ fn read(path: &Path) -> Result<File, ClusterError> {
         .map(Zeroizing::new)
         .map_err(|source| ClusterError::Read { path: shown.clone(), source })?;
     let mut file = parse(&text).map_err(|what| ClusterError::Kubeconfig { path: shown, what })?;
-    let folder = path.parent().unwrap_or(Path::new("")).to_owned();
+    let folder = path.parent().map(Path::to_owned).unwrap_or_default();
     for cluster in &mut file.clusters {
         cluster.folder.clone_from(&folder);
     }

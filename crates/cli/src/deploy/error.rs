@@ -48,9 +48,12 @@ pub(crate) enum DeployError {
     /// No image.
     #[error("{0} is not set: give --registry HOST/PATH, where the images are, or a --values file")]
     NoImage(&'static str),
+    /// No server.
+    #[error("no OpenBao: give --openbao https://HOST:PORT, or openbao.servers in a --values file")]
+    NoServer,
     /// It is not there.
-    #[error("there is no cloudtaser in namespace {0}: `cloudtaser install` puts one there")]
-    NotInstalled(String),
+    #[error("there is no cloudtaser on this cluster: `cloudtaser install` puts one there")]
+    NotInstalled,
     /// Time is up.
     #[error("not ready after {seconds} s:\n{problems}")]
     NotReady {
@@ -58,6 +61,14 @@ pub(crate) enum DeployError {
         seconds: u64,
         /// What is wrong, a line each.
         problems: String,
+    },
+    /// A file that cannot be read.
+    #[error("cannot read {path}")]
+    Read {
+        /// Which.
+        path: String,
+        /// Why.
+        source: std::io::Error,
     },
     /// Something stays.
     #[error("still there after {seconds} s: {what}")]
@@ -87,8 +98,12 @@ impl DeployError {
             Self::Api(error) => error.code(),
             Self::Cluster(error) => error.code(),
             Self::Contested { .. } | Self::Helm | Self::InUse { .. } => Code::Refused,
-            Self::NoImage(_) | Self::Value { .. } | Self::Write { .. } => Code::Usage,
-            Self::NotInstalled(_) | Self::NotReady { .. } | Self::Stays { .. } => Code::Unavailable,
+            Self::NoImage(_)
+            | Self::NoServer
+            | Self::Read { .. }
+            | Self::Value { .. }
+            | Self::Write { .. } => Code::Usage,
+            Self::NotInstalled | Self::NotReady { .. } | Self::Stays { .. } => Code::Unavailable,
             Self::Yaml(_) => Code::Internal,
         }
     }

@@ -9,7 +9,10 @@ use std::{
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-use cloudtaser_k8s::install::{NAMESPACE, Object, Values, chart, objects, to_yaml};
+use cloudtaser_k8s::install::{
+    NAMESPACE, Object, Values, chart, objects, to_yaml,
+    values::{Address, Label, Server},
+};
 use serde_json::{Value, json};
 
 use super::{
@@ -24,14 +27,14 @@ use crate::{
 
 const AFTER: &str = "\
 Examples:
-  cloudtaser install --registry HOST/PATH --dry-run         what would be applied, as YAML
-  cloudtaser install --registry HOST/PATH
+  cloudtaser install --registry HOST/PATH --openbao https://bao.example.eu:8200 --openbao-ca ca.pem
+  cloudtaser install --values values.yaml --dry-run         what would be applied, as YAML
   cloudtaser install --values values.yaml --context prod
   cloudtaser install --chart deploy/helm/cloudtaser         the same as a Helm chart
 
 A values file:
   images:  { operator: 'HOST/PATH/cloudtaser-operator@sha256:…' }
-  openbao: { addresses: ['https://bao.example.eu:8200'] }
+  openbao: { servers: [{ name: eu, address: 'https://bao.example.eu:8200', ca: '…PEM…' }] }
   agent:   { enabled: true }
 
 Nothing is done to pods without the label cloudtaser.io/inject: \"true\". Running it again changes
@@ -54,6 +57,12 @@ pub(crate) struct WantedArgs {
     /// Their tag.
     #[arg(long, value_name = "TAG", default_value = env!("CARGO_PKG_VERSION"))]
     tag: String,
+    /// The OpenBao of pods, where the values name none: https://HOST:PORT.
+    #[arg(long, value_name = "ADDRESS")]
+    openbao: Option<String>,
+    /// The authorities for its certificate, as PEM.
+    #[arg(long, value_name = "FILE", requires = "openbao")]
+    openbao_ca: Option<PathBuf>,
     /// Where the operator runs.
     #[arg(long, short, value_name = "NAME", default_value = NAMESPACE)]
     namespace: String,
@@ -124,12 +133,23 @@ enum Form {
 impl WantedArgs {
     fn values(&self) -> Result<Values> {
         let mut values = match &self.values {
-            Some(path) => yaml::read(path)?,
+            Some(path) => {
+                // First by form, so that a slip is pointed at; then over the defaults.
+                let _fits: Values = yaml::read(path)?;
+                let given: Option<Value> = yaml::read(path)?;
+                Values::over_defaults(&given.unwrap_or_else(|| json!({})))?
+            }
             None => Values::default(),
         };
         if let Some(registry) = &self.registry {
             let filled = values.images.fill(registry, &self.tag);
             filled.map_err(|source| DeployError::Value { flag: "--registry", source })?;
+        }
+        if let Some(address) = &self.openbao {
+            values.openbao.servers.insert(0, self.server(address)?);
+        }
+        if values.openbao.servers.is_empty() {
+            return Err(DeployError::NoServer.into());
         }
         if let Some(missing) = values.images.missing(values.agent.enabled) {
             return Err(DeployError::NoImage(missing).into());
@@ -140,8 +160,27 @@ impl WantedArgs {
     }
 }
 
+impl WantedArgs {
+    fn server(&self, address: &str) -> Result<Server, DeployError> {
+        let wrong = |source| DeployError::Value { flag: "--openbao", source };
+        let ca = self.openbao_ca.as_ref().map(|path| {
+            fs::read_to_string(path)
+                .map_err(|source| DeployError::Read { path: path.display().to_string(), source })
+        });
+        Ok(Server {
+            name: Label::try_from("default".to_owned()).map_err(wrong)?,
+            address: Address::try_from(address.to_owned()).map_err(wrong)?,
+            ca: ca.transpose()?,
+            namespace: None,
+            spki_pin: None,
+            server_name: None,
+            auth_mount: None,
+        })
+    }
+}
+
 fn values_label(text: &str) -> Result<(), cloudtaser_k8s::install::ValuesError> {
-    cloudtaser_k8s::install::values::Label::try_from(text.to_owned()).map(drop)
+    Label::try_from(text.to_owned()).map(drop)
 }
 
 /// The verb `install`.
@@ -164,7 +203,7 @@ pub(crate) fn upgrade(args: &UpgradeArgs) -> Result<ExitCode> {
     let wanted = objects(&values, &args.wanted.namespace);
     let cluster = Cluster::open(&args.how.cluster).map_err(DeployError::from)?;
     if inventory::find(&cluster)?.is_empty() {
-        return Err(DeployError::NotInstalled(args.wanted.namespace.clone()).into());
+        return Err(DeployError::NotInstalled.into());
     }
     put(&cluster, &wanted, &args.wanted.namespace, &args.how)
 }

@@ -13,6 +13,7 @@ const KINDS: &[(&str, &str)] = &[
     ("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration"),
     ("apps/v1", "DaemonSet"),
     ("apps/v1", "Deployment"),
+    ("v1", "ConfigMap"),
     ("v1", "Service"),
     ("policy/v1", "PodDisruptionBudget"),
     ("networking.k8s.io/v1", "NetworkPolicy"),

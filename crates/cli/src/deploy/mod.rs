@@ -8,10 +8,12 @@ mod apply;
 mod error;
 mod install;
 mod inventory;
+mod status;
 mod trouble;
 mod uninstall;
 mod wait;
 
 pub(crate) use error::DeployError;
 pub(crate) use install::{InstallArgs, UpgradeArgs, install, upgrade};
+pub(crate) use status::{StatusArgs, status};
 pub(crate) use uninstall::{UninstallArgs, uninstall};

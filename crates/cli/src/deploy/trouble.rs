@@ -2,7 +2,10 @@
 
 use serde_json::Value;
 
-use crate::cluster::{ApiError, Cluster};
+use crate::{
+    cluster::{ApiError, Cluster},
+    ui::printable,
+};
 
 /// Something that is wrong.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -17,7 +20,7 @@ pub(super) struct Trouble {
 
 impl Trouble {
     fn of(words: String, hopeless: bool) -> Self {
-        Self { words, hopeless, off: None }
+        Self { words: printable(&words), hopeless, off: None }
     }
 }
 
@@ -130,8 +133,8 @@ fn ended_with(name: &str, node: &str, ended: &Value) -> Trouble {
         (_, "") => format!("{name} on {node} ended with {code} and said nothing"),
         (_, last) => format!("{name} on {node} ended with {code}: {last}"),
     };
-    let off = (code == UNSUPPORTED).then(|| format!("{node}: {last}"));
-    Trouble { words, hopeless: false, off }
+    let off = (code == UNSUPPORTED).then(|| printable(&format!("{node}: {last}")));
+    Trouble { off, ..Trouble::of(words, false) }
 }
 
 #[cfg(test)]
@@ -160,6 +163,13 @@ mod tests {
             "message": "a\n{\"state\":\"OFF(no BTF)\"}\n" } } }] });
         let trouble = of_pod(&pod(status)).unwrap();
         assert_eq!(trouble.off.as_deref(), Some("n: {\"state\":\"OFF(no BTF)\"}"));
+    }
+
+    #[test]
+    fn the_last_words_of_a_container_move_no_cursor() {
+        let ended = json!({ "exitCode": 1, "message": "bad \u{1b}[1;1Hready: 2 operators" });
+        let words = ended_with("p", "n", &ended).words;
+        assert!(!words.contains('\u{1b}'), "{words:?}");
     }
 
     #[test]

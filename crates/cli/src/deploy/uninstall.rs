@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::Result;
 use clap::Args;
-use cloudtaser_k8s::install::INJECT_LABEL;
+use cloudtaser_core::names::kubernetes::{INJECT, OPERATOR};
 use serde_json::{Value, json};
 
 use super::{
@@ -18,7 +18,7 @@ use super::{
     inventory::{self, Found, shown},
 };
 use crate::{
-    cluster::{ApiError, Cluster, ClusterArgs},
+    cluster::{ApiError, Cluster, ClusterArgs, Force},
     ui,
 };
 
@@ -95,6 +95,10 @@ fn remove(cluster: &Cluster, args: &UninstallArgs) -> Result<(Names, Names), Dep
         for found in &wave {
             progress.say(&found.shown());
             if !found.is_ours_to_remove() {
+                // Applying nothing gives our labels back.
+                let bare = json!({ "apiVersion": "v1", "kind": "Namespace",
+                    "metadata": { "name": found.text("/metadata/name") } });
+                cluster.apply(&bare, Force::Ask)?;
                 kept.push(found.shown());
             } else if cluster.delete(&found.path)? {
                 removed.push(found.shown());
@@ -102,6 +106,14 @@ fn remove(cluster: &Cluster, args: &UninstallArgs) -> Result<(Names, Names), Dep
         }
         let leaving = wave.iter().filter(|found| found.is_ours_to_remove());
         gone(cluster, leaving.copied(), patience, &progress)?;
+    }
+    // What the operator made itself, where its namespace stays.
+    for namespace in there.iter().filter(|found| found.kind == "Namespace") {
+        let name = namespace.text("/metadata/name");
+        let lease = format!("/apis/coordination.k8s.io/v1/namespaces/{name}/leases/{OPERATOR}");
+        if !namespace.is_ours_to_remove() && cluster.delete(&lease)? {
+            removed.push(format!("Lease {name}/{OPERATOR}"));
+        }
     }
     Ok((removed, kept))
 }
@@ -153,6 +165,6 @@ fn refuse_if_used(cluster: &Cluster) -> Result<(), DeployError> {
 
 /// Every pod with the label.
 pub(super) fn opted_in(cluster: &Cluster) -> Result<Vec<Value>, ApiError> {
-    let label = INJECT_LABEL.replace('/', "%2F");
+    let label = INJECT.replace('/', "%2F");
     cluster.list("/api/v1/pods", &format!("&labelSelector={label}%3Dtrue"))
 }

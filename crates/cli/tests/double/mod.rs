@@ -160,12 +160,14 @@ fn serve(stream: TcpStream, config: Arc<ServerConfig>, store: &Mutex<Store>) {
         let mut store = store.lock().unwrap_or_else(PoisonError::into_inner);
         store.log.push((request.method.clone(), request.target.clone(), request.body.clone()));
         let Some((status, body)) = answer(&mut store, &request, certified) else { return };
+        let date = store.date();
         drop(store);
-        let text = body.to_string();
+        // Logs and what is proxied are no JSON.
+        let text = body.as_str().map_or_else(|| body.to_string(), str::to_owned);
         let head = format!(
             "HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nDate: {}\r\nContent-Length: \
              {}\r\n\r\n",
-            "Thu, 26 Nov 2026 10:00:00 GMT",
+            date,
             text.len()
         );
         let out = stream.get_mut();
@@ -237,10 +239,13 @@ fn answer(store: &mut Store, request: &Request, certified: bool) -> Option<(u16,
     }
     store.step();
     if request.path == "/version" {
-        return Some((200, json!({ "major": "1", "minor": "36", "gitVersion": "v1.36.2" })));
+        return Some((200, store.version()));
     }
     if request.path.ends_with("/selfsubjectaccessreviews") {
         return Some((201, review(store, &request.body)));
+    }
+    if let Some(text) = store.texts.get(&request.path) {
+        return Some((200, text.as_str().into()));
     }
     let (verb, resource) = verb_of(request);
     if store.faults.forbidden.contains(&format!("{verb} {resource}")) {

@@ -42,6 +42,10 @@ pub(crate) struct Faults {
     pub(crate) refuse_at: Option<String>,
     /// So many connections are cut in the middle of an apply.
     pub(crate) cut: u32,
+    /// Its clock is so many seconds ahead.
+    pub(crate) ahead: i64,
+    /// Its minor version, where it is not a new one.
+    pub(crate) minor: Option<&'static str>,
     /// Admits no privileged pods anywhere, whatever labels say.
     pub(crate) strict: bool,
 }
@@ -51,6 +55,8 @@ pub(crate) struct Faults {
 pub(crate) struct Store {
     pub(crate) objects: BTreeMap<String, Stored>,
     pub(crate) faults: Faults,
+    /// Answers that are no objects, by path without query: logs, proxied metrics.
+    pub(crate) texts: BTreeMap<String, String>,
     versions: u64,
     /// Every request: method, path with query, body.
     pub(crate) log: Vec<(String, String, String)>,
@@ -85,6 +91,22 @@ impl Store {
     /// Puts an object there as somebody else.
     pub(crate) fn put(&mut self, path: &str, object: &Value, manager: &str) {
         self.apply(path, object, manager, true).unwrap();
+    }
+
+    /// The time, as HTTP has it.
+    pub(crate) fn date(&self) -> String {
+        let now = format!("@{}", now() + self.faults.ahead);
+        let output = std::process::Command::new("date")
+            .env("LC_ALL", "C")
+            .args(["-u", "-d", &now, "+%a, %d %b %Y %H:%M:%S GMT"])
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    pub(crate) fn version(&self) -> Value {
+        let minor = self.faults.minor.unwrap_or("36");
+        json!({ "major": "1", "minor": minor, "gitVersion": format!("v1.{minor}.2") })
     }
 
     /// Server-side apply.
@@ -373,7 +395,7 @@ impl Store {
         }
         for kind in ["mutating", "validating"] {
             let path = format!(
-                "/apis/admissionregistration.k8s.io/v1/{kind}webhookconfigurations/cloudtaser"
+                "/apis/admissionregistration.k8s.io/v1/{kind}webhookconfigurations/cloudtaser-operator"
             );
             let Some(there) = self.read(&path) else { continue };
             let hooks = there["webhooks"].as_array().cloned().unwrap_or_default();
@@ -400,4 +422,8 @@ pub(crate) fn namespace_of(path: &str) -> Option<&str> {
     let (_, rest) = path.split_once("/namespaces/")?;
     let (name, rest) = rest.split_once('/')?;
     (!rest.is_empty()).then_some(name)
+}
+
+fn now() -> i64 {
+    nix::time::clock_gettime(nix::time::ClockId::CLOCK_REALTIME).unwrap().tv_sec()
 }

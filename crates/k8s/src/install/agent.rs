@@ -3,6 +3,7 @@
 //! Why it is privileged and not a list of capabilities, and why its program runs from the node and
 //! not from its image, is in `docs/adr/0022-the-agent-in-a-pod.md`.
 
+use cloudtaser_core::names;
 use serde_json::{Value, json};
 
 use super::contract::METRICS_PORT;
@@ -95,6 +96,7 @@ fn container(source: &Source<'_>) -> Value {
         "imagePullPolicy": source.leaf("images.pullPolicy"),
         "command": [PROGRAM],
         "args": ["from-node", programs, "--", "run", wrapper, metrics],
+        "env": [{ "name": names::ENV_AGENT_ARGUMENTS, "value": source.quoted("agent.arguments") }],
         "ports": [{ "name": "metrics", "containerPort": METRICS_PORT, "protocol": "TCP" }],
         // Ready is one whose canary was attacked and whose state is not `OFF`. There is no liveness
         // probe: kubelet cannot end it, and what it attached outlives it.

@@ -29,8 +29,7 @@ pub fn chart(version: &str) -> Result<BTreeMap<String, String>, serde_saphyr::Se
     let mut files = BTreeMap::new();
     files.insert("Chart.yaml".to_owned(), to_yaml(&about(version))?);
     files.insert("templates/NOTES.txt".to_owned(), NOTES.to_owned());
-    let values = serde_json::to_value(defaults()).unwrap_or_default();
-    files.insert("values.yaml".to_owned(), format!("{VALUES_HEAD}{}", to_yaml(&values)?));
+    files.insert("values.yaml".to_owned(), format!("{VALUES_HEAD}{}", to_yaml(&defaults())?));
     files.insert("values.schema.json".to_owned(), schema());
     for object in all(&Source::Chart) {
         let text = files.entry(format!("templates/{}", object.file)).or_default();
@@ -46,11 +45,9 @@ const VALUES_HEAD: &str = "\
 /// The values of a chart: images are named by whoever installs, and are empty until then.
 fn defaults() -> Value {
     let mut values = serde_json::to_value(Values::default()).unwrap_or_default();
-    if let Some(images) = values.get_mut("images") {
+    if let Some(images) = values.get_mut("images").and_then(Value::as_object_mut) {
         for name in ["agent", "operator", "wrapper"] {
-            if let Some(image) = images.get_mut(name) {
-                *image = "".into();
-            }
+            images.insert(name.to_owned(), "".into());
         }
     }
     values
@@ -83,6 +80,10 @@ fn schema() -> String {
     let mut schema = shape(&values);
     schema.as_object_mut().into_iter().for_each(|schema| {
         schema.insert("$schema".to_owned(), "http://json-schema.org/draft-07/schema#".into());
+        let on = json!({ "agent": { "properties": { "enabled": { "const": true } } } });
+        let named = json!({ "images": { "properties": { "agent": { "minLength": 1 } } } });
+        schema.insert("if".to_owned(), json!({ "properties": on }));
+        schema.insert("then".to_owned(), json!({ "properties": named }));
         // Helm adds this one to the values of every chart.
         if let Some(fields) = schema.get_mut("properties").and_then(Value::as_object_mut) {
             fields.insert("global".to_owned(), json!({ "type": "object" }));
@@ -97,10 +98,7 @@ fn schema() -> String {
             "/properties/images/properties/pullPolicy",
             json!({ "enum": ["Always", "IfNotPresent", "Never"] }),
         ),
-        (
-            "/properties/openbao/properties/addresses",
-            json!({ "items": { "type": "string", "pattern": "^https://[A-Za-z0-9.:\\[\\]-]+/?$" } }),
-        ),
+        ("/properties/openbao/properties/servers", servers()),
     ] {
         let place = schema.pointer_mut(path).and_then(Value::as_object_mut);
         if let (Some(place), Value::Object(more)) = (place, more) {
@@ -132,4 +130,22 @@ fn shape(value: &Value) -> Value {
         Value::Number(_) => json!({ "type": "integer" }),
         Value::Null | Value::String(_) => json!({ "type": "string" }),
     }
+}
+
+/// A server in the schema.
+fn servers() -> Value {
+    let text = json!({ "type": "string", "minLength": 1 });
+    json!({
+        "minItems": 1,
+        "items": {
+            "type": "object",
+            "additionalProperties": false,
+            "required": ["address", "name"],
+            "properties": {
+                "address": { "type": "string", "pattern": "^https://[A-Za-z0-9.:\\[\\]-]+/?$" },
+                "authMount": text, "ca": text, "name": text, "namespace": text, "serverName": text,
+                "spkiPin": text,
+            },
+        },
+    })
 }

@@ -8,6 +8,7 @@
 //! Nothing secret is in any object, and no object asks for a Kubernetes Secret's value.
 
 mod agent;
+mod configuration;
 mod contract;
 mod helm;
 mod namespaces;
@@ -24,8 +25,8 @@ mod tests;
 use serde_json::Value;
 
 pub use contract::{
-    AGENT, AGENT_NAMESPACE, CREATED, FIELD_MANAGER, INJECT_LABEL, MANAGED_BY, METRICS_PORT, NAME,
-    NAMESPACE, OPERATOR, WEBHOOKS,
+    AGENT, AGENT_NAMESPACE, CREATED, FIELD_MANAGER, MANAGED_BY, METRICS_PORT, NAME, NAMESPACE,
+    OPERATOR, WEBHOOKS,
 };
 pub use helm::chart;
 pub use rbac::{Grant, Scope, grants};
@@ -100,6 +101,7 @@ fn all(source: &Source<'_>) -> Vec<Object> {
     let mut objects = namespaces::objects(source);
     objects.extend(rbac::objects(source));
     objects.extend(network::objects(source));
+    objects.push(configuration::object(source));
     objects.extend(operator::objects(source));
     objects.extend(agent::objects(source));
     objects.extend(webhooks::objects(source));

@@ -3,9 +3,10 @@
 //! The operator's way out is left open: where the API server, registries and OpenBao are is known
 //! to no label of the cluster. The agent has no way out at all.
 
+use cloudtaser_core::names::kubernetes as names;
 use serde_json::{Value, json};
 
-use super::contract::{HTTP_PORT, METRICS_PORT, WEBHOOK_PORT};
+use super::contract::METRICS_PORT;
 use super::namespaces::{labels, selector};
 use super::source::Source;
 use super::{AGENT, OPERATOR, Object};
@@ -23,10 +24,10 @@ pub(super) fn objects(source: &Source<'_>) -> Vec<Object> {
                 &own,
                 &json!([
                     // From anywhere: an API server has the address of a node, or of none.
-                    { "ports": [{ "port": WEBHOOK_PORT, "protocol": "TCP" }] },
+                    { "ports": [{ "port": names::WEBHOOK_PORT, "protocol": "TCP" }] },
                     {
                         "from": [{ "namespaceSelector": {} }],
-                        "ports": [{ "port": HTTP_PORT, "protocol": "TCP" }],
+                        "ports": [{ "port": names::METRICS_PORT, "protocol": "TCP" }],
                     },
                 ]),
             ),

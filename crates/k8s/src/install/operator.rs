@@ -2,13 +2,10 @@
 //!
 //! Its pod passes the restricted Pod Security Standard, and its namespace demands that.
 
+use cloudtaser_core::names::kubernetes as names;
 use serde_json::{Value, json};
 
-use super::contract::operator::{
-    ADDRESSES, LIVE_PATH, NAMESPACE, POD, PROGRAM, PULL_SECRETS, READY_PATH, SERVICE, WEBHOOKS,
-    WRAPPER_IMAGE,
-};
-use super::contract::{HTTP_PORT, WEBHOOK_PORT};
+use super::contract::operator::{FOLDER, NAMESPACE, POD, PROGRAM, UID};
 use super::namespaces::{labels, metadata, selector};
 use super::source::Source;
 use super::{OPERATOR, Object};
@@ -31,7 +28,7 @@ pub(super) fn objects(source: &Source<'_>) -> Vec<Object> {
             "selector": selector(OPERATOR),
             "ports": [
                 { "name": "webhook", "port": 443, "protocol": "TCP", "targetPort": "webhook" },
-                { "name": "http", "port": HTTP_PORT, "protocol": "TCP", "targetPort": "http" },
+                { "name": "http", "port": names::METRICS_PORT, "protocol": "TCP", "targetPort": "http" },
             ],
         },
     });
@@ -56,7 +53,11 @@ pub(super) fn objects(source: &Source<'_>) -> Vec<Object> {
                 "rollingUpdate": { "maxSurge": 1, "maxUnavailable": 0 },
             },
             "template": {
-                "metadata": { "labels": labels(source, Some(OPERATOR)) },
+                "metadata": {
+                    // It reads its configuration once: another one is another pod.
+                    "annotations": { "cloudtaser.io/values": source.digest() },
+                    "labels": labels(source, Some(OPERATOR)),
+                },
                 "spec": pod(source, &matched),
             },
         },
@@ -84,6 +85,7 @@ fn pod(source: &Source<'_>, matched: &Value) -> Value {
             spread("kubernetes.io/hostname", matched),
             spread("topology.kubernetes.io/zone", matched),
         ],
+        "volumes": [{ "name": "configuration", "configMap": { "name": OPERATOR } }],
     })
 }
 
@@ -109,14 +111,14 @@ fn container(source: &Source<'_>) -> Value {
         "image": source.leaf("images.operator"),
         "imagePullPolicy": source.leaf("images.pullPolicy"),
         "command": [PROGRAM],
-        "env": environment(source),
+        "env": environment(),
         "ports": [
-            { "name": "webhook", "containerPort": WEBHOOK_PORT, "protocol": "TCP" },
-            { "name": "http", "containerPort": HTTP_PORT, "protocol": "TCP" },
+            { "name": "webhook", "containerPort": names::WEBHOOK_PORT, "protocol": "TCP" },
+            { "name": "http", "containerPort": names::METRICS_PORT, "protocol": "TCP" },
         ],
-        "livenessProbe": probe(LIVE_PATH, json!({ "periodSeconds": 10, "failureThreshold": 6 })),
+        "livenessProbe": probe(names::HEALTH_PATH, json!({ "periodSeconds": 10, "failureThreshold": 6 })),
         // Often: a replica that cannot answer reviews must leave the Service at once.
-        "readinessProbe": probe(READY_PATH, json!({ "periodSeconds": 2, "failureThreshold": 2 })),
+        "readinessProbe": probe(names::READY_PATH, json!({ "periodSeconds": 2, "failureThreshold": 2 })),
         "resources": source.leaf("operator.resources"),
         "securityContext": {
             "allowPrivilegeEscalation": false,
@@ -124,18 +126,16 @@ fn container(source: &Source<'_>) -> Value {
             "readOnlyRootFilesystem": true,
         },
         "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": [{ "mountPath": FOLDER, "name": "configuration", "readOnly": true }],
     })
 }
 
-fn environment(source: &Source<'_>) -> Value {
+/// Names of services, webhooks and ports are the program's own defaults.
+fn environment() -> Value {
     let own = |field: &str| json!({ "fieldRef": { "fieldPath": field } });
     json!([
-        { "name": NAMESPACE, "valueFrom": own("metadata.namespace") },
         { "name": POD, "valueFrom": own("metadata.name") },
-        { "name": SERVICE, "value": OPERATOR },
-        { "name": WEBHOOKS, "value": super::WEBHOOKS },
-        { "name": WRAPPER_IMAGE, "value": source.leaf("images.wrapper") },
-        { "name": ADDRESSES, "value": source.joined("openbao.addresses") },
-        { "name": PULL_SECRETS, "value": source.text("operator.readPullSecrets") },
+        { "name": NAMESPACE, "valueFrom": own("metadata.namespace") },
+        { "name": UID, "valueFrom": own("metadata.uid") },
     ])
 }

@@ -1,12 +1,11 @@
 //! What the operator may do on the cluster, rule by rule, each with its reason and with what is
 //! lost without it. The node agent may do nothing.
 //!
-//! Never here: reading Secrets beyond the one optional rule, listing them at all, tokens of
-//! ServiceAccounts, pods beyond looking at them, and wildcards.
+//! Never here: lists of Secrets (nor any Secret, unless the values ask for pull secrets), tokens of
+//! ServiceAccounts, pods, and wildcards.
 
 use serde_json::{Value, json};
 
-use super::contract::operator::LEASE;
 use super::namespaces::{labels, metadata};
 use super::source::Source;
 use super::{OPERATOR, Object, WEBHOOKS};
@@ -63,40 +62,15 @@ const GRANTS: &[Grant] = &[
         without: "the API server does not trust the operator, and opted-in pods are refused",
     },
     Grant {
-        group: "",
-        resource: "pods",
-        verbs: &["list", "watch"],
-        names: &[],
-        scope: Scope::Cluster,
-        why: "finds opted-in pods that run unwrapped",
-        without: "nobody is told of opted-in pods that run unprotected",
-    },
-    Grant {
-        group: "events.k8s.io",
-        resource: "events",
-        verbs: &["create", "patch"],
-        names: &[],
-        scope: Scope::Cluster,
-        why: "says at the pod why it is unprotected, where its owner looks",
-        without: "the owner of an unprotected pod sees no reason",
-    },
-    Grant {
         group: "coordination.k8s.io",
         resource: "leases",
-        verbs: &["create"],
+        // Each replica has a Lease with its authority, named after its pod, beside the leader's.
+        // RBAC knows neither names that are not there yet nor patterns of names.
+        verbs: &["create", "delete", "get", "list", "update"],
         names: &[],
         scope: Scope::Own,
-        why: "makes the lease of the leader; RBAC knows no name of what is not there yet",
-        without: "no replica becomes the leader on a new cluster",
-    },
-    Grant {
-        group: "coordination.k8s.io",
-        resource: "leases",
-        verbs: &["get", "update"],
-        names: &[LEASE],
-        scope: Scope::Own,
-        why: "takes and keeps the lease of the leader",
-        without: "no replica stays the leader, and caBundle is not renewed",
+        why: "replicas tell each other their authorities, and choose who writes the caBundle",
+        without: "replicas do not know each other's certificates, and no caBundle is written",
     },
     Grant {
         group: "",
@@ -104,8 +78,10 @@ const GRANTS: &[Grant] = &[
         verbs: &["get"],
         names: &[],
         scope: Scope::ClusterIfAsked,
+        // RBAC cannot name beforehand what pods will name: this is each Secret by its name, and no
+        // list of them.
         why: "reads the pull secrets that an opted-in pod names, to look up its entrypoint",
-        without: "pods of private images without a command need the entrypoint annotation",
+        without: "a pod of a private image without a command needs cloudtaser.io/command",
     },
     Grant {
         group: "",
@@ -125,28 +101,22 @@ pub const fn grants() -> &'static [Grant] {
 }
 
 /// The value that turns the optional rules on.
-const ASKED: &str = "operator.readPullSecrets";
-/// What the role with the optional rules is called.
+const ASKED: &str = "registry.pullSecrets";
+/// What the role with them is called.
 const PULL: &str = "cloudtaser-operator-pull-secrets";
 
 /// Roles and who has them.
 pub(super) fn objects(source: &Source<'_>) -> Vec<Object> {
-    let mut objects = Vec::new();
-    for (name, scope, when) in
-        [(OPERATOR, Scope::Cluster, None), (PULL, Scope::ClusterIfAsked, Some(ASKED))]
-    {
-        let metadata = json!({ "name": name, "labels": labels(source, Some(OPERATOR)) });
-        objects.extend(pair(source, "ClusterRole", &metadata, scope).map(|json| {
-            let object = Object::new(FILE, json);
-            match when {
-                Some(path) => object.when(path),
-                None => object,
-            }
-        }));
-    }
+    let of_cluster = |name: &str| json!({ "name": name, "labels": labels(source, Some(OPERATOR)) });
     let own = metadata(source, OPERATOR, &source.namespace());
-    objects.extend(pair(source, "Role", &own, Scope::Own).map(|json| Object::new(FILE, json)));
-    objects
+    let always = pair(source, "ClusterRole", &of_cluster(OPERATOR), Scope::Cluster)
+        .into_iter()
+        .chain(pair(source, "Role", &own, Scope::Own));
+    let asked = pair(source, "ClusterRole", &of_cluster(PULL), Scope::ClusterIfAsked);
+    always
+        .map(|json| Object::new(FILE, json))
+        .chain(asked.map(|json| Object::new(FILE, json).when(ASKED)))
+        .collect()
 }
 
 /// A role and its binding.

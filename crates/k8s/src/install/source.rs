@@ -1,7 +1,9 @@
 //! Where the leaves of an object come from: from values that somebody chose, or, in a chart, from
 //! expressions that Helm evaluates later.
 
+use data_encoding::HEXLOWER;
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 /// Around an expression in text that is YAML already; plain letters, so that no emitter quotes it.
 const OPEN: &str = "HELM_OPEN_";
@@ -26,10 +28,10 @@ pub(super) enum Source<'a> {
 enum Expression<'a> {
     /// A value as JSON, which is YAML.
     Json(&'a str),
-    /// A list as one string.
-    Join(&'a str),
-    /// A truth as a string.
-    Text(&'a str),
+    /// The same in a string.
+    Quoted(&'a str),
+    /// A digest of all values.
+    Digest,
     /// The namespace of the release.
     Namespace,
     /// The program that manages the release.
@@ -45,22 +47,29 @@ impl Source<'_> {
         }
     }
 
-    /// A list of strings as one string, separated by commas.
-    pub(super) fn joined(&self, path: &str) -> Value {
+    /// The value at a dotted path as JSON in a string, as variables need it.
+    pub(super) fn quoted(&self, path: &str) -> Value {
         match self {
-            Self::Chart => Expression::Join(path).marked(),
-            Self::Chosen { values, .. } => {
-                let list = at(values, path).and_then(Value::as_array).into_iter().flatten();
-                list.filter_map(Value::as_str).collect::<Vec<_>>().join(",").into()
-            }
+            Self::Chart => Expression::Quoted(path).marked(),
+            Self::Chosen { .. } => self.leaf(path).to_string().into(),
         }
     }
 
-    /// A truth as `true` or `false` in a string, as variables need it.
-    pub(super) fn text(&self, path: &str) -> Value {
+    /// A text that is made of values, or the template that makes it.
+    pub(super) fn text(&self, make: fn(&Value) -> String, template: &str) -> Value {
         match self {
-            Self::Chart => Expression::Text(path).marked(),
-            Self::Chosen { .. } => self.is_on(path).to_string().into(),
+            Self::Chart => template.into(),
+            Self::Chosen { values, .. } => make(values).into(),
+        }
+    }
+
+    /// Changes when a value does.
+    pub(super) fn digest(&self) -> Value {
+        match self {
+            Self::Chart => Expression::Digest.marked(),
+            Self::Chosen { values, .. } => {
+                HEXLOWER.encode(&Sha256::digest(values.to_string().as_bytes())).into()
+            }
         }
     }
 
@@ -93,8 +102,8 @@ impl Expression<'_> {
     fn marked(self) -> Value {
         let text = match self {
             Self::Json(path) => format!("json_{path}"),
-            Self::Join(path) => format!("join_{path}"),
-            Self::Text(path) => format!("text_{path}"),
+            Self::Quoted(path) => format!("quoted_{path}"),
+            Self::Digest => "digest".to_owned(),
             Self::Namespace => "namespace".to_owned(),
             Self::Service => "service".to_owned(),
         };
@@ -103,11 +112,11 @@ impl Expression<'_> {
 
     fn parse(text: &str) -> Option<Expression<'_>> {
         match text.split_once('_') {
+            None if text == "digest" => Some(Expression::Digest),
             None if text == "namespace" => Some(Expression::Namespace),
             None if text == "service" => Some(Expression::Service),
             Some(("json", path)) => Some(Expression::Json(path)),
-            Some(("join", path)) => Some(Expression::Join(path)),
-            Some(("text", path)) => Some(Expression::Text(path)),
+            Some(("quoted", path)) => Some(Expression::Quoted(path)),
             _ => None,
         }
     }
@@ -115,8 +124,8 @@ impl Expression<'_> {
     fn in_helm(self) -> String {
         match self {
             Self::Json(path) => format!("{{{{ .Values.{path} | toJson }}}}"),
-            Self::Join(path) => format!("{{{{ .Values.{path} | join \",\" | toJson }}}}"),
-            Self::Text(path) => format!("{{{{ .Values.{path} | toString | toJson }}}}"),
+            Self::Quoted(path) => format!("{{{{ .Values.{path} | toJson | toJson }}}}"),
+            Self::Digest => "{{ .Values | toJson | sha256sum | toJson }}".to_owned(),
             Self::Namespace => "{{ .Release.Namespace | toJson }}".to_owned(),
             Self::Service => "{{ .Release.Service | toJson }}".to_owned(),
         }

@@ -6,7 +6,9 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use cloudtaser_core::names::kubernetes as names;
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use serde_json::Value;
 
 /// Why a value cannot be used.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -42,8 +44,10 @@ pub enum ValuesError {
 pub struct Values {
     /// Where images come from.
     pub images: Images,
-    /// The OpenBao servers that pods may name.
+    /// The OpenBao servers that pods may use.
     pub openbao: OpenBao,
+    /// Registries that are asked what an image starts.
+    pub registry: Registry,
     /// The operator.
     pub operator: Operator,
     /// The node agent.
@@ -57,15 +61,24 @@ pub struct Values {
 #[serde(deny_unknown_fields, default, rename_all = "camelCase")]
 pub struct Images {
     /// Image of the operator.
+    #[serde(deserialize_with = "named", skip_serializing_if = "Option::is_none")]
     pub operator: Option<Image>,
     /// Image of the node agent.
+    #[serde(deserialize_with = "named", skip_serializing_if = "Option::is_none")]
     pub agent: Option<Image>,
     /// Image with the wrapper.
+    #[serde(deserialize_with = "named", skip_serializing_if = "Option::is_none")]
     pub wrapper: Option<Image>,
     /// When nodes ask the registry.
     pub pull_policy: PullPolicy,
     /// Secrets in the installation's namespaces with the registry's credentials.
     pub pull_secrets: Vec<Named>,
+}
+
+/// A chart's values have an empty text where nobody named an image yet.
+fn named<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Image>, D::Error> {
+    let text = Option::<String>::deserialize(from)?.filter(|text| !text.is_empty());
+    text.map(Image::try_from).transpose().map_err(D::Error::custom)
 }
 
 /// When a node asks the registry.
@@ -88,12 +101,56 @@ pub struct Named {
     pub name: Label,
 }
 
-/// The OpenBao servers that pods may name.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+/// The OpenBao servers that pods may use.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, default, rename_all = "camelCase")]
 pub struct OpenBao {
-    /// Addresses that an annotation may choose from. A pod that names another one is refused.
-    pub addresses: Vec<Address>,
+    /// Whom the tokens of pods are for: the audience that OpenBao's roles are bound to.
+    pub audience: String,
+    /// Those that a pod may choose from; the first is that of pods that choose none.
+    pub servers: Vec<Server>,
+}
+
+/// One OpenBao.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Server {
+    /// The name that pods choose it by.
+    pub name: Label,
+    /// Where it is.
+    pub address: Address,
+    /// Namespace in it, where a pod names none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// PEM text of the authorities for its certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
+    /// SHA-256 of its key, as `sha256//BASE64`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spki_pin: Option<String>,
+    /// Name that its certificate carries, where that is not the host of the address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_name: Option<String>,
+    /// Mount of the pods' login, where a pod names none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth_mount: Option<String>,
+}
+
+impl Default for OpenBao {
+    fn default() -> Self {
+        Self { audience: names::TOKEN_AUDIENCE.to_owned(), servers: Vec::new() }
+    }
+}
+
+/// Registries that are asked what an image starts, for containers that say no command.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
+pub struct Registry {
+    /// Those that may be asked, such as `registry.example:5000`; none by default.
+    pub hosts: Vec<String>,
+    /// Lets the operator read the pull secrets that opted-in pods name. RBAC cannot name them
+    /// beforehand, so this is `get` on each Secret of the cluster.
+    pub pull_secrets: bool,
 }
 
 /// The operator.
@@ -110,9 +167,6 @@ pub struct Operator {
     pub tolerations: Vec<Toleration>,
     /// Priority; empty for the cluster's default.
     pub priority_class_name: String,
-    /// Lets it read the pull secrets that opted-in pods name, to look up the entrypoint of an image
-    /// that is not public. RBAC cannot name them beforehand, so this is `get` on all Secrets.
-    pub read_pull_secrets: bool,
 }
 
 /// The node agent.
@@ -121,6 +175,8 @@ pub struct Operator {
 pub struct Agent {
     /// Whether nodes have one. Without it a root of the node reads what it likes, and levels say so.
     pub enabled: bool,
+    /// More arguments of `cloudtaser-agent run`, such as `--leave-open=bpf`.
+    pub arguments: Vec<String>,
     /// Its namespace, in which privileged pods are admitted.
     pub namespace: Label,
     /// Requests and limits.
@@ -202,7 +258,6 @@ impl Default for Operator {
             node_selector: linux(),
             tolerations: Vec::new(),
             priority_class_name: String::new(),
-            read_pull_secrets: false,
         }
     }
 }
@@ -211,6 +266,7 @@ impl Default for Agent {
     fn default() -> Self {
         Self {
             enabled: true,
+            arguments: Vec::new(),
             namespace: Label(super::AGENT_NAMESPACE.to_owned()),
             resources: Resources::of(&[("cpu", "20m"), ("memory", "64Mi")], "256Mi"),
             node_selector: linux(),
@@ -250,6 +306,33 @@ impl Resources {
 
 fn linux() -> BTreeMap<String, String> {
     BTreeMap::from([("kubernetes.io/os".to_owned(), "linux".to_owned())])
+}
+
+impl Values {
+    /// What somebody gave over the defaults, as Helm does it: maps are merged, all else replaces.
+    ///
+    /// # Errors
+    /// Where what was given is of another form.
+    pub fn over_defaults(given: &Value) -> Result<Self, serde_json::Error> {
+        let mut values = serde_json::to_value(Self::default())?;
+        merge(&mut values, given);
+        serde_json::from_value(values)
+    }
+}
+
+fn merge(under: &mut Value, over: &Value) {
+    match (under, over) {
+        (Value::Object(under), Value::Object(over)) => {
+            for (name, value) in over {
+                if value.is_null() {
+                    under.remove(name);
+                } else {
+                    merge(under.entry(name).or_insert(Value::Null), value);
+                }
+            }
+        }
+        (under, over) => under.clone_from(over),
+    }
 }
 
 impl Images {
@@ -418,6 +501,21 @@ mod tests {
         ] {
             assert!(!is_address(bad), "{bad}");
         }
+    }
+
+    #[test]
+    fn what_is_given_lies_over_the_defaults_as_with_helm() {
+        let given = serde_json::json!({ "operator": {
+            "nodeSelector": { "pool": "a" },
+            "resources": { "requests": { "cpu": "1" } },
+        }, "agent": { "tolerations": [] } });
+        let values = Values::over_defaults(&given).unwrap();
+        let operator = &values.operator;
+        assert_eq!(operator.node_selector.len(), 2, "{:?}", operator.node_selector);
+        assert_eq!(operator.resources.requests["memory"].0, "32Mi");
+        assert_eq!(operator.resources.limits["memory"].0, "128Mi");
+        assert!(values.agent.tolerations.is_empty(), "lists are replaced");
+        assert_eq!(Values::over_defaults(&serde_json::json!({})).unwrap(), Values::default());
     }
 
     #[test]

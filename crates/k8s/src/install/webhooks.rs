@@ -4,12 +4,12 @@
 //! dead operator blocks nothing that did not ask for it. `caBundle` is not here: the operator
 //! writes it, and since it is applied by nobody else, no later installation takes it away.
 
+use cloudtaser_core::names::kubernetes as names;
 use serde_json::{Value, json};
 
-use super::contract::operator::{MUTATE_PATH, VALIDATE_PATH};
 use super::namespaces::labels;
 use super::source::Source;
-use super::{INJECT_LABEL, OPERATOR, Object, WEBHOOKS};
+use super::{OPERATOR, Object, WEBHOOKS};
 
 const FILE: &str = "webhooks.yaml";
 
@@ -18,12 +18,12 @@ pub(super) fn objects(source: &Source<'_>) -> Vec<Object> {
     let pods = json!([rule(&["CREATE"], "pods")]);
     // A debugger in a pod is new code in it, and is refused or let in by rule.
     let all = json!([rule(&["CREATE"], "pods"), rule(&["UPDATE"], "pods/ephemeralcontainers")]);
-    let mut inject = webhook(source, "inject.cloudtaser.io", MUTATE_PATH, &pods);
+    let mut inject = webhook(source, names::MUTATING_WEBHOOK, names::MUTATE_PATH, &pods);
     if let Some(inject) = inject.as_object_mut() {
         // Others add containers after us, and ServiceAccount mounts come between the two calls.
         inject.insert("reinvocationPolicy".to_owned(), "IfNeeded".into());
     }
-    let refuse = webhook(source, "refuse.cloudtaser.io", VALIDATE_PATH, &all);
+    let refuse = webhook(source, names::VALIDATING_WEBHOOK, names::VALIDATE_PATH, &all);
     let configuration = |kind: &str, webhook: Value| {
         json!({
             "apiVersion": "admissionregistration.k8s.io/v1",
@@ -69,7 +69,7 @@ fn webhook(source: &Source<'_>, name: &str, path: &str, rules: &Value) -> Value 
             namespace(json!(own)),
             namespace(source.leaf("webhook.excludedNamespaces")),
         ] },
-        "objectSelector": { "matchLabels": { INJECT_LABEL: "true" } },
+        "objectSelector": { "matchLabels": { names::INJECT: "true" } },
         "rules": rules,
         "sideEffects": "None",
         "timeoutSeconds": source.leaf("webhook.timeoutSeconds"),

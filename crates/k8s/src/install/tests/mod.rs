@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use k8s_openapi::api::{
     admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration},
     apps::v1::{DaemonSet, Deployment},
-    core::v1::{Namespace, ResourceQuota, Service, ServiceAccount},
+    core::v1::{ConfigMap, Namespace, ResourceQuota, Service, ServiceAccount},
     networking::v1::NetworkPolicy,
     policy::v1::PodDisruptionBudget,
     rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding},
@@ -25,7 +25,8 @@ fn values() -> Values {
 }
 
 fn parsed(yaml: &str) -> Values {
-    let mut values: Values = serde_saphyr::from_str(yaml).unwrap();
+    let given: Value = serde_saphyr::from_str(yaml).unwrap();
+    let mut values = Values::over_defaults(&given).unwrap();
     values.images.fill("registry.example/cloudtaser", "0.1.0").unwrap();
     values
 }
@@ -35,15 +36,17 @@ fn choices() -> Vec<Values> {
     vec![
         values(),
         parsed(
-            "agent: { enabled: false }\nopenbao: { addresses: ['https://a:8200', 'https://b'] }",
+            "agent: { enabled: false }\nopenbao:\n  servers:\n  - { name: a, address: 'https://a:8200', \
+             ca: \"-----BEGIN\\nx\\n\" }\n  - { name: b, address: 'https://b', namespace: 'n \\\" é', \
+             spkiPin: 'sha256//x=', serverName: s, authMount: m }",
         ),
         parsed(
             "images: { pullPolicy: Always, pullSecrets: [{ name: regcred }], agent: 'x/y:1' }\n\
-             operator:\n  replicas: 3\n  readPullSecrets: true\n  priorityClassName: high\n  \
+             operator:\n  replicas: 3\n  priorityClassName: high\n  \
              nodeSelector: { pool: 'true', n: '1' }\n  tolerations:\n  - { key: a, operator: Equal, \
              value: 'yes', effect: NoExecute, tolerationSeconds: 30 }\n  resources: { requests: { \
-             cpu: '1' }, limits: {} }\nwebhook: { timeoutSeconds: 9, excludedNamespaces: [team-a] \
-             }\nagent: { namespace: other, tolerations: [] }",
+             cpu: '1' }, limits: {} }\nregistry: { hosts: ['r.example:5000', docker.io], pullSecrets: true }\nwebhook: { timeoutSeconds: 9, excludedNamespaces: [team-a] \
+             }\nagent: { namespace: other, tolerations: [], arguments: ['--leave-open=bpf'] }",
         ),
     ]
 }
@@ -88,6 +91,7 @@ fn every_object_has_the_schema_of_its_kind() {
             match object.kind() {
                 "ClusterRole" => keeps::<ClusterRole>(json),
                 "ClusterRoleBinding" => keeps::<ClusterRoleBinding>(json),
+                "ConfigMap" => keeps::<ConfigMap>(json),
                 "DaemonSet" => keeps::<DaemonSet>(json),
                 "Deployment" => keeps::<Deployment>(json),
                 "MutatingWebhookConfiguration" => keeps::<MutatingWebhookConfiguration>(json),
@@ -249,7 +253,10 @@ fn a_dead_operator_blocks_opted_in_pods_and_nothing_else() {
     for kind in ["MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"] {
         let webhook = &of_kind(&objects, kind, WEBHOOKS)["webhooks"][0];
         assert_eq!(webhook["failurePolicy"], "Fail");
-        assert_eq!(webhook["objectSelector"]["matchLabels"], json!({ INJECT_LABEL: "true" }));
+        assert_eq!(
+            webhook["objectSelector"]["matchLabels"],
+            json!({ "cloudtaser.io/inject": "true" })
+        );
         assert_eq!(webhook["sideEffects"], "None");
         assert_eq!(webhook["timeoutSeconds"], 9);
         let excluded = webhook["namespaceSelector"].to_string();
@@ -282,63 +289,35 @@ fn webhooks_are_applied_last() {
 
 /// What the operator does on a cluster: (what fails otherwise, verb, group, resource, name, where).
 const NEEDS: &[(&str, &str, &str, &str, &str, &str)] = &[
-    (
-        "caBundle of mutation",
-        "get",
-        "admissionregistration.k8s.io",
-        "mutatingwebhookconfigurations",
-        WEBHOOKS,
-        "",
-    ),
-    (
-        "caBundle of mutation",
-        "patch",
-        "admissionregistration.k8s.io",
-        "mutatingwebhookconfigurations",
-        WEBHOOKS,
-        "",
-    ),
-    (
-        "caBundle of validation",
-        "get",
-        "admissionregistration.k8s.io",
-        "validatingwebhookconfigurations",
-        WEBHOOKS,
-        "",
-    ),
-    (
-        "caBundle of validation",
-        "patch",
-        "admissionregistration.k8s.io",
-        "validatingwebhookconfigurations",
-        WEBHOOKS,
-        "",
-    ),
-    ("watchdog", "list", "", "pods", "", "any"),
-    ("watchdog", "watch", "", "pods", "", "any"),
-    ("reason at the pod", "create", "events.k8s.io", "events", "", "any"),
-    ("reason at the pod, again", "patch", "events.k8s.io", "events", "x", "any"),
+    ("caBundle of mutation", "get", HOOKS, "mutatingwebhookconfigurations", WEBHOOKS, ""),
+    ("caBundle of mutation", "patch", HOOKS, "mutatingwebhookconfigurations", WEBHOOKS, ""),
+    ("caBundle of validation", "get", HOOKS, "validatingwebhookconfigurations", WEBHOOKS, ""),
+    ("caBundle of validation", "patch", HOOKS, "validatingwebhookconfigurations", WEBHOOKS, ""),
     ("first leader", "create", "coordination.k8s.io", "leases", "", "ours"),
-    ("leader", "get", "coordination.k8s.io", "leases", "cloudtaser-operator", "ours"),
-    ("leader stays", "update", "coordination.k8s.io", "leases", "cloudtaser-operator", "ours"),
+    ("leader", "get", "coordination.k8s.io", "leases", OPERATOR, "ours"),
+    ("leader stays", "update", "coordination.k8s.io", "leases", OPERATOR, "ours"),
+    ("authorities of replicas", "list", "coordination.k8s.io", "leases", "", "ours"),
+    ("a replica leaves", "delete", "coordination.k8s.io", "leases", "a-pod", "ours"),
     ("pull secret of a pod", "get", "", "secrets", "regcred", "any"),
     ("pull secret of an account", "get", "", "serviceaccounts", "default", "any"),
 ];
 
+const HOOKS: &str = "admissionregistration.k8s.io";
+
 /// What it must never be able to do.
 const NEVER: &[(&str, &str, &str, &str, &str)] = &[
-    ("list", "", "secrets", "", "any"),
     ("watch", "", "secrets", "", "any"),
+    ("list", "", "secrets", "", "any"),
     ("create", "", "secrets", "", "ours"),
     ("create", "", "serviceaccounts/token", "default", "any"),
+    ("list", "", "pods", "", "any"),
     ("create", "", "pods", "", "any"),
     ("patch", "", "pods", "x", "any"),
     ("create", "", "pods/exec", "x", "any"),
     ("patch", "apps", "deployments", "x", "any"),
-    ("patch", "admissionregistration.k8s.io", "mutatingwebhookconfigurations", "another", ""),
-    ("create", "admissionregistration.k8s.io", "mutatingwebhookconfigurations", "", ""),
-    ("update", "coordination.k8s.io", "leases", "another", "ours"),
-    ("update", "coordination.k8s.io", "leases", "cloudtaser-operator", "kube-system"),
+    ("patch", HOOKS, "mutatingwebhookconfigurations", "another", ""),
+    ("create", HOOKS, "mutatingwebhookconfigurations", "", ""),
+    ("update", "coordination.k8s.io", "leases", OPERATOR, "kube-system"),
     ("escalate", "rbac.authorization.k8s.io", "clusterroles", "x", ""),
     ("impersonate", "", "users", "x", ""),
 ];
@@ -409,7 +388,9 @@ fn nothing_that_is_not_needed_is_allowed() {
         }
         assert!(!json!(roles).to_string().contains('*'));
     }
-    assert!(!allows(&roles(&values()), "get", "", "secrets", "regcred", "any"), "not unless asked");
+    for place in ["any", "ours"] {
+        assert!(!allows(&roles(&values()), "get", "", "secrets", "x", place), "not unless asked");
+    }
 }
 
 #[test]
@@ -419,7 +400,7 @@ fn slips_in_values_are_errors_that_name_them() {
         ("operator: { replicas: 0 }", "must be from 1 to 9"),
         ("webhook: { timeoutSeconds: 31 }", "must be from 1 to 30"),
         ("images: { agent: 'a b' }", "is no image"),
-        ("openbao: { addresses: ['http://bao'] }", "is no address"),
+        ("openbao: { servers: [{ name: a, address: 'http://bao' }] }", "is no address"),
         ("agent: { resources: { limits: { memory: 64MB } } }", "is no quantity"),
         ("agent: { namespace: Up }", "is no name"),
     ] {
@@ -439,6 +420,15 @@ fn the_chart_gives_what_install_gives() {
             objects(&values, "ours").into_iter().map(|o| o.json).collect();
         // Helm makes the release's namespace, with `--create-namespace`.
         expected.retain(|o| !(o["kind"] == "Namespace" && o["metadata"]["name"] == "ours"));
+        let mut rendered = rendered;
+        for object in rendered.iter_mut().chain(&mut expected) {
+            // A digest of all values, which in a chart have fields of Helm's own.
+            let annotations = object.pointer_mut("/spec/template/metadata/annotations");
+            if let Some(digest) = annotations.and_then(|all| all.get_mut("cloudtaser.io/values")) {
+                assert_eq!(digest.as_str().unwrap().len(), 64);
+                *digest = "".into();
+            }
+        }
         let sorted = |mut all: Vec<Value>| {
             all.sort_by_key(|o| (o["kind"].to_string(), o["metadata"].to_string()));
             all
@@ -450,13 +440,43 @@ fn the_chart_gives_what_install_gives() {
 #[test]
 fn the_charts_own_values_are_the_defaults() {
     let chart = chart("0.1.0").unwrap();
-    let mut values: Value = serde_saphyr::from_str(&chart["values.yaml"]).unwrap();
+    let values: Value = serde_saphyr::from_str(&chart["values.yaml"]).unwrap();
     for image in ["agent", "operator", "wrapper"] {
         assert_eq!(values["images"][image], "", "nobody named one yet");
-        values["images"].as_object_mut().unwrap().remove(image);
     }
     let parsed: Values = serde_json::from_value(values).unwrap();
     assert_eq!(parsed, Values::default());
+}
+
+#[test]
+fn the_operators_configuration_is_toml_with_what_was_chosen() {
+    let objects = objects(&choices()[1], "ours");
+    let text = of_kind(&objects, "ConfigMap", OPERATOR)["data"]["operator.toml"].as_str().unwrap();
+    let read: toml::Table = text.parse().unwrap();
+    let read = serde_json::to_value(read).unwrap();
+    assert_eq!(read["wrapper"]["image"], "registry.example/cloudtaser/cloudtaser-wrapper:0.1.0");
+    assert_eq!(read["token"]["audience"], "cloudtaser");
+    assert_eq!(read["registry"], json!({ "hosts": [], "pull_secrets": false }));
+    assert_eq!(
+        read["server"][0],
+        json!({ "name": "a", "address": "https://a:8200",
+        "ca": "-----BEGIN\nx\n" })
+    );
+    assert_eq!(
+        read["server"][1],
+        json!({ "name": "b", "address": "https://b",
+        "namespace": "n \\\" é", "spki_pin": "sha256//x=", "server_name": "s", "auth_mount": "m" })
+    );
+}
+
+#[test]
+fn another_value_is_another_pod_of_the_operator() {
+    let digest = |values: &Values| {
+        let objects = objects(values, "ours");
+        of_kind(&objects, "Deployment", OPERATOR)["spec"]["template"]["metadata"].clone()
+    };
+    assert_ne!(digest(&choices()[0]), digest(&choices()[1]));
+    assert_eq!(digest(&choices()[1]), digest(&choices()[1]));
 }
 
 #[test]
