@@ -5,13 +5,14 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::{demo, generate, probe, run};
+use crate::{compose, demo, generate, probe, run};
 
 const AFTER: &str = "\
 Start here:
   cloudtaser demo                                  see it work on this machine, in a minute
   cloudtaser run --plan cloudtaser.yaml -- ./app   start a program with its secrets
   cloudtaser probe PID --canary-file FILE          see what an attacker would get
+  cloudtaser compose check policies/               see which policies would break it, or leak
 
 Each verb has examples of its own: cloudtaser VERB --help";
 
@@ -37,6 +38,8 @@ enum Verb {
     Demo(demo::DemoArgs),
     /// Attack a running process: try every road by which others could read its secrets.
     Probe(probe::command::ProbeArgs),
+    /// Check policies of KubeArmor, Tetragon, seccomp and Kubernetes against what cloudtaser needs.
+    Compose(compose::ComposeArgs),
     /// Print completions for a shell.
     Completions(generate::CompletionsArgs),
     /// Print the manual page, or write one per verb.
@@ -47,6 +50,7 @@ impl Cli {
     /// Runs the verb that was asked for.
     pub(crate) fn run(self) -> Result<ExitCode> {
         match self.verb {
+            Verb::Compose(args) => compose::run(&args),
             Verb::Completions(args) => Ok(generate::completions(&args, Self::command())),
             Verb::Demo(args) => demo::run(&args),
             Verb::Man(args) => generate::man(&args, Self::command()),

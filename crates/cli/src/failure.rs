@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use cloudtaser_core::exit::Code;
 
 use crate::{
+    compose::{FileError, NoSuchRule, WrongEndpoint},
     demo::interrupt::Interrupted,
     probe::{ProbeError, as_uid::AsUidError, needle::NeedleError},
     run::PlanError,
@@ -36,6 +37,8 @@ pub(crate) fn of_arguments(error: &clap::Error) -> ExitCode {
 
 fn code(error: &anyhow::Error) -> Code {
     let usage = error.is::<NeedleError>() || error.is::<PlanError>() || error.is::<ToolError>();
+    let usage =
+        usage || error.is::<FileError>() || error.is::<NoSuchRule>() || error.is::<WrongEndpoint>();
     if usage {
         return Code::Usage;
     }

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod cli;
+mod compose;
 mod demo;
 mod failure;
 mod generate;
