@@ -9,7 +9,7 @@ use crate::{
     finding::{Exception, Finding, Severity},
     object::{Kind, Object},
     peers::{Peer, contains},
-    selector::Selects,
+    selector::{Selects, at_least_as_wide},
     tree::Node,
 };
 
@@ -113,6 +113,20 @@ fn opened(desk: &Desk<'_>, spec: &Node) -> Option<Finding> {
     })
 }
 
+/// Whether another rule holds for the pods of this one too.
+fn adds_up(own: (&Object, &Node), other: (&Object, &Node), workload: &Workload) -> bool {
+    match spec_selects(other.0, other.1, workload) {
+        Selects::No => false,
+        Selects::Perhaps => {
+            let cluster = other.0.root.word("kind") == Some("CiliumClusterwideNetworkPolicy");
+            let selector = "endpointSelector";
+            (cluster || own.0.namespace() == other.0.namespace())
+                && at_least_as_wide(other.1.get(selector), own.1.get(selector))
+        }
+        Selects::Yes => true,
+    }
+}
+
 /// C1.
 fn missing(
     desk: &Desk<'_>,
@@ -125,14 +139,14 @@ fn missing(
     }
     let cilium = objects.iter().filter(|object| object.kind == Kind::CiliumNetworkPolicy);
     let all = cilium.flat_map(|object| specs(object).map(move |spec| (object, spec)));
-    let about: Vec<&Node> = all
-        .filter(|(object, spec)| spec_selects(object, spec, workload) > Selects::No)
-        .map(|(_, spec)| spec)
-        .collect();
-    let first = about.iter().find(|spec| restricts(spec))?;
-    if !std::ptr::eq(*first, spec) {
+    let own = (desk.object, spec);
+    let about: Vec<(&Object, &Node)> = all.filter(|other| adds_up(own, *other, workload)).collect();
+    let mut same =
+        about.iter().filter(|other| restricts(other.1) && adds_up(**other, own, workload));
+    if !same.next().is_some_and(|(_, first)| std::ptr::eq(*first, spec)) {
         return None;
     }
+    let about: Vec<&Node> = about.into_iter().map(|(_, spec)| spec).collect();
     let rules: Vec<&Node> = about.iter().flat_map(|spec| spec.list("egress")).collect();
     let peer = desk.unreached(|peer| rules.iter().any(|rule| reaches(rule, peer)));
     let dns = rules.iter().any(|rule| has_port(rule, 53));

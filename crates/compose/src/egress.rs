@@ -9,7 +9,7 @@ use crate::{
     finding::{Exception, Finding, Severity},
     object::{Kind, Object},
     peers::{Peer, reaches, reaches_dns},
-    selector::Selects,
+    selector::{Selects, at_least_as_wide},
     tree::Node,
 };
 
@@ -29,28 +29,38 @@ fn restricts(object: &Object) -> bool {
     }
 }
 
+/// Whether another policy restricts what this one is about too.
+fn adds_up(own: &Object, other: &Object, workload: &Workload) -> bool {
+    if other.kind != Kind::NetworkPolicy || !restricts(other) {
+        return false;
+    }
+    let selector = |object: &Object| object.root.at(&["spec", "podSelector"]).cloned();
+    match selects(other, workload) {
+        Selects::No => false,
+        Selects::Perhaps => {
+            other.namespace() == own.namespace()
+                && at_least_as_wide(selector(other).as_ref(), selector(own).as_ref())
+        }
+        Selects::Yes => true,
+    }
+}
+
 /// Judges one NetworkPolicy together with the others.
 pub(crate) fn check(desk: &Desk<'_>, objects: &[Object]) -> Vec<Finding> {
     if !restricts(desk.object) {
         return Vec::new();
     }
-    let Some(workload) = desk.selected.iter().find(|workload| {
-        // One finding for a pod, at the first policy that is about it.
-        let mut about = objects.iter().filter(|object| {
-            object.kind == Kind::NetworkPolicy
-                && restricts(object)
-                && selects(object, workload) > Selects::No
-        });
-        about.next().is_some_and(|first| std::ptr::eq(first, desk.object))
+    // One finding for a pod, at the first policy that is about it.
+    let Some(about) = desk.selected.iter().find_map(|workload| {
+        let about: Vec<&Object> =
+            objects.iter().filter(|other| adds_up(desk.object, other, workload)).collect();
+        let first = about.iter().find(|other| adds_up(other, desk.object, workload));
+        first.is_some_and(|first| std::ptr::eq(*first, desk.object)).then_some(about)
     }) else {
         return Vec::new();
     };
-    let about = objects.iter().filter(|object| {
-        object.kind == Kind::NetworkPolicy
-            && restricts(object)
-            && selects(object, workload) > Selects::No
-    });
     let rules: Vec<&Node> = about
+        .into_iter()
         .filter_map(|object| object.root.get("spec"))
         .flat_map(|spec| spec.list("egress"))
         .collect();

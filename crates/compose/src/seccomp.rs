@@ -99,7 +99,7 @@ pub(crate) fn check(desk: &Desk<'_>) -> Vec<Finding> {
             }
             match calls.without {
                 Without::Ends => ends.push((*name, calls.step)),
-                Without::Lowers(without) => {
+                Without::Lowers(without) | Without::Notes(without) => {
                     lowers.push((*name, calls.step));
                     words.push(without);
                 }

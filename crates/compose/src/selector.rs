@@ -142,6 +142,26 @@ impl Labels {
     }
 }
 
+/// Whether a selector selects at least what another one does, by what is written: all its labels are
+/// among the other's, and it has no expressions that the other has not.
+#[must_use]
+pub fn at_least_as_wide(wide: Option<&Node>, narrow: Option<&Node>) -> bool {
+    let Some(wide) = wide else { return true };
+    let pairs = |selector: Option<&Node>| -> Vec<(String, String)> {
+        let labels = selector.and_then(|selector| selector.get("matchLabels"));
+        let pairs = labels.map_or(&[][..], Node::entries).iter();
+        let text = |node: &Node| node.text().unwrap_or_default().to_owned();
+        pairs.map(|(key, value)| (text(key), text(value))).collect()
+    };
+    let has = pairs(narrow);
+    let same = |one: &Node| {
+        narrow
+            .is_some_and(|other| other.list("matchExpressions").iter().any(|own| own.is_like(one)))
+    };
+    pairs(Some(wide)).iter().all(|pair| has.contains(pair))
+        && wide.list("matchExpressions").iter().all(same)
+}
+
 /// Labels that are made from where a pod is; no manifest has them.
 fn is_derived(key: &str) -> bool {
     ["io.kubernetes.", "io.cilium.", "reserved:"].iter().any(|prefix| key.starts_with(prefix))

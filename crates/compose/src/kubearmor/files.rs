@@ -49,6 +49,7 @@ fn blocked(desk: &Desk<'_>, item: &Item<'_>) -> Option<Finding> {
     let severity = match file.without {
         Without::Ends => Severity::Breaks,
         Without::Lowers(_) => Severity::Blinds,
+        Without::Notes(_) => Severity::Noisy,
     };
     let owner = if item.owner_only { " to all but its owner" } else { "" };
     let way = "let the wrapper read a token of its own by another path, as injected pods do, or \
@@ -70,9 +71,17 @@ fn worst(desk: &Desk<'_>, item: &Item<'_>) -> Option<Required> {
     let hit = paths.filter(|need| {
         let names = aliases(&need.path);
         names.iter().any(|name| item.pattern.covers(name))
-            || (need.path.ends_with('/') && item.pattern.reaches_into(&need.path))
+            || (need.path.ends_with('/') && item.pattern.covers_all(&need.path))
     });
-    hit.min_by_key(|need| need.without != Without::Ends)
+    hit.min_by_key(|need| rank(need.without))
+}
+
+fn rank(without: Without) -> u8 {
+    match without {
+        Without::Ends => 0,
+        Without::Lowers(_) => 1,
+        Without::Notes(_) => 2,
+    }
 }
 
 /// K8.

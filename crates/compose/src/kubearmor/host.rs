@@ -21,7 +21,7 @@ pub(super) fn check(desk: &Desk<'_>, spec: &Node) -> Vec<Finding> {
         let paths = desk.settings.host_paths();
         let own = paths.iter().filter(|need| {
             let write = need.access == cloudtaser_core::needs::Access::Write;
-            let whole = need.path.ends_with('/') && item.pattern.reaches_into(&need.path);
+            let whole = need.path.ends_with('/') && item.pattern.covers_all(&need.path);
             (write || !item.read_only) && (item.pattern.covers(&need.path) || whole)
         });
         if let Some(need) = own.min_by_key(|need| need.without != Without::Ends) {
@@ -52,6 +52,7 @@ fn refused(
     let (severity, then) = match without {
         Without::Ends => (Severity::Breaks, "the agent does not start"),
         Without::Lowers(then) => (Severity::Blinds, then),
+        Without::Notes(then) => (Severity::Noisy, then),
     };
     desk.finding(Draft {
         rule,

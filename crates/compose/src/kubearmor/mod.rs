@@ -18,7 +18,7 @@ use crate::{
     edit::{self, Piece},
     finding::{Exception, Finding},
     object::{Kind, Object},
-    selector::Selects,
+    selector::{Selects, at_least_as_wide},
     tree::Node,
 };
 
@@ -39,10 +39,13 @@ pub(crate) struct Allowed<'a> {
 }
 
 impl<'a> Allowed<'a> {
-    fn of(objects: &'a [Object], workloads: &[&Workload]) -> Self {
+    fn of(desk: &Desk<'_>, objects: &'a [Object]) -> Self {
         let mut allowed = Self { process: Vec::new(), file: Vec::new(), network: Vec::new() };
         for object in objects {
-            let all = workloads.iter().all(|workload| selects(object, workload) > Selects::No);
+            let all = desk.selected.iter().all(|workload| {
+                let chosen = selects(object, workload);
+                chosen == Selects::Yes || (chosen > Selects::No && holds_too(desk.object, object))
+            });
             let Some(spec) = object.root.get("spec").filter(|_| all) else { continue };
             allowed.process.extend(policy::path_items(spec, "process"));
             allowed.file.extend(policy::path_items(spec, "file"));
@@ -53,6 +56,13 @@ impl<'a> Allowed<'a> {
         }
         allowed
     }
+}
+
+/// Whether a policy holds for all pods of another one, where the pods were not given.
+fn holds_too(own: &Object, other: &Object) -> bool {
+    let selector = |object: &'_ Object| object.root.at(&["spec", "selector"]).cloned();
+    let home = other.kind == Kind::KubeArmorClusterPolicy || other.namespace() == own.namespace();
+    home && at_least_as_wide(selector(other).as_ref(), selector(own).as_ref())
 }
 
 fn protocols(spec: &Node) -> Vec<Item<'_>> {
@@ -112,7 +122,7 @@ pub(crate) fn check(desk: &Desk<'_>, objects: &[Object]) -> Vec<Finding> {
         _ => {}
     }
     let postures = Postures::of(desk, objects);
-    let allowed = Allowed::of(objects, &desk.selected);
+    let allowed = Allowed::of(desk, objects);
     let mut found = presets::check(desk, spec);
     found.extend(process::check(desk, spec, &allowed, &postures));
     found.extend(files::check(desk, spec, &allowed, &postures));

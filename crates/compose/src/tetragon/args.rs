@@ -24,10 +24,30 @@ pub(super) fn can_match(
     // One path must satisfy all filters about it; a few filters of one index are common.
     let about: Vec<&&Node> =
         filters.iter().filter(|filter| argument(hook, filter) == Some(passage.index)).collect();
+    if let Some((index, known)) = passage.more {
+        let about = filters.iter().filter(|filter| argument(hook, filter) == Some(index));
+        let possible = about.map(|filter| (filter, expanded(spec, filter)));
+        for (filter, values) in possible {
+            if !known.iter().any(|own| holds_of_number(filter, &values, *own)) {
+                return false;
+            }
+        }
+    }
     match passage.about {
         About::Exec | About::Path | About::Output => {
             let texts = about.iter().copied().filter(|filter| is_about_text(filter));
             let texts: Vec<&&Node> = texts.collect();
+            // The wrapper says nothing on standard output; other numbers are not known.
+            let silent = passage.about == About::Output
+                && about.iter().any(|filter| {
+                    let values = filter.words("values");
+                    filter.word("operator") == Some("Equal")
+                        && !values.is_empty()
+                        && values.iter().all(|value| matches!(*value, "0" | "1"))
+                });
+            if silent {
+                return false;
+            }
             texts.is_empty()
                 || passage.texts(desk, actor).iter().any(|own| {
                     texts.iter().all(|filter| {

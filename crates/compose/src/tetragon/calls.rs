@@ -34,6 +34,8 @@ pub(super) struct Passage {
     pub(super) about: About,
     /// Which argument of the function that is.
     pub(super) index: u32,
+    /// Another argument of which the numbers are known.
+    pub(super) more: Option<(u32, &'static [i64])>,
     /// Whether the process that will be the app makes the call.
     pub(super) execs: bool,
 }
@@ -64,6 +66,23 @@ fn about(call: &str) -> (About, u32) {
     }
 }
 
+/// `MAY_READ`: no file is written but the log and sockets.
+const MAY_READ: &[i64] = &[4];
+/// `O_RDONLY` with `O_LARGEFILE`, `O_CLOEXEC` and `O_DIRECTORY`.
+const FLAGS: &[i64] = &[0x8_8000, 0x9_8000, 0x8_0000, 0x9_0000];
+/// How the parts of a program are mapped.
+const MAPPED: &[i64] = &[1, 3, 5];
+
+fn more(function: &str, call: &str) -> Option<(u32, &'static [i64])> {
+    match (function, call) {
+        ("file_permission", _) => Some((1, MAY_READ)),
+        ("mmap_file", _) => Some((1, MAPPED)),
+        ("sys_open", _) => Some((1, FLAGS)),
+        ("sys_openat", _) => Some((2, FLAGS)),
+        _ => None,
+    }
+}
+
 /// Functions that are no system calls, by the call that leads through them.
 const FUNCTIONS: &[(&[&str], &str, About, u32)] = &[
     (
@@ -84,7 +103,7 @@ const FUNCTIONS: &[(&[&str], &str, About, u32)] = &[
     (&["file_open", "vfs_open"], "open", About::Path, 0),
     (&["fd_install"], "open", About::Path, 1),
     (&["file_permission", "vfs_read"], "read", About::Path, 0),
-    (&["mmap_file", "mmap_addr"], "mmap", About::Anything, 0),
+    (&["mmap_file"], "mmap", About::Exec, 0),
     (&["file_mprotect", "do_mprotect_pkey"], "mprotect", About::Number(PROTECTION), 2),
     (&["socket_create", "__sys_socket"], "socket", About::Number(FAMILIES), 0),
     (&["socket_connect", "__sys_connect"], "connect", About::Peer, 1),
@@ -127,6 +146,7 @@ pub(super) fn passages(hook: &Hook<'_>, name: &str) -> Vec<Passage> {
             (call, about, index)
         }
     };
+    let more = more(plain, call);
     let needs = NEEDS.of_call(call);
     let passage = |calls: &cloudtaser_core::needs::Calls| Passage {
         program: calls.program,
@@ -134,6 +154,7 @@ pub(super) fn passages(hook: &Hook<'_>, name: &str) -> Vec<Passage> {
         reason: calls.reason,
         about,
         index,
+        more,
         execs: matches!(call, "execve" | "execveat"),
     };
     needs.map(passage).collect()

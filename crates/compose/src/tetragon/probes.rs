@@ -72,7 +72,6 @@ const TALK: &[&str] = &[
     "sock_sendmsg",
     "security_socket_sendmsg",
     "security_socket_recvmsg",
-    "tty_write",
     "unix_dgram_sendmsg",
 ];
 

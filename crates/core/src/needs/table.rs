@@ -6,7 +6,7 @@ use super::{
 use crate::names;
 
 use Program::{Agent, InApp, Wrapper};
-use Without::{Ends, Lowers};
+use Without::{Ends, Lowers, Notes};
 
 const PLAIN: &str = "values lie in ordinary memory: the level says memory=plain";
 const BY_ENVIRON: &str = "the app gets its values in an ordinary environment, which others read: \
@@ -105,7 +105,7 @@ const CALLS: &[Calls] = &[
             "capget",
         ],
         "what the program to start is, and what this process may do",
-        Lowers(UNKNOWN),
+        Notes(UNKNOWN),
     ),
     calls(Wrapper, Step::Seal, &["getrandom"], "keys of TLS; names of placeholders", Ends),
     Calls {
@@ -147,7 +147,7 @@ const CALLS: &[Calls] = &[
     calls(
         Wrapper,
         Step::Launch,
-        &["ptrace", "process_vm_readv", "pwrite64"],
+        &["ptrace", "process_vm_readv", "process_vm_writev"],
         "placing values at the app's exec",
         Lowers(BY_ENVIRON),
     ),
@@ -278,7 +278,7 @@ const PATHS: &[PathNeed] = &[
         path: "/etc/hosts",
         access: Access::Read,
         reason: "names that are written down",
-        without: Lowers("only DNS is asked"),
+        without: Notes("only DNS is asked"),
     },
     PathNeed {
         program: Wrapper,
@@ -286,7 +286,7 @@ const PATHS: &[PathNeed] = &[
         path: "/etc/ssl/certs/ca-certificates.crt",
         access: Access::Read,
         reason: "authorities, where the plan names none",
-        without: Lowers("the next of four usual places is tried"),
+        without: Notes("the next of four usual places is tried"),
     },
     PathNeed {
         program: Wrapper,
@@ -302,7 +302,7 @@ const PATHS: &[PathNeed] = &[
         path: "/proc/sys/kernel/",
         access: Access::Read,
         reason: "kernel release, Yama, core pattern",
-        without: Lowers(UNKNOWN),
+        without: Notes(UNKNOWN),
     },
     PathNeed {
         program: Wrapper,
@@ -310,7 +310,7 @@ const PATHS: &[PathNeed] = &[
         path: "/proc/swaps",
         access: Access::Read,
         reason: "whether there is swap",
-        without: Lowers(UNKNOWN),
+        without: Notes(UNKNOWN),
     },
     PathNeed {
         program: Wrapper,
@@ -318,7 +318,7 @@ const PATHS: &[PathNeed] = &[
         path: "/sys/kernel/security/",
         access: Access::Read,
         reason: "which security modules and which lockdown",
-        without: Lowers(UNKNOWN),
+        without: Notes(UNKNOWN),
     },
     PathNeed {
         program: Wrapper,
