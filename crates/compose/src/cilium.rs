@@ -128,14 +128,9 @@ fn adds_up(own: (&Object, &Node), other: (&Object, &Node), workload: &Workload) 
 }
 
 /// C1.
-fn missing(
-    desk: &Desk<'_>,
-    spec: &Node,
-    workload: &Workload,
-    objects: &[Object],
-) -> Option<Finding> {
+fn missing(desk: &Desk<'_>, spec: &Node, workload: &Workload, objects: &[Object]) -> Vec<Finding> {
     if !restricts(spec) {
-        return None;
+        return Vec::new();
     }
     let cilium = objects.iter().filter(|object| object.kind == Kind::CiliumNetworkPolicy);
     let all = cilium.flat_map(|object| specs(object).map(move |spec| (object, spec)));
@@ -144,18 +139,20 @@ fn missing(
     let mut same =
         about.iter().filter(|other| restricts(other.1) && adds_up(**other, own, workload));
     if !same.next().is_some_and(|(_, first)| std::ptr::eq(*first, spec)) {
-        return None;
+        return Vec::new();
     }
     let about: Vec<&Node> = about.into_iter().map(|(_, spec)| spec).collect();
     let rules: Vec<&Node> = about.iter().flat_map(|spec| spec.list("egress")).collect();
     let peer = desk.unreached(|peer| rules.iter().any(|rule| reaches(rule, peer)));
     let dns = rules.iter().any(|rule| has_port(rule, 53));
     let named = desk.peers().iter().any(Peer::is_named);
-    let (what, entry) = match peer {
-        Some(peer) => (peer.to_string(), rule_for(&peer)),
-        None if named && !dns => ("DNS (UDP port 53)".to_owned(), rule_for_dns()),
-        None => return None,
-    };
+    let peer = peer.map(|peer| (peer.to_string(), rule_for(&peer)));
+    let dns = (named && !dns).then(|| ("DNS (UDP port 53)".to_owned(), rule_for_dns()));
+    let found = peer.into_iter().chain(dns);
+    found.filter_map(|(what, entry)| let_out(desk, spec, &what, entry)).collect()
+}
+
+fn let_out(desk: &Desk<'_>, spec: &Node, what: &str, entry: Piece) -> Option<Finding> {
     let list = Piece::List(vec![entry.clone()]);
     let edit = match spec.get("egress") {
         Some(egress) => edit::append(desk.source, egress, &entry),

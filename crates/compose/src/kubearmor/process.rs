@@ -128,7 +128,8 @@ fn not_listed(
 /// K18.
 fn parent(desk: &Desk<'_>, item: &Item<'_>) -> Option<Finding> {
     let wrapper = desk.settings.wrapper.as_str();
-    if item.sources.is_empty() || item.sources.contains(&wrapper) || item.action == Action::Audit {
+    let named = item.sources.contains(&wrapper) || item.pattern.covers(wrapper);
+    if item.sources.is_empty() || named || item.action == Action::Audit {
         return None;
     }
     let started = desk.selected.iter().flat_map(|workload| workload.programs());

@@ -83,7 +83,7 @@ pub(super) fn named_paths<'a>(selector: &Selector<'a>) -> Vec<(&'a str, &'a str)
         let operator = filter.word("operator").unwrap_or_default();
         filter.words("values").into_iter().map(move |value| (operator, value))
     });
-    paths.filter(|(_, value)| value.starts_with('/')).collect()
+    paths.filter(|(_, value)| value.contains('/')).collect()
 }
 
 /// Which argument of the function a filter is about.

@@ -160,6 +160,8 @@ fn rule_of(desk: &Desk<'_>, hook: &Hook<'_>, hit: &Hit<'_>) -> (&'static str, St
         tokens.iter().any(|token| match operator.to_ascii_lowercase().as_str() {
             "prefix" => token.starts_with(value),
             "equal" | "in" => token == value,
+            "postfix" => token.ends_with(value),
+            "substring" => token.contains(value),
             _ => false,
         })
     });

@@ -136,13 +136,12 @@ pub(super) fn list<'a>(spec: &'a Node, reference: &str) -> Option<&'a Node> {
 
 /// A system call's name without what kernels and policies write before it.
 pub(super) fn call_name(name: &str) -> Option<&str> {
-    let name = name.rsplit('/').next()?;
-    for prefix in
-        ["__x64_sys_", "__arm64_sys_", "__se_sys_", "__do_sys_", "sys_enter_", "sys_exit_", "sys_"]
-    {
-        if let Some(rest) = name.strip_prefix(prefix) {
-            return Some(rest);
-        }
-    }
-    None
+    const TRACEPOINT: &[&str] = &["sys_enter_", "sys_exit_"];
+    const FUNCTION: &[&str] = &["__x64_sys_", "__arm64_sys_", "__se_sys_", "__do_sys_", "sys_"];
+    // `sys_exit_group` is a call, `syscalls/sys_exit_group` is the end of one called `group`.
+    let (name, prefixes) = match name.rsplit_once('/') {
+        Some((_, event)) => (event, TRACEPOINT),
+        None => (name, FUNCTION),
+    };
+    prefixes.iter().find_map(|prefix| name.strip_prefix(prefix))
 }
