@@ -13,6 +13,8 @@
 mod cilium;
 mod desk;
 mod egress;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod kubearmor;
 mod kubernetes_selector;
 mod paths;
