@@ -34,12 +34,12 @@ fn adds_up(own: &Object, other: &Object, workload: &Workload) -> bool {
     if other.kind != Kind::NetworkPolicy || !restricts(other) {
         return false;
     }
-    let selector = |object: &Object| object.root.at(&["spec", "podSelector"]).cloned();
+    const SELECTOR: &[&str] = &["spec", "podSelector"];
     match selects(other, workload) {
         Selects::No => false,
         Selects::Perhaps => {
             other.namespace() == own.namespace()
-                && at_least_as_wide(selector(other).as_ref(), selector(own).as_ref())
+                && at_least_as_wide(other.root.at(SELECTOR), own.root.at(SELECTOR))
         }
         Selects::Yes => true,
     }

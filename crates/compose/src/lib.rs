@@ -6,7 +6,8 @@
 //!
 //! Reading order: [`read`] and [`tree`] (a document in which every value knows its place),
 //! [`object`] and [`cluster`] (what it is, whom it is about), [`mod@rule`] (what is looked for),
-//! [`mod@check`] and [`mod@fix`], [`report`] (how it is told).
+//! [`mod@check`] and [`mod@fix`], [`report`] (how it is told),
+//! [`mod@export`] (exceptions to begin with).
 
 #![forbid(unsafe_code)]
 
@@ -26,6 +27,7 @@ mod tetragon;
 pub mod check;
 pub mod cluster;
 pub mod edit;
+pub mod export;
 pub mod finding;
 pub mod fix;
 pub mod object;

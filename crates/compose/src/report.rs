@@ -254,6 +254,21 @@ fn location(sources: &[Source], source: usize, start: usize, end: usize) -> Valu
     }})
 }
 
+/// A list of all rules with links to their pages.
+#[must_use]
+pub fn index() -> String {
+    let rows = rule::all().map(|rule| {
+        let (id, tool, severity) = (rule.id, rule.tool.name(), rule.severity);
+        format!("| [{id}]({id}.md) | {tool} | {severity} | {} |\n", rule.title)
+    });
+    let rows: String = rows.collect();
+    format!(
+        "# Rules of `cloudtaser compose check`\n\nEach page has a policy that the rule finds, one that \
+         looks alike, and a mended one; the tests read the same files. `cargo xtask codegen` writes \
+         this folder.\n\n| rule | tool | at worst | finds |\n|---|---|---|---|\n{rows}"
+    )
+}
+
 /// A page about a rule, for the documents and for `explain`.
 #[must_use]
 pub fn page(rule: &rule::Rule) -> String {

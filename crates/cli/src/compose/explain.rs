@@ -1,8 +1,8 @@
 //! `cloudtaser compose explain`.
 
-use std::process::ExitCode;
+use std::{fs, path::PathBuf, process::ExitCode};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
 use cloudtaser_compose::{report, rule};
 use cloudtaser_core::exit::Code;
@@ -15,6 +15,9 @@ use crate::ui;
 pub(crate) struct ExplainArgs {
     /// The rule, such as K9; all of them without.
     rule: Option<String>,
+    /// Write a page for each rule into this directory, and a list of them.
+    #[arg(long, value_name = "DIR", conflicts_with = "rule")]
+    dir: Option<PathBuf>,
 }
 
 /// A rule that does not exist.
@@ -24,6 +27,14 @@ pub(crate) struct NoSuchRule(String);
 
 /// Runs `compose explain`.
 pub(crate) fn run(args: &ExplainArgs) -> Result<ExitCode> {
+    if let Some(directory) = &args.dir {
+        let pages = rule::all().map(|rule| (format!("{}.md", rule.id), report::page(rule)));
+        for (name, page) in pages.chain([("README.md".to_owned(), report::index())]) {
+            let path = directory.join(name);
+            fs::write(&path, page).with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        return Ok(ExitCode::from(Code::Ok.number()));
+    }
     match &args.rule {
         Some(id) => {
             let rule = rule::named(id).ok_or_else(|| NoSuchRule(id.clone()))?;

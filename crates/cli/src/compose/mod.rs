@@ -2,6 +2,7 @@
 
 mod check;
 mod explain;
+mod export;
 mod files;
 
 use std::process::ExitCode;
@@ -18,6 +19,7 @@ Examples:
   cloudtaser compose check policies/ manifests/     what would break or leak, with line and caret
   cloudtaser compose check --fix policies/          write the exceptions into the files
   cloudtaser compose explain K9                     a rule, with a policy that it finds
+  cloudtaser compose export seccomp                 what the wrapper needs, in another language
   kubectl get ksp,csp,hsp,tracingpolicies,netpol,pods -A -o yaml | cloudtaser compose check -";
 
 /// Checks policies of KubeArmor, Tetragon, seccomp and Kubernetes against what cloudtaser needs.
@@ -32,6 +34,8 @@ pub(crate) struct ComposeArgs {
 enum Verb {
     /// Say what in these files would break a step of ours, or leak a value.
     Check(check::CheckArgs),
+    /// Print what cloudtaser needs, in another tool's language.
+    Export(export::ExportArgs),
     /// Explain a rule, or list all of them.
     Explain(explain::ExplainArgs),
 }
@@ -40,6 +44,7 @@ enum Verb {
 pub(crate) fn run(args: &ComposeArgs) -> Result<ExitCode> {
     match &args.verb {
         Verb::Check(args) => check::run(args),
+        Verb::Export(args) => Ok(export::run(args)),
         Verb::Explain(args) => explain::run(args),
     }
 }

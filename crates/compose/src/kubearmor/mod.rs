@@ -41,7 +41,10 @@ pub(crate) struct Allowed<'a> {
 impl<'a> Allowed<'a> {
     fn of(desk: &Desk<'_>, objects: &'a [Object]) -> Self {
         let mut allowed = Self { process: Vec::new(), file: Vec::new(), network: Vec::new() };
-        for object in objects {
+        let policies = objects.iter().filter(|object| {
+            matches!(object.kind, Kind::KubeArmorClusterPolicy | Kind::KubeArmorPolicy)
+        });
+        for object in policies {
             let all = desk.selected.iter().all(|workload| {
                 let chosen = selects(object, workload);
                 chosen == Selects::Yes || (chosen > Selects::No && holds_too(desk.object, object))
@@ -60,9 +63,9 @@ impl<'a> Allowed<'a> {
 
 /// Whether a policy holds for all pods of another one, where the pods were not given.
 fn holds_too(own: &Object, other: &Object) -> bool {
-    let selector = |object: &'_ Object| object.root.at(&["spec", "selector"]).cloned();
+    const SELECTOR: &[&str] = &["spec", "selector"];
     let home = other.kind == Kind::KubeArmorClusterPolicy || other.namespace() == own.namespace();
-    home && at_least_as_wide(selector(other).as_ref(), selector(own).as_ref())
+    home && at_least_as_wide(other.root.at(SELECTOR), own.root.at(SELECTOR))
 }
 
 fn protocols(spec: &Node) -> Vec<Item<'_>> {
@@ -122,7 +125,9 @@ pub(crate) fn check(desk: &Desk<'_>, objects: &[Object]) -> Vec<Finding> {
         _ => {}
     }
     let postures = Postures::of(desk, objects);
-    let allowed = Allowed::of(desk, objects);
+    // Most policies have no Allow, and then what others allow does not matter.
+    let lists = policy::has_allow(spec);
+    let allowed = Allowed::of(desk, if lists { objects } else { &[] });
     let mut found = presets::check(desk, spec);
     found.extend(process::check(desk, spec, &allowed, &postures));
     found.extend(files::check(desk, spec, &allowed, &postures));

@@ -60,6 +60,13 @@ impl Item<'_> {
     }
 }
 
+/// Whether anything in a policy says Allow.
+pub(super) fn has_allow(node: &Node) -> bool {
+    let own = node.word("action").and_then(Action::parse) == Some(Action::Allow);
+    let below = node.entries().iter().map(|(_, value)| value).chain(node.items());
+    own || below.into_iter().any(has_allow)
+}
+
 /// The entries of a section that has paths.
 pub(super) fn path_items<'a>(spec: &'a Node, section: &str) -> Vec<Item<'a>> {
     let Some(part) = spec.get(section) else { return Vec::new() };
