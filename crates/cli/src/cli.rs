@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::{demo, deploy, discover, doctor, generate, policy, probe, run};
+use crate::{compose, demo, deploy, discover, doctor, generate, policy, probe, run};
 
 const AFTER: &str = "\
 Start here:
@@ -13,6 +13,7 @@ Start here:
   cloudtaser run --plan cloudtaser.yaml -- ./app   start a program with its secrets
   cloudtaser install --registry HOST/PATH          put it on the cluster of your kubeconfig
   cloudtaser probe PID --canary-file FILE          see what an attacker would get
+  cloudtaser compose check policies/               see which policies would break it, or leak
 
 Each verb has examples of its own: cloudtaser VERB --help";
 
@@ -52,6 +53,8 @@ enum Verb {
     Probe(probe::command::ProbeArgs),
     /// Say what a release policy of a bridge would do.
     Policy(policy::PolicyArgs),
+    /// Check policies of KubeArmor, Tetragon, seccomp and Kubernetes against what cloudtaser needs.
+    Compose(compose::ComposeArgs),
     /// Print completions for a shell.
     Completions(generate::CompletionsArgs),
     /// Print the manual page, or write one per verb.
@@ -62,6 +65,7 @@ impl Cli {
     /// Runs the verb that was asked for.
     pub(crate) fn run(self) -> Result<ExitCode> {
         match self.verb {
+            Verb::Compose(args) => compose::run(&args),
             Verb::Completions(args) => Ok(generate::completions(&args, Self::command())),
             Verb::Demo(args) => demo::run(&args),
             Verb::Discover(args) => discover::run(&args),

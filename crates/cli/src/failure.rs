@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use cloudtaser_core::exit::Code;
 
 use crate::{
+    compose::{FileError, NoSuchRule, WrongEndpoint},
     demo::interrupt::Interrupted,
     deploy::DeployError,
     policy::PolicyFileError,
@@ -44,6 +45,8 @@ fn code(error: &anyhow::Error) -> Code {
         || error.is::<YamlError>()
         || error.is::<PolicyFileError>()
         || error.is::<ToolError>();
+    let usage =
+        usage || error.is::<FileError>() || error.is::<NoSuchRule>() || error.is::<WrongEndpoint>();
     if usage {
         return Code::Usage;
     }

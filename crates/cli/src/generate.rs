@@ -46,7 +46,9 @@ pub(crate) fn man(args: &ManArgs, program: Command) -> Result<ExitCode> {
     program.build();
     match &args.dir {
         Some(directory) => {
-            for command in [&program].into_iter().chain(program.get_subcommands()) {
+            let verbs = || program.get_subcommands();
+            let inner = verbs().flat_map(Command::get_subcommands);
+            for command in [&program].into_iter().chain(verbs()).chain(inner) {
                 let path = directory.join(format!("{}.1", name(command)));
                 fs::write(&path, page(command, &program)?)
                     .with_context(|| format!("cannot write {}", path.display()))?;

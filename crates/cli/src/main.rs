@@ -7,6 +7,7 @@
 
 mod cli;
 mod cluster;
+mod compose;
 mod demo;
 mod deploy;
 mod discover;

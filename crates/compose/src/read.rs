@@ -11,12 +11,14 @@ use granit_parser::{Event, Options, Parser, ScalarStyle, Span, StructureStyle};
 
 use crate::tree::{Content, Node, Style};
 
-/// A file with more is no policy.
-pub const LARGEST_FILE: usize = 16 * 1024 * 1024;
+/// A list of all pods of a large cluster has some ten megabytes; a file with more is none of ours.
+pub const LARGEST_FILE: usize = 64 * 1024 * 1024;
 /// Deeper nesting is no policy.
 pub const DEEPEST: usize = 64;
-/// Nodes of one document, those that aliases stand for included.
-pub const MOST_NODES: usize = 400_000;
+/// Nodes of one document.
+pub const MOST_NODES: usize = 2_000_000;
+/// Nodes that the aliases of one document may stand for together.
+pub const MOST_BY_ALIAS: usize = 50_000;
 
 /// Why a document cannot be read, and where.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -72,7 +74,7 @@ fn chunks(text: &str) -> Vec<Range<usize>> {
 
 fn document(text: &str, chunk: Range<usize>) -> Result<Option<Document>, ReadError> {
     let base = chunk.start;
-    let part = text.get(chunk.clone()).unwrap_or_default();
+    let part = text.get(chunk).unwrap_or_default();
     let mut options = Options::default();
     options.set_emit_comments(false);
     let mut builder = Builder { base, ..Builder::default() };
@@ -113,6 +115,8 @@ struct Builder {
     root: Option<Node>,
     anchors: BTreeMap<usize, Node>,
     nodes: usize,
+    aliased: usize,
+    anchored: usize,
     has_aliases: bool,
     twice: Vec<Node>,
 }
@@ -139,7 +143,11 @@ impl Builder {
                 let Some(node) = self.anchors.get(&anchor).cloned() else {
                     return Err(wrong("an alias that names what it stands in", range));
                 };
-                self.count(node.size(), &range)?;
+                self.aliased = self.aliased.saturating_add(node.size());
+                if self.aliased > MOST_BY_ALIAS {
+                    let words = format!("aliases that stand for more than {MOST_BY_ALIAS} values");
+                    return Err(ReadError { words, span: range });
+                }
                 self.put(node);
                 Ok(())
             }
@@ -198,7 +206,11 @@ impl Builder {
     fn add(&mut self, node: Node, anchor: usize) -> Result<(), ReadError> {
         self.count(1, &node.span)?;
         if anchor > 0 {
-            self.count(node.size(), &node.span)?;
+            self.anchored = self.anchored.saturating_add(node.size());
+            if self.anchored > MOST_BY_ALIAS {
+                let words = format!("anchors on more than {MOST_BY_ALIAS} values");
+                return Err(ReadError { words, span: node.span });
+            }
             self.anchors.insert(anchor, node.clone());
         }
         self.put(node);
@@ -219,7 +231,7 @@ impl Builder {
     fn count(&mut self, nodes: usize, span: &Range<usize>) -> Result<(), ReadError> {
         self.nodes = self.nodes.saturating_add(nodes);
         if self.nodes > MOST_NODES {
-            let words = format!("more than {MOST_NODES} values, aliases counted as what they name");
+            let words = format!("more than {MOST_NODES} values");
             return Err(ReadError { words, span: span.clone() });
         }
         Ok(())
@@ -245,6 +257,10 @@ fn wrong(words: &str, span: Range<usize>) -> ReadError {
 mod tests {
     use super::*;
 
+    fn at<'a>(text: &'a str, node: &Node) -> &'a str {
+        text.get(node.span.clone()).unwrap()
+    }
+
     fn one(text: &str) -> Node {
         documents(text).remove(0).unwrap().root
     }
@@ -255,10 +271,10 @@ mod tests {
             "spec:\n  items:\n  - path: /tmp/ # here\n    action: \"Block\"\n  last: [a, 'b']\n";
         let root = one(text);
         let item = &root.at(&["spec", "items"]).unwrap().items()[0];
-        assert_eq!(&text[item.get("path").unwrap().span.clone()], "/tmp/");
-        assert_eq!(&text[item.get("action").unwrap().span.clone()], "\"Block\"");
-        assert_eq!(&text[root.at(&["spec", "last"]).unwrap().span.clone()], "[a, 'b']");
-        assert_eq!(&text[item.span.clone()], "path: /tmp/ # here\n    action: \"Block\"");
+        assert_eq!(at(text, item.get("path").unwrap()), "/tmp/");
+        assert_eq!(at(text, item.get("action").unwrap()), "\"Block\"");
+        assert_eq!(at(text, root.at(&["spec", "last"]).unwrap()), "[a, 'b']");
+        assert_eq!(at(text, item), "path: /tmp/ # here\n    action: \"Block\"");
         assert_eq!(root.at(&["spec"]).unwrap().words("last"), ["a", "b"]);
     }
 
@@ -270,7 +286,7 @@ mod tests {
         assert!(all[1].is_err());
         assert_eq!(all[2].as_ref().unwrap().root.word("c"), Some("3"));
         let at = all[2].as_ref().unwrap().root.get("c").unwrap().span.clone();
-        assert_eq!(&text[at], "3");
+        assert_eq!(text.get(at).unwrap(), "3");
     }
 
     #[test]

@@ -138,6 +138,25 @@ impl Node {
         }
     }
 
+    /// Whether two nodes say the same, wherever they stand.
+    #[must_use]
+    pub fn is_like(&self, other: &Self) -> bool {
+        match (&self.content, &other.content) {
+            (Content::Scalar { text: one, .. }, Content::Scalar { text: two, .. }) => one == two,
+            (Content::List { items: one, .. }, Content::List { items: two, .. }) => {
+                one.len() == two.len() && one.iter().zip(two).all(|(one, two)| one.is_like(two))
+            }
+            (Content::Map { entries: one, .. }, Content::Map { entries: two, .. }) => {
+                one.len() == two.len()
+                    && one.iter().all(|(key, value)| {
+                        let other = key.text().and_then(|key| other.get(key));
+                        other.is_some_and(|other| value.is_like(other))
+                    })
+            }
+            _ => false,
+        }
+    }
+
     /// How many nodes it is made of.
     #[must_use]
     pub fn size(&self) -> usize {

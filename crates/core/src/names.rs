@@ -204,7 +204,16 @@ pub mod agent_metrics {
 pub const LABEL_INJECT: &str = "cloudtaser.io/inject";
 
 /// Where the wrapper lies in a pod that it was put into.
-pub const POD_WRAPPER: &str = "/cloudtaser/cloudtaser-wrapper";
+pub const POD_WRAPPER: &str = "/cloudtaser/bin/cloudtaser-wrapper";
 
-/// Where a pod has its ServiceAccount's token, unless it says otherwise.
-pub const POD_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
+/// Where such a pod has authorities for OpenBao's certificate.
+pub const POD_CA: &str = "/cloudtaser/bin/ca.pem";
+
+/// Where such a pod has the token of the login.
+pub const POD_TOKEN: &str = "/cloudtaser/identity/token";
+
+/// Where any pod has its ServiceAccount's token; a wrapper that nobody injected logs in with it.
+pub const SERVICE_ACCOUNT_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
+
+/// The node agent's program in its own container.
+pub const POD_AGENT: &str = "/cloudtaser-agent";

@@ -92,6 +92,8 @@ impl Step {
 pub enum Without {
     /// The launch, or the agent, ends; the app is not started.
     Ends,
+    /// Work goes on as well protected as before; something is not known or not found.
+    Notes(&'static str),
     /// Work goes on, and the protection level or the agent's state says what is missing.
     Lowers(&'static str),
 }

@@ -6,11 +6,12 @@ use super::{
 use crate::names;
 
 use Program::{Agent, InApp, Wrapper};
-use Without::{Ends, Lowers};
+use Without::{Ends, Lowers, Notes};
 
 const PLAIN: &str = "values lie in ordinary memory: the level says memory=plain";
 const BY_ENVIRON: &str = "the app gets its values in an ordinary environment, which others read: \
                           the level says environ=plain";
+const NO_FILES: &str = "an app that asks for secret files does not get them";
 const FIRST_IMAGE: &str = "programs that the app executes are not followed: the level says so";
 const UNKNOWN: &str = "one fact of the surroundings is unknown, and the level says so";
 const NO_AGENT: &str = "the level says agent=off";
@@ -49,7 +50,7 @@ const CALLS: &[Calls] = &[
             "getpid",
             "gettid",
             "madvise",
-            "mremap",
+            "mincore",
             "munmap",
             "rt_sigaction",
             "rt_sigprocmask",
@@ -77,15 +78,13 @@ const CALLS: &[Calls] = &[
             "fstat",
             "getdents64",
             "ioctl",
-            "lseek",
             "open",
             "poll",
+            "pread64",
             "read",
             "readlink",
-            "readv",
             "stat",
             "write",
-            "writev",
         ],
         "files, descriptors, the log",
         Ends,
@@ -93,19 +92,9 @@ const CALLS: &[Calls] = &[
     calls(
         Wrapper,
         Step::Settle,
-        &[
-            "faccessat2",
-            "getcwd",
-            "getegid",
-            "geteuid",
-            "getgid",
-            "getuid",
-            "getxattr",
-            "prlimit64",
-            "capget",
-        ],
+        &["capget", "faccessat2", "geteuid", "getuid", "getxattr", "prlimit64"],
         "what the program to start is, and what this process may do",
-        Lowers(UNKNOWN),
+        Notes(UNKNOWN),
     ),
     calls(Wrapper, Step::Seal, &["getrandom"], "keys of TLS; names of placeholders", Ends),
     Calls {
@@ -121,33 +110,21 @@ const CALLS: &[Calls] = &[
     calls(
         Wrapper,
         Step::Connect,
-        &[
-            "connect",
-            "getpeername",
-            "getsockname",
-            "getsockopt",
-            "recvfrom",
-            "recvmsg",
-            "sendmsg",
-            "sendto",
-            "setsockopt",
-            "shutdown",
-            "socket",
-        ],
+        &["bind", "connect", "getsockopt", "recvfrom", "recvmsg", "sendto", "setsockopt", "socket"],
         "OpenBao, DNS, the agent",
         Ends,
     ),
     calls(
         Wrapper,
         Step::Launch,
-        &["fork", "kill", "memfd_create", "pipe2", "socketpair", "wait4", "waitid"],
+        &["fork", "kill", "memfd_create", "pipe2", "sendmsg", "socketpair", "wait4"],
         "starting the app",
         Ends,
     ),
     calls(
         Wrapper,
         Step::Launch,
-        &["ptrace", "process_vm_readv", "pwrite64"],
+        &["ptrace", "process_vm_readv", "process_vm_writev", "tkill"],
         "placing values at the app's exec",
         Lowers(BY_ENVIRON),
     ),
@@ -158,19 +135,20 @@ const CALLS: &[Calls] = &[
         "being asked before each later exec of the tree",
         Lowers(FIRST_IMAGE),
     ),
+    Calls {
+        since: Some("5.6"),
+        ..calls(
+            Wrapper,
+            Step::Launch,
+            &["fchmod", "openat2", "pwrite64"],
+            "answering an app that opens a secret file",
+            Lowers(NO_FILES),
+        )
+    },
     calls(
         Wrapper,
         Step::Supervise,
-        &[
-            "dup2",
-            "eventfd2",
-            "getppid",
-            "rt_sigqueueinfo",
-            "signalfd4",
-            "tgkill",
-            "clock_gettime",
-            "nanosleep",
-        ],
+        &["clock_nanosleep", "eventfd2", "getppid", "rt_sigqueueinfo", "signalfd4", "tgkill"],
         "signals, waiting, renewal",
         Ends,
     ),
@@ -278,7 +256,7 @@ const PATHS: &[PathNeed] = &[
         path: "/etc/hosts",
         access: Access::Read,
         reason: "names that are written down",
-        without: Lowers("only DNS is asked"),
+        without: Notes("only DNS is asked"),
     },
     PathNeed {
         program: Wrapper,
@@ -286,7 +264,7 @@ const PATHS: &[PathNeed] = &[
         path: "/etc/ssl/certs/ca-certificates.crt",
         access: Access::Read,
         reason: "authorities, where the plan names none",
-        without: Lowers("the next of four usual places is tried"),
+        without: Notes("the next of four usual places is tried"),
     },
     PathNeed {
         program: Wrapper,
@@ -302,7 +280,7 @@ const PATHS: &[PathNeed] = &[
         path: "/proc/sys/kernel/",
         access: Access::Read,
         reason: "kernel release, Yama, core pattern",
-        without: Lowers(UNKNOWN),
+        without: Notes(UNKNOWN),
     },
     PathNeed {
         program: Wrapper,
@@ -310,7 +288,7 @@ const PATHS: &[PathNeed] = &[
         path: "/proc/swaps",
         access: Access::Read,
         reason: "whether there is swap",
-        without: Lowers(UNKNOWN),
+        without: Notes(UNKNOWN),
     },
     PathNeed {
         program: Wrapper,
@@ -318,15 +296,15 @@ const PATHS: &[PathNeed] = &[
         path: "/sys/kernel/security/",
         access: Access::Read,
         reason: "which security modules and which lockdown",
-        without: Lowers(UNKNOWN),
+        without: Notes(UNKNOWN),
     },
     PathNeed {
         program: Wrapper,
         step: Step::Launch,
         path: "/proc/PID/mem",
         access: Access::Write,
-        reason: "pointers in the app's new stack (PID is the app)",
-        without: Lowers(BY_ENVIRON),
+        reason: "answering an app that opens a secret file (PID is the app)",
+        without: Lowers(NO_FILES),
     },
     PathNeed {
         program: Wrapper,
