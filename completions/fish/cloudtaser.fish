@@ -29,6 +29,8 @@ complete -c cloudtaser -n "__fish_cloudtaser_needs_command" -s V -l version -d '
 complete -c cloudtaser -n "__fish_cloudtaser_needs_command" -f -a "run" -d 'Start a program with secrets from OpenBao in sealed memory'
 complete -c cloudtaser -n "__fish_cloudtaser_needs_command" -f -a "demo" -d 'Show what an attacker gets, without and with cloudtaser, on this machine'
 complete -c cloudtaser -n "__fish_cloudtaser_needs_command" -f -a "probe" -d 'Attack a running process: try every road by which others could read its secrets'
+complete -c cloudtaser -n "__fish_cloudtaser_needs_command" -f -a "evidence" -d 'Work with receipts of releases: make keys, export, show, verify, compare'
+complete -c cloudtaser -n "__fish_cloudtaser_needs_command" -f -a "witness" -d 'Run a witness of logs: sign that they only grow'
 complete -c cloudtaser -n "__fish_cloudtaser_needs_command" -f -a "completions" -d 'Print completions for a shell'
 complete -c cloudtaser -n "__fish_cloudtaser_needs_command" -f -a "man" -d 'Print the manual page, or write one per verb'
 complete -c cloudtaser -n "__fish_cloudtaser_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
@@ -58,14 +60,88 @@ complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand probe" -l no-activ
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand probe" -l destructive -d 'Also kill the target to get a core file from the kernel'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand probe" -s h -l help -d 'Print help'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand probe" -s V -l version -d 'Print version'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and not __fish_seen_subcommand_from init export verify show reconcile help" -s h -l help -d 'Print help'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and not __fish_seen_subcommand_from init export verify show reconcile help" -s V -l version -d 'Print version'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and not __fish_seen_subcommand_from init export verify show reconcile help" -f -a "init" -d 'Make the keys of a log and a policy that believes it'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and not __fish_seen_subcommand_from init export verify show reconcile help" -f -a "export" -d 'Write a bundle for an auditor: receipts, proofs, and the names that you open'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and not __fish_seen_subcommand_from init export verify show reconcile help" -f -a "verify" -d 'Verify a bundle, a tlog-proof or a whole log, and say what it shows'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and not __fish_seen_subcommand_from init export verify show reconcile help" -f -a "show" -d 'Print the receipts of a bundle or a log, without verifying them'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and not __fish_seen_subcommand_from init export verify show reconcile help" -f -a "reconcile" -d 'Compare a log with OpenBao\'s audit log: what does either side lack?'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and not __fish_seen_subcommand_from init export verify show reconcile help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from init" -l name -d 'The log\'s name (its origin), best a host and a path of yours: `eu.example.org/log`' -r
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from init" -s h -l help -d 'Print help'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from init" -s V -l version -d 'Print version'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from export" -l out -d 'The file to write' -r -F
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from export" -l format -d 'Of which form' -r -f -a "bundle\t'Receipts with proofs, openings and documents, in one file'
+tlog-proof\t'One receipt, as C2SP tlog-proof has it'"
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from export" -l index -d 'The receipt at this position only' -r
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from export" -l from -d 'From this position on' -r
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from export" -l to -d 'Up to this position, which is in' -r
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from export" -l cluster -d 'Receipts of this cluster only' -r
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from export" -l pod -d 'Receipts of this pod only' -r
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from export" -l open -d 'Open a name for the auditor, and take only receipts with such names' -r
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from export" -l names-key -d 'The owner\'s key to names' -r -F
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from export" -l since -d 'Prove that the log grew from this older checkpoint' -r -F
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from export" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from export" -s V -l version -d 'Print version'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from verify" -l policy -d 'Whom to believe (C2SP tlog-policy)' -r -F
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from verify" -l seen -d 'A checkpoint of the same log that came another way, to find a fork' -r -F
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from verify" -l bao-audit -d 'OpenBao\'s audit log, to find releases without a receipt' -r -F
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from verify" -l prefix -d 'Paths that only the bridge may read; without it, all paths of secrets engines' -r
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from verify" -l open -d 'Name a secret in a log\'s folder, to count its releases' -r
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from verify" -l names-key -d 'The owner\'s key to names' -r -F
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from verify" -l require -d 'Claims that must pass' -r
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from verify" -l json -d 'Print the result as JSON'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from verify" -s h -l help -d 'Print help'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from verify" -s V -l version -d 'Print version'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from show" -l last -d 'Only so many, the last ones' -r
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from show" -l json -d 'Print one JSON object per receipt'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from show" -s h -l help -d 'Print help'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from show" -s V -l version -d 'Print version'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from reconcile" -l policy -d 'Whom to believe (C2SP tlog-policy)' -r -F
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from reconcile" -l bao-audit -d 'OpenBao\'s audit log: JSON lines, as its file device writes them' -r -F
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from reconcile" -l prefix -d 'Paths that only the bridge may read; without it, all paths of secrets engines' -r
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from reconcile" -l json -d 'Print the result as JSON'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from reconcile" -s h -l help -d 'Print help'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from reconcile" -s V -l version -d 'Print version'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from help" -f -a "init" -d 'Make the keys of a log and a policy that believes it'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from help" -f -a "export" -d 'Write a bundle for an auditor: receipts, proofs, and the names that you open'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from help" -f -a "verify" -d 'Verify a bundle, a tlog-proof or a whole log, and say what it shows'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from help" -f -a "show" -d 'Print the receipts of a bundle or a log, without verifying them'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from help" -f -a "reconcile" -d 'Compare a log with OpenBao\'s audit log: what does either side lack?'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand witness; and not __fish_seen_subcommand_from init serve help" -s h -l help -d 'Print help'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand witness; and not __fish_seen_subcommand_from init serve help" -s V -l version -d 'Print version'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand witness; and not __fish_seen_subcommand_from init serve help" -f -a "init" -d 'Make a witness\'s key'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand witness; and not __fish_seen_subcommand_from init serve help" -f -a "serve" -d 'Sign checkpoints of logs that only grow'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand witness; and not __fish_seen_subcommand_from init serve help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand witness; and __fish_seen_subcommand_from init" -l name -d 'The witness\'s name, best a host of yours: `dpo.example.org`' -r
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand witness; and __fish_seen_subcommand_from init" -s h -l help -d 'Print help'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand witness; and __fish_seen_subcommand_from init" -s V -l version -d 'Print version'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand witness; and __fish_seen_subcommand_from serve" -l log -d 'The public key of a log to sign for; may be given more than once' -r
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand witness; and __fish_seen_subcommand_from serve" -l listen -d 'Where to listen' -r
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand witness; and __fish_seen_subcommand_from serve" -s h -l help -d 'Print help'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand witness; and __fish_seen_subcommand_from serve" -s V -l version -d 'Print version'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand witness; and __fish_seen_subcommand_from help" -f -a "init" -d 'Make a witness\'s key'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand witness; and __fish_seen_subcommand_from help" -f -a "serve" -d 'Sign checkpoints of logs that only grow'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand witness; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand completions" -s h -l help -d 'Print help'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand completions" -s V -l version -d 'Print version'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand man" -l dir -d 'Write one page per verb into this directory' -r -F
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand man" -s h -l help -d 'Print help'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand man" -s V -l version -d 'Print version'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo probe completions man help" -f -a "run" -d 'Start a program with secrets from OpenBao in sealed memory'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo probe completions man help" -f -a "demo" -d 'Show what an attacker gets, without and with cloudtaser, on this machine'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo probe completions man help" -f -a "probe" -d 'Attack a running process: try every road by which others could read its secrets'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo probe completions man help" -f -a "completions" -d 'Print completions for a shell'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo probe completions man help" -f -a "man" -d 'Print the manual page, or write one per verb'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo probe completions man help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo probe evidence witness completions man help" -f -a "run" -d 'Start a program with secrets from OpenBao in sealed memory'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo probe evidence witness completions man help" -f -a "demo" -d 'Show what an attacker gets, without and with cloudtaser, on this machine'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo probe evidence witness completions man help" -f -a "probe" -d 'Attack a running process: try every road by which others could read its secrets'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo probe evidence witness completions man help" -f -a "evidence" -d 'Work with receipts of releases: make keys, export, show, verify, compare'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo probe evidence witness completions man help" -f -a "witness" -d 'Run a witness of logs: sign that they only grow'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo probe evidence witness completions man help" -f -a "completions" -d 'Print completions for a shell'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo probe evidence witness completions man help" -f -a "man" -d 'Print the manual page, or write one per verb'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo probe evidence witness completions man help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and __fish_seen_subcommand_from evidence" -f -a "init" -d 'Make the keys of a log and a policy that believes it'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and __fish_seen_subcommand_from evidence" -f -a "export" -d 'Write a bundle for an auditor: receipts, proofs, and the names that you open'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and __fish_seen_subcommand_from evidence" -f -a "verify" -d 'Verify a bundle, a tlog-proof or a whole log, and say what it shows'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and __fish_seen_subcommand_from evidence" -f -a "show" -d 'Print the receipts of a bundle or a log, without verifying them'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and __fish_seen_subcommand_from evidence" -f -a "reconcile" -d 'Compare a log with OpenBao\'s audit log: what does either side lack?'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and __fish_seen_subcommand_from witness" -f -a "init" -d 'Make a witness\'s key'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and __fish_seen_subcommand_from witness" -f -a "serve" -d 'Sign checkpoints of logs that only grow'

@@ -5,13 +5,14 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::{demo, generate, probe, run};
+use crate::{demo, evidence, generate, probe, run, witness};
 
 const AFTER: &str = "\
 Start here:
   cloudtaser demo                                  see it work on this machine, in a minute
   cloudtaser run --plan cloudtaser.yaml -- ./app   start a program with its secrets
   cloudtaser probe PID --canary-file FILE          see what an attacker would get
+  cloudtaser evidence verify FILE --policy POLICY  see what a file of receipts proves
 
 Each verb has examples of its own: cloudtaser VERB --help";
 
@@ -37,6 +38,10 @@ enum Verb {
     Demo(demo::DemoArgs),
     /// Attack a running process: try every road by which others could read its secrets.
     Probe(probe::command::ProbeArgs),
+    /// Work with receipts of releases: make keys, export, show, verify, compare.
+    Evidence(evidence::EvidenceArgs),
+    /// Run a witness of logs: sign that they only grow.
+    Witness(witness::WitnessArgs),
     /// Print completions for a shell.
     Completions(generate::CompletionsArgs),
     /// Print the manual page, or write one per verb.
@@ -49,9 +54,11 @@ impl Cli {
         match self.verb {
             Verb::Completions(args) => Ok(generate::completions(&args, Self::command())),
             Verb::Demo(args) => demo::run(&args),
+            Verb::Evidence(args) => evidence::run(&args),
             Verb::Man(args) => generate::man(&args, Self::command()),
             Verb::Probe(args) => probe::command::run(&args),
             Verb::Run(args) => run::run(&args),
+            Verb::Witness(args) => witness::run(&args),
         }
     }
 }

@@ -3,13 +3,16 @@
 use std::process::ExitCode;
 
 use cloudtaser_core::exit::Code;
+use cloudtaser_evidence::{keys::KeyFileError, verify::Refusal, witness::WitnessError};
 
 use crate::{
     demo::interrupt::Interrupted,
+    evidence::EvidenceError,
     probe::{ProbeError, as_uid::AsUidError, needle::NeedleError},
     run::PlanError,
     tools::ToolError,
     ui,
+    witness::ListenError,
 };
 
 /// Prints the error and tells the exit code.
@@ -36,8 +39,21 @@ pub(crate) fn of_arguments(error: &clap::Error) -> ExitCode {
 
 fn code(error: &anyhow::Error) -> Code {
     let usage = error.is::<NeedleError>() || error.is::<PlanError>() || error.is::<ToolError>();
-    if usage {
+    if usage || error.is::<EvidenceError>() || error.is::<KeyFileError>() {
         return Code::Usage;
+    }
+    match error.downcast_ref() {
+        Some(Refusal::Read { .. }) => return Code::Usage,
+        Some(_) => return Code::Denied,
+        None => {}
+    }
+    match error.downcast_ref() {
+        Some(WitnessError::Damaged { .. }) => return Code::Denied,
+        Some(_) => return Code::Usage,
+        None => {}
+    }
+    if error.is::<ListenError>() {
+        return Code::Unavailable;
     }
     let gone = matches!(error.downcast_ref(), Some(ProbeError::Gone(_)))
         || matches!(error.downcast_ref(), Some(AsUidError::Gone(_)));

@@ -7,12 +7,14 @@
 
 mod cli;
 mod demo;
+mod evidence;
 mod failure;
 mod generate;
 mod probe;
 mod run;
 mod tools;
 mod ui;
+mod witness;
 
 use std::process::ExitCode;
 

@@ -38,6 +38,9 @@ pub struct Claim {
     pub assumptions: &'static [&'static str],
 }
 
+/// Every claim there is.
+pub const IDS: [&str; 8] = ["C1", "C2", "C3", "C4", "C5", "C6", "C7", "C8"];
+
 /// What claims stand on, and no evidence here can show.
 pub const ASSUMPTIONS: [(&str, &str); 9] = [
     ("A1", "the operators of OpenBao are honest, up to the quorum of its unseal keys"),
