@@ -30,6 +30,7 @@ complete -c cloudtaser -n "__fish_cloudtaser_needs_command" -f -a "run" -d 'Star
 complete -c cloudtaser -n "__fish_cloudtaser_needs_command" -f -a "demo" -d 'Show what an attacker gets, without and with cloudtaser, on this machine'
 complete -c cloudtaser -n "__fish_cloudtaser_needs_command" -f -a "probe" -d 'Attack a running process: try every road by which others could read its secrets'
 complete -c cloudtaser -n "__fish_cloudtaser_needs_command" -f -a "evidence" -d 'Work with receipts of releases: make keys, export, show, verify, compare'
+complete -c cloudtaser -n "__fish_cloudtaser_needs_command" -f -a "report" -d 'Write a report for DORA, NIS2, GDPR or Schrems II from evidence that verifies'
 complete -c cloudtaser -n "__fish_cloudtaser_needs_command" -f -a "witness" -d 'Run a witness of logs: sign that they only grow'
 complete -c cloudtaser -n "__fish_cloudtaser_needs_command" -f -a "completions" -d 'Print completions for a shell'
 complete -c cloudtaser -n "__fish_cloudtaser_needs_command" -f -a "man" -d 'Print the manual page, or write one per verb'
@@ -110,6 +111,19 @@ complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fi
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from help" -f -a "show" -d 'Print the receipts of a bundle or a log, without verifying them'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from help" -f -a "reconcile" -d 'Compare a log with OpenBao\'s audit log: what does either side lack?'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand report" -l policy -d 'Whom to believe (C2SP tlog-policy)' -r -F
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand report" -l framework -d 'For which rules' -r -f -a "dora\t'Regulation (EU) 2022/2554 and its technical standard 2024/1774'
+nis2\t'Directive (EU) 2022/2555'
+gdpr\t'Regulation (EU) 2016/679'
+schrems2\t'Case C-311/18 with EDPB Recommendations 01/2020'
+all\t'All of them'"
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand report" -l seen -d 'A checkpoint of the same log that came another way' -r -F
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand report" -l bao-audit -d 'OpenBao\'s audit log, to find releases without a receipt' -r -F
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand report" -l prefix -d 'Paths that only the bridge may read; without it, all paths of secrets engines' -r
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand report" -l out -d 'The page to write' -r -F
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand report" -l json -d 'Print the report as JSON'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand report" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand report" -s V -l version -d 'Print version'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand witness; and not __fish_seen_subcommand_from init serve help" -s h -l help -d 'Print help'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand witness; and not __fish_seen_subcommand_from init serve help" -s V -l version -d 'Print version'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand witness; and not __fish_seen_subcommand_from init serve help" -f -a "init" -d 'Make a witness\'s key'
@@ -130,14 +144,15 @@ complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand completions" -s V 
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand man" -l dir -d 'Write one page per verb into this directory' -r -F
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand man" -s h -l help -d 'Print help'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand man" -s V -l version -d 'Print version'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo probe evidence witness completions man help" -f -a "run" -d 'Start a program with secrets from OpenBao in sealed memory'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo probe evidence witness completions man help" -f -a "demo" -d 'Show what an attacker gets, without and with cloudtaser, on this machine'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo probe evidence witness completions man help" -f -a "probe" -d 'Attack a running process: try every road by which others could read its secrets'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo probe evidence witness completions man help" -f -a "evidence" -d 'Work with receipts of releases: make keys, export, show, verify, compare'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo probe evidence witness completions man help" -f -a "witness" -d 'Run a witness of logs: sign that they only grow'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo probe evidence witness completions man help" -f -a "completions" -d 'Print completions for a shell'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo probe evidence witness completions man help" -f -a "man" -d 'Print the manual page, or write one per verb'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo probe evidence witness completions man help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo probe evidence report witness completions man help" -f -a "run" -d 'Start a program with secrets from OpenBao in sealed memory'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo probe evidence report witness completions man help" -f -a "demo" -d 'Show what an attacker gets, without and with cloudtaser, on this machine'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo probe evidence report witness completions man help" -f -a "probe" -d 'Attack a running process: try every road by which others could read its secrets'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo probe evidence report witness completions man help" -f -a "evidence" -d 'Work with receipts of releases: make keys, export, show, verify, compare'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo probe evidence report witness completions man help" -f -a "report" -d 'Write a report for DORA, NIS2, GDPR or Schrems II from evidence that verifies'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo probe evidence report witness completions man help" -f -a "witness" -d 'Run a witness of logs: sign that they only grow'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo probe evidence report witness completions man help" -f -a "completions" -d 'Print completions for a shell'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo probe evidence report witness completions man help" -f -a "man" -d 'Print the manual page, or write one per verb'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo probe evidence report witness completions man help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and __fish_seen_subcommand_from evidence" -f -a "init" -d 'Make the keys of a log and a policy that believes it'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and __fish_seen_subcommand_from evidence" -f -a "export" -d 'Write a bundle for an auditor: receipts, proofs, and the names that you open'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and __fish_seen_subcommand_from evidence" -f -a "verify" -d 'Verify a bundle, a tlog-proof or a whole log, and say what it shows'

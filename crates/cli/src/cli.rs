@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::{demo, evidence, generate, probe, run, witness};
+use crate::{demo, evidence, generate, probe, report, run, witness};
 
 const AFTER: &str = "\
 Start here:
@@ -40,6 +40,8 @@ enum Verb {
     Probe(probe::command::ProbeArgs),
     /// Work with receipts of releases: make keys, export, show, verify, compare.
     Evidence(evidence::EvidenceArgs),
+    /// Write a report for DORA, NIS2, GDPR or Schrems II from evidence that verifies.
+    Report(report::ReportArgs),
     /// Run a witness of logs: sign that they only grow.
     Witness(witness::WitnessArgs),
     /// Print completions for a shell.
@@ -57,6 +59,7 @@ impl Cli {
             Verb::Evidence(args) => evidence::run(&args),
             Verb::Man(args) => generate::man(&args, Self::command()),
             Verb::Probe(args) => probe::command::run(&args),
+            Verb::Report(args) => report::run(&args),
             Verb::Run(args) => run::run(&args),
             Verb::Witness(args) => witness::run(&args),
         }

@@ -11,6 +11,7 @@ mod evidence;
 mod failure;
 mod generate;
 mod probe;
+mod report;
 mod run;
 mod tools;
 mod ui;

@@ -19,7 +19,7 @@ mod export;
 mod init;
 mod reconcile;
 mod show;
-mod verify;
+pub(crate) mod verify;
 
 const AFTER: &str = "\
 Examples:
@@ -102,13 +102,13 @@ fn read(path: &Path) -> Result<Vec<u8>, EvidenceError> {
     fs::read(path).map_err(|source| EvidenceError::Read { path: path.to_owned(), source })
 }
 
-fn read_policy(path: &Path) -> Result<Policy, EvidenceError> {
+pub(crate) fn read_policy(path: &Path) -> Result<Policy, EvidenceError> {
     let text = read(path)?;
     let text = String::from_utf8_lossy(&text);
     text.parse().map_err(|source| EvidenceError::Policy { path: path.to_owned(), source })
 }
 
-fn read_checkpoints(paths: &[PathBuf]) -> Result<Vec<SignedCheckpoint>, EvidenceError> {
+pub(crate) fn read_checkpoints(paths: &[PathBuf]) -> Result<Vec<SignedCheckpoint>, EvidenceError> {
     let checkpoint = |path: &PathBuf| {
         let text = read(path)?;
         let signed = SignedCheckpoint::parse(&String::from_utf8_lossy(&text));

@@ -75,9 +75,9 @@ pub(crate) struct VerifyArgs {
 }
 
 /// Evidence that was verified, and what OpenBao's audit log says beside it.
-pub(super) struct Verified {
-    pub(super) report: Report,
-    pub(super) audit: Option<Reconciliation>,
+pub(crate) struct Verified {
+    pub(crate) report: Report,
+    pub(crate) audit: Option<Reconciliation>,
 }
 
 pub(super) fn run(args: &VerifyArgs) -> Result<ExitCode> {
@@ -120,7 +120,7 @@ pub(super) fn run(args: &VerifyArgs) -> Result<ExitCode> {
 }
 
 /// Verifies whatever it is.
-pub(super) fn verified(evidence: &Path, policy: &Policy, given: &Given) -> Result<Report> {
+pub(crate) fn verified(evidence: &Path, policy: &Policy, given: &Given) -> Result<Report> {
     if evidence.is_dir() {
         return Ok(verify::folder(evidence, policy, given)?);
     }
@@ -133,7 +133,7 @@ pub(super) fn verified(evidence: &Path, policy: &Policy, given: &Given) -> Resul
 }
 
 /// Draws the claims anew where there is an audit log to compare with.
-pub(super) fn with_audit(
+pub(crate) fn with_audit(
     mut report: Report,
     audit: Option<&PathBuf>,
     prefixes: &[String],
