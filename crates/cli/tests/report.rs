@@ -198,8 +198,8 @@ mod report {
         let with_audit = "report log --policy policy --framework gdpr --bao-audit audit --json";
         let without_audit = "report log --policy policy --framework gdpr --json";
         let accountability = "Art. 5(2)";
-        assert_eq!(place.shown(with_audit, accountability), "shown");
-        assert_eq!(place.shown(without_audit, accountability), "partly-shown");
+        assert_eq!(place.shown(with_audit, accountability), "supported");
+        assert_eq!(place.shown(without_audit, accountability), "partly-supported");
         fs::copy(place.path("unwitnessed"), place.path("log/checkpoint")).unwrap();
         assert_eq!(place.shown(without_audit, accountability), "not-shown");
         let mut audit = fs::read_to_string(place.path("audit")).unwrap();

@@ -46,7 +46,8 @@ pub(crate) struct Control {
     pub(crate) not_covered: &'static str,
 }
 
-/// What the evidence shows of a control; the order is worst first.
+/// What the evidence shows of a control; the order is worst first. No control is whole in the
+/// evidence: `supported` is as far as its last column says.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Shown {
@@ -56,10 +57,10 @@ pub(crate) enum Shown {
     #[serde(rename = "not-shown")]
     Nothing,
     /// Some of them pass.
-    #[serde(rename = "partly-shown")]
+    #[serde(rename = "partly-supported")]
     Partly,
     /// All of them pass.
-    #[serde(rename = "shown")]
+    #[serde(rename = "supported")]
     Fully,
 }
 
@@ -69,8 +70,8 @@ impl Shown {
         match self {
             Self::Contradicted => "contradicted",
             Self::Nothing => "not shown",
-            Self::Partly => "partly shown",
-            Self::Fully => "shown",
+            Self::Partly => "partly supported",
+            Self::Fully => "supported",
         }
     }
 }
@@ -143,8 +144,8 @@ pub(crate) const CONTROLS: &[Control] = &[
         Dora,
         "Art. 17–19",
         "incidents recorded, classified, reported",
-        &["C6"],
-        "receipts cannot be altered unseen; whether an incident was reported is not in them",
+        &["C6", "C7"],
+        "whether an incident was seen as one, classified and reported",
     ),
     control(
         Dora,
@@ -178,8 +179,8 @@ pub(crate) const CONTROLS: &[Control] = &[
         Nis2,
         "Art. 21(2)(d)",
         "supply chain security",
-        &["C3"],
-        "builds are named by their hashes; where they come from is not in the log",
+        &[],
+        "receipts name builds by their hashes; where those come from is not in the log",
     ),
     control(
         Nis2,

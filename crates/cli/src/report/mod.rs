@@ -132,7 +132,7 @@ pub(crate) fn run(args: &ReportArgs) -> Result<ExitCode> {
         let worst = lines.first().map_or(Shown::Nothing, |line| line.shown);
         let count = |shown| lines.iter().filter(|line| line.shown == shown).count();
         ui::note(&format!(
-            "{} lines, {} shown, {} partly, {} not shown, {} contradicted; worst: {}; in {}",
+            "{} lines, {} supported, {} partly, {} not shown, {} contradicted; worst: {}; in {}",
             lines.len(),
             count(Shown::Fully),
             count(Shown::Partly),

@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     bundle::Item,
     export::{Selection, export},
-    log::{Log, Options},
+    log::{Clock, Log, Options},
     names::NameKey,
     note::{KeyKind, Signer},
     receipt::{
@@ -91,6 +91,17 @@ fn a_bundle_verifies_and_says_what_it_shows() {
     }
     let alone = judged(&bundle, "none").unwrap();
     assert_eq!(standing(&alone, "C6"), Standing::Pass, "a witness counts without a quorum too");
+}
+
+#[test]
+fn receipts_that_are_dated_after_a_witness_saw_them_are_not_vouched_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Clock::new(|| (1_800_000_000 + 301) * 1000);
+    let log = Log::open(folder.path(), signer(), Options::default().clock(clock)).unwrap();
+    log.append(draft()).unwrap();
+    drop(log);
+    let report = judged(&bundled(folder.path(), &[0]), "dpo").unwrap();
+    assert_eq!(standing(&report, "C6"), Standing::NotProvable);
 }
 
 #[test]
