@@ -39,7 +39,7 @@ Exit: 64 usage, 69 the address cannot be had, 77 what it signed last is damaged.
 
 /// Runs a witness of logs (C2SP tlog-witness).
 #[derive(Args, Debug)]
-#[command(after_help = AFTER)]
+#[command(after_help = AFTER, disable_help_subcommand = true)]
 pub(crate) struct WitnessArgs {
     #[command(subcommand)]
     verb: Verb,

@@ -75,10 +75,18 @@ pub struct Appended {
     pub index: u64,
     /// What was logged: the draft with number and time.
     pub receipt: Receipt,
-    /// The bytes that were logged; their hash is what an answer is sealed with.
+    /// The bytes that were logged.
     pub leaf: Vec<u8>,
     /// That they are in the log.
     pub proof: Proof,
+}
+
+impl Appended {
+    /// The leaf hash: names this receipt, and goes into what is sealed under it.
+    #[must_use]
+    pub fn hash(&self) -> Digest {
+        Digest::leaf(&self.leaf)
+    }
 }
 
 /// An open log. Any number of threads may append.

@@ -34,7 +34,7 @@ What a log is, each format and each claim: docs/protocol/evidence.md";
 
 /// Works with receipts of releases: makes keys, exports, shows, verifies, compares.
 #[derive(Args, Debug)]
-#[command(after_help = AFTER)]
+#[command(after_help = AFTER, disable_help_subcommand = true)]
 pub(crate) struct EvidenceArgs {
     #[command(subcommand)]
     verb: Verb,

@@ -37,7 +37,7 @@ with the assumptions that it stands on.
 Exit: 0 it verifies, no claim fails and the required ones pass; 64 usage; 77 refused, a claim fails,
 or a required one does not pass.
 
-JSON: {schema, refused?} or {schema, log, size, root, witnesses, grown_from, tally, names, claims
+JSON: {schema, refused} or {schema, log, size, root, witnesses, grown_from, tally, names, claims
 [{id, claim, standing pass|fail|not-provable, because, assumptions}], assumptions, not_covered}.
 Fields are added, never renamed.";
 

@@ -77,6 +77,15 @@ pub(crate) fn facts(report: &Value) -> Result<Vec<Fact>> {
             facts.take(&pointer, &format!("{what} cluster {name}"))?;
         }
     }
+    for name in registered(report) {
+        for (field, what) in [
+            ("releases", "releases of the secret"),
+            ("versions", "lowest and highest version of it, if told"),
+            ("last_ms", "its last release (Unix time in ms)"),
+        ] {
+            facts.take(&format!("/tally/register/{name}/{field}"), &format!("{what} {name}"))?;
+        }
+    }
     let witnesses = report.pointer("/witnesses").and_then(Value::as_array).map_or(0, Vec::len);
     for at in 0..witnesses {
         facts.take(&format!("/witnesses/{at}/witness"), "a witness that signed")?;
@@ -93,6 +102,20 @@ pub(crate) fn facts(report: &Value) -> Result<Vec<Fact>> {
         }
     }
     Ok(facts.list)
+}
+
+/// The secrets that the page lists: those with most releases.
+pub(crate) fn registered(report: &Value) -> Vec<String> {
+    /// More would be paper that nobody reads; the JSON of the evidence has all.
+    const LISTED: usize = 40;
+    let register = report.pointer("/tally/register").and_then(Value::as_object);
+    let releases = |secret: &Value| secret.get("releases").and_then(Value::as_u64).unwrap_or(0);
+    let mut names: Vec<_> = register
+        .into_iter()
+        .flat_map(|register| register.iter().map(|(name, secret)| (releases(secret), name)))
+        .collect();
+    names.sort_by(|(more, one), (less, other)| less.cmp(more).then(one.cmp(other)));
+    names.into_iter().take(LISTED).map(|(_, name)| name.clone()).collect()
 }
 
 /// A day is written as a date.

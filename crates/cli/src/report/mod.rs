@@ -121,6 +121,10 @@ pub(crate) fn run(args: &ReportArgs) -> Result<ExitCode> {
             report: &verified.report,
             lines: &lines,
             facts: &facts,
+            secrets: facts::registered(&value)
+                .iter()
+                .filter_map(|hidden| page::Secret::new(hidden, &verified.report))
+                .collect(),
             days: svg::days(&verified.report.tally.days),
             rows: svg::rows(&verified.report.tally.rows),
             assumptions: &ASSUMPTIONS,

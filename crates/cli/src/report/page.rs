@@ -2,7 +2,7 @@
 
 use askama::Template;
 use cloudtaser_evidence::{
-    date,
+    Digest, date,
     verify::{
         Report,
         claims::{Claim, Standing},
@@ -27,6 +27,40 @@ pub(crate) struct Line {
     pub(crate) not_covered: &'static str,
 }
 
+/// One secret of the register.
+#[derive(Debug)]
+pub(crate) struct Secret {
+    /// The hidden name, or the one that its owner opened.
+    pub(crate) name: String,
+    /// Where its counts are.
+    pub(crate) pointer: String,
+    pub(crate) releases: u64,
+    pub(crate) versions: String,
+    pub(crate) last: String,
+}
+
+impl Secret {
+    /// Takes it from the register.
+    pub(crate) fn new(hidden: &str, report: &Report) -> Option<Self> {
+        let hash = Digest::from_hex(hidden)?;
+        let secret = report.tally.register.get(&hash)?;
+        let opened = report.names.iter().find(|name| name.hash == hash);
+        let name = opened.map(|name| format!("{}#{}", name.path, name.fields.join(",")));
+        let versions = match secret.versions {
+            Some((low, high)) if low == high => format!("v{low}"),
+            Some((low, high)) => format!("v{low} to v{high}"),
+            None => "not told".to_owned(),
+        };
+        Some(Self {
+            name: name.unwrap_or_else(|| hidden.to_owned()),
+            pointer: format!("/tally/register/{hidden}/releases"),
+            releases: secret.releases,
+            versions,
+            last: secret.last_ms.map_or_else(|| "never".to_owned(), date::to_text),
+        })
+    }
+}
+
 /// Everything that is on the page.
 #[derive(Debug, Template)]
 #[template(path = "report.html")]
@@ -37,6 +71,7 @@ pub(crate) struct Page<'a> {
     pub(crate) report: &'a Report,
     pub(crate) lines: &'a [Line],
     pub(crate) facts: &'a [Fact],
+    pub(crate) secrets: Vec<Secret>,
     pub(crate) days: Vec<Bar>,
     pub(crate) rows: Vec<Stack>,
     pub(crate) assumptions: &'a [(&'static str, &'static str)],
