@@ -41,13 +41,18 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     if arguments.first().is_some_and(|name| name == "agent") {
         return vm::cost::run();
     }
-    tools::ensure(Need::Demo)?;
+    // Receipts need no server and no other program.
+    let alone = arguments.first().is_some_and(|name| name == "evidence");
+    if !alone {
+        tools::ensure(Need::Demo)?;
+    }
     let mut bench = cargo(["run", "--quiet", "--locked", "--release", "--package"]);
     bench.args(["cloudtaser-bench", "--"]).args(arguments);
     match arguments.first().map(String::as_str) {
         Some("tls") => {
             bench.env("CLOUDTASER_BAO", place::bao()).env(TLS_PROGRAMS, tls_programs()?);
         }
+        Some(_) if alone => {}
         Some(_) => artifacts::build_programs()?.announce(&mut bench),
         None => {}
     }

@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::{compose, demo, deploy, discover, doctor, generate, policy, probe, run};
+use crate::{
+    compose, demo, deploy, discover, doctor, evidence, generate, policy, probe, report, run, witness,
+};
 
 const AFTER: &str = "\
 Start here:
@@ -14,6 +16,7 @@ Start here:
   cloudtaser install --registry HOST/PATH          put it on the cluster of your kubeconfig
   cloudtaser probe PID --canary-file FILE          see what an attacker would get
   cloudtaser compose check policies/               see which policies would break it, or leak
+  cloudtaser evidence verify FILE --policy POLICY  see what a file of receipts proves
 
 Each verb has examples of its own: cloudtaser VERB --help";
 
@@ -55,6 +58,12 @@ enum Verb {
     Policy(policy::PolicyArgs),
     /// Check policies of KubeArmor, Tetragon, seccomp and Kubernetes against what cloudtaser needs.
     Compose(compose::ComposeArgs),
+    /// Work with receipts of releases: make keys, export, show, verify, compare.
+    Evidence(evidence::EvidenceArgs),
+    /// Write a report for DORA, NIS2, GDPR or Schrems II from evidence that verifies.
+    Report(report::ReportArgs),
+    /// Run a witness of logs: sign that they only grow.
+    Witness(witness::WitnessArgs),
     /// Print completions for a shell.
     Completions(generate::CompletionsArgs),
     /// Print the manual page, or write one per verb.
@@ -74,10 +83,13 @@ impl Cli {
             Verb::Status(args) => deploy::status(&args),
             Verb::Uninstall(args) => deploy::uninstall(&args),
             Verb::Upgrade(args) => deploy::upgrade(&args),
+            Verb::Evidence(args) => evidence::run(&args),
             Verb::Man(args) => generate::man(&args, Self::command()),
             Verb::Policy(args) => policy::run(&args),
             Verb::Probe(args) => probe::command::run(&args),
+            Verb::Report(args) => report::run(&args),
             Verb::Run(args) => run::run(&args),
+            Verb::Witness(args) => witness::run(&args),
         }
     }
 }

@@ -3,15 +3,18 @@
 use std::process::ExitCode;
 
 use cloudtaser_core::exit::Code;
+use cloudtaser_evidence::{keys::KeyFileError, verify::Refusal, witness::WitnessError};
 
 use crate::{
     compose::{FileError, NoSuchRule, WrongEndpoint},
     demo::interrupt::Interrupted,
     deploy::DeployError,
+    evidence::EvidenceError,
     policy::PolicyFileError,
     probe::{ProbeError, as_uid::AsUidError, needle::NeedleError},
     tools::ToolError,
     ui,
+    witness::ListenError,
     yaml::YamlError,
 };
 
@@ -47,8 +50,21 @@ fn code(error: &anyhow::Error) -> Code {
         || error.is::<ToolError>();
     let usage =
         usage || error.is::<FileError>() || error.is::<NoSuchRule>() || error.is::<WrongEndpoint>();
-    if usage {
+    if usage || error.is::<EvidenceError>() || error.is::<KeyFileError>() {
         return Code::Usage;
+    }
+    match error.downcast_ref() {
+        Some(Refusal::Read { .. }) => return Code::Usage,
+        Some(_) => return Code::Denied,
+        None => {}
+    }
+    match error.downcast_ref() {
+        Some(WitnessError::Damaged { .. }) => return Code::Denied,
+        Some(_) => return Code::Usage,
+        None => {}
+    }
+    if error.is::<ListenError>() {
+        return Code::Unavailable;
     }
     let gone = matches!(error.downcast_ref(), Some(ProbeError::Gone(_)))
         || matches!(error.downcast_ref(), Some(AsUidError::Gone(_)));

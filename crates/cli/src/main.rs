@@ -9,17 +9,26 @@ mod cli;
 mod cluster;
 mod compose;
 mod demo;
+<<<<<<< HEAD
 mod deploy;
 mod discover;
 mod doctor;
+=======
+mod evidence;
+>>>>>>> wip-evidence
 mod failure;
 mod generate;
 mod policy;
 mod probe;
+mod report;
 mod run;
 mod tools;
 mod ui;
+<<<<<<< HEAD
 mod yaml;
+=======
+mod witness;
+>>>>>>> wip-evidence
 
 use std::process::ExitCode;
 

@@ -7,7 +7,7 @@
 //!
 //! Reading order: [`receipt`] (what is written down), [`names`] (what is hidden), [`hash`] and
 //! [`tree`] (RFC 6962), [`note`], [`checkpoint`], [`proof`] and [`tiles`] (C2SP), and [`log`], which
-//! writes them; then [`bundle`] (what an auditor gets), [`policy`] (whom to believe), [`verify`],
+//! writes them; then [`bundle`] and [`mod@export`] (what an auditor gets), [`policy`] (whom to believe), [`verify`],
 //! [`reconcile`], and [`witness`].
 
 #![forbid(unsafe_code)]
@@ -15,9 +15,12 @@
 pub mod attest;
 pub mod bundle;
 pub mod checkpoint;
+pub mod date;
+pub mod export;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 pub mod hash;
+pub mod keys;
 pub mod log;
 pub mod names;
 pub mod note;

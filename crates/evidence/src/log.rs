@@ -6,11 +6,11 @@
 //! be released: the log never falls back to memory.
 //!
 //! Files: `tile/…` and `checkpoint` as C2SP tlog-tiles has them, for anybody to read; `journal`, the
-//! only file that must not be lost; `lock`.
+//! only file that must not be lost; `documents/…`, which receipts have the hashes of; `lock`.
 
 use std::{
     fmt,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
         mpsc::{self, Sender},
@@ -20,6 +20,8 @@ use std::{
 
 use crate::{
     checkpoint::SignedCheckpoint,
+    export::DOCUMENTS,
+    hash::Digest,
     note::{KeyKind, NoteError, Signer},
     proof::Proof,
     receipt::{Draft, Receipt},
@@ -73,14 +75,23 @@ pub struct Appended {
     pub index: u64,
     /// What was logged: the draft with number and time.
     pub receipt: Receipt,
-    /// The bytes that were logged; their hash is what an answer is sealed with.
+    /// The bytes that were logged.
     pub leaf: Vec<u8>,
     /// That they are in the log.
     pub proof: Proof,
 }
 
+impl Appended {
+    /// The leaf hash: names this receipt, and goes into what is sealed under it.
+    #[must_use]
+    pub fn hash(&self) -> Digest {
+        Digest::leaf(&self.leaf)
+    }
+}
+
 /// An open log. Any number of threads may append.
 pub struct Log {
+    folder: PathBuf,
     requests: Mutex<Option<Sender<Request>>>,
     latest: Arc<Mutex<SignedCheckpoint>>,
     writer: Option<JoinHandle<()>>,
@@ -110,7 +121,8 @@ impl Log {
         let writer = thread
             .spawn(move || writer.run(&queue))
             .map_err(LogError::io("start the writer of", folder))?;
-        Ok(Self { requests: Mutex::new(Some(requests)), latest, writer: Some(writer), cut_bytes })
+        let (folder, requests) = (folder.to_owned(), Mutex::new(Some(requests)));
+        Ok(Self { folder, requests, latest, writer: Some(writer), cut_bytes })
     }
 
     /// Keeps a receipt; returns once it is safe.
@@ -130,6 +142,14 @@ impl Log {
     #[must_use]
     pub fn checkpoint(&self) -> SignedCheckpoint {
         self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Keeps a statement of evidence beside the log, for bundles; a receipt then names its hash.
+    ///
+    /// # Errors
+    /// [`LogError`]: then no receipt should name it.
+    pub fn keep(&self, document: &[u8]) -> Result<Digest, LogError> {
+        publish::keep(&self.folder.join(DOCUMENTS), document)
     }
 
     /// How many bytes of an unfinished write were found and cut off at the start.

@@ -129,6 +129,8 @@ pub struct OpenedName {
     pub path: String,
     /// Fields.
     pub fields: Vec<String>,
+    /// The hash that receipts have of it.
+    pub hash: Digest,
     /// In how many releases it is.
     pub releases: u64,
 }
@@ -300,7 +302,8 @@ fn report(
         let releases = tally.releases_of(opening.hash());
         let releases = releases.ok_or_else(|| Refusal::Opening(opening.path.to_string()))?;
         let fields = opening.fields.iter().map(ToString::to_string).collect();
-        names.push(OpenedName { path: opening.path.to_string(), fields, releases });
+        let (path, hash) = (opening.path.to_string(), opening.hash());
+        names.push(OpenedName { path, fields, hash, releases });
     }
     let top = signed.checkpoint();
     let mut report = Report {

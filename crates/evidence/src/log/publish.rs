@@ -12,6 +12,7 @@ use super::{
     state::{State, sync_folder},
 };
 use crate::{
+    hash::Digest,
     tiles::{self, Kind as TileKind, WIDTH},
     tree::Nodes as _,
 };
@@ -159,6 +160,20 @@ fn write_new(
         let _gone = fs::remove_dir_all(PathBuf::from(narrow));
     }
     Ok(())
+}
+
+/// Keeps a document under its hash.
+pub(super) fn keep(folder: &Path, document: &[u8]) -> Result<Digest, LogError> {
+    let hash = Digest::of(document);
+    let path = folder.join(hash.to_string());
+    if path.exists() {
+        return Ok(hash);
+    }
+    fs::create_dir_all(folder).map_err(LogError::io("make", folder))?;
+    // Somebody else may have kept the same at the same time.
+    replace(&path, document).or_else(|error| if path.exists() { Ok(()) } else { Err(error) })?;
+    sync_folder(folder)?;
+    Ok(hash)
 }
 
 /// Puts a file in the place of another so that at any time one of them is there, whole.

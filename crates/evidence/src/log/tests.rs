@@ -72,6 +72,21 @@ fn fill(log: &Log, count: u64) {
 }
 
 #[test]
+fn others_see_a_log_grow_that_never_rests() {
+    let folder = folder();
+    let log = open(folder.path()).unwrap();
+    let begun = std::time::Instant::now();
+    let seen = || {
+        let text = fs::read_to_string(folder.path().join("checkpoint")).unwrap_or_default();
+        SignedCheckpoint::parse(&text).map_or(0, |signed| signed.checkpoint().size)
+    };
+    while seen() < 2 {
+        log.append(draft()).unwrap();
+        assert!(begun.elapsed().as_secs() < 20, "nothing was published under load");
+    }
+}
+
+#[test]
 fn tiles_and_journal_hold_every_receipt_over_many_openings() {
     let folder = folder();
     let mut size = 0;

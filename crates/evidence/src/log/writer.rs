@@ -37,24 +37,31 @@ pub(super) struct Writer {
     latest: Arc<Mutex<SignedCheckpoint>>,
     /// Since when witnesses are away, and why.
     lacking: Option<(Instant, String)>,
+    /// When others were last shown what there is.
+    shown: Instant,
     /// Why files for others could not be written.
     behind: Option<LogError>,
 }
 
 impl Writer {
-    pub(super) const fn new(
+    pub(super) fn new(
         state: State,
         options: Options,
         latest: Arc<Mutex<SignedCheckpoint>>,
     ) -> Self {
-        Self { state, options, latest, lacking: None, behind: None }
+        Self { state, options, latest, lacking: None, shown: Instant::now(), behind: None }
     }
 
     /// Writes until nobody can ask any more.
     pub(super) fn run(mut self, queue: &Receiver<Request>) {
         self.publish();
         loop {
-            match queue.recv_timeout(PUBLISH_EVERY) {
+            // Under load there is never a pause.
+            let pause = PUBLISH_EVERY.saturating_sub(self.shown.elapsed());
+            if pause.is_zero() {
+                self.publish();
+            }
+            match queue.recv_timeout(pause.max(Duration::from_millis(1))) {
                 Ok(first) => {
                     let more = queue.try_iter().take(GROUP_MAX - 1);
                     let group: Vec<_> = std::iter::once(first).chain(more).collect();
@@ -166,6 +173,7 @@ impl Writer {
     }
 
     fn publish(&mut self) {
+        self.shown = Instant::now();
         if self.state.published != Some(self.state.edge.size()) && self.state.stopped.is_none() {
             self.behind = self.state.publish().and_then(|()| self.state.shorten()).err();
         }

@@ -9,7 +9,7 @@ use super::{
     Report,
     tally::{HYBRID, Tally},
 };
-use crate::{receipt::Assurance, reconcile::Reconciliation};
+use crate::{policy::Seen, receipt::Assurance, reconcile::Reconciliation};
 
 /// How a claim stands.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
@@ -37,6 +37,9 @@ pub struct Claim {
     /// What it stands on: `A1` to `A9`.
     pub assumptions: &'static [&'static str],
 }
+
+/// Every claim there is.
+pub const IDS: [&str; 8] = ["C1", "C2", "C3", "C4", "C5", "C6", "C7", "C8"];
 
 /// What claims stand on, and no evidence here can show.
 pub const ASSUMPTIONS: [(&str, &str); 9] = [
@@ -90,22 +93,22 @@ fn storage() -> Claim {
     }
 }
 
-/// Whether something holds of all releases, in words either way.
-fn of_all(tally: &Tally, having: u64, what: &str) -> (Standing, String) {
+/// Whether something holds of all releases, in words: what they do, and what some do not.
+fn of_all(tally: &Tally, having: u64, does: &str, lacks: &str) -> (Standing, String) {
     let all = tally.released;
     if all == 0 {
         return (Standing::NotProvable, "no release is in the evidence".to_owned());
     }
     if having == all {
-        return (Standing::Pass, format!("all {all} releases {what}"));
+        return (Standing::Pass, format!("all {all} releases {does}"));
     }
-    (Standing::NotProvable, format!("{} of {all} releases do not: {what}", all - having))
+    (Standing::NotProvable, format!("{} of {all} releases {lacks}", all - having))
 }
 
 fn ciphertext_only(tally: &Tally) -> Claim {
     let [_, _, _, [_, _, closed], _, _] = tally.rows;
     let (standing, because) =
-        of_all(tally, closed, "name the TLS session they were for, with the row T4 closed");
+        of_all(tally, closed, "were in a session with the row T4 closed", "had the row T4 open");
     Claim {
         id: "C2",
         claim: "what lies between bridge and wrapper (beacon, load balancers, control plane) carried \
@@ -118,7 +121,8 @@ fn ciphertext_only(tally: &Tally) -> Claim {
 
 fn decided(tally: &Tally) -> Claim {
     let named = tally.bridges.values().sum();
-    let (standing, because) = of_all(tally, named, "name the policy and the bridge that decided");
+    let does = "name the policy and the bridge that decided";
+    let (standing, because) = of_all(tally, named, does, "do not name the bridge that decided");
     let policies = tally.policies.len();
     Claim {
         id: "C3",
@@ -147,7 +151,8 @@ fn hardware(tally: &Tally) -> Claim {
 
 fn sealed(tally: &Tally) -> Claim {
     let having = tally.sealings.values().sum();
-    let (standing, because) = of_all(tally, having, "were sealed to a key of the recipient's");
+    let does = "were sealed to a key of the recipient's";
+    let (standing, because) = of_all(tally, having, does, "were not sealed to a recipient's key");
     Claim {
         id: "C5",
         claim: "who relays or takes over a session gains nothing: opening needs the recipient's key",
@@ -165,6 +170,12 @@ fn unaltered(report: &Report) -> Claim {
         let why = "the log's signature, every proof and every chain hold, but no witness signed: \
                    the log could show others another past";
         (Standing::NotProvable, why.to_owned())
+    } else if let Some(seen) = dated_after(report) {
+        let why = format!(
+            "receipts are dated after {seen} signed the log with them: a clock is wrong, or the \
+             times are"
+        );
+        (Standing::NotProvable, why)
     } else {
         let mut why = format!(
             "signatures, proofs and chains of {} receipts hold; {} saw the log at size {}",
@@ -184,6 +195,16 @@ fn unaltered(report: &Report) -> Claim {
         because,
         assumptions: &["A5"],
     }
+}
+
+/// A witness that had signed before a receipt under its signature says that it was made.
+fn dated_after(report: &Report) -> Option<&str> {
+    /// More than clocks that are kept differ.
+    const TOLERANCE_MS: u64 = 300_000;
+    let (_, last) = report.tally.time_ms?;
+    let is_before =
+        |seen: &&Seen| seen.unix_seconds.saturating_mul(1000).saturating_add(TOLERANCE_MS) < last;
+    report.witnesses.iter().find(is_before).map(|seen| seen.witness.as_str())
 }
 
 fn complete(tally: &Tally, audit: Option<&Reconciliation>) -> Claim {
@@ -214,7 +235,8 @@ fn complete(tally: &Tally, audit: Option<&Reconciliation>) -> Claim {
 
 fn quantum(tally: &Tally) -> Claim {
     let hybrid = tally.key_exchanges.get(HYBRID).copied().unwrap_or(0);
-    let (standing, because) = of_all(tally, hybrid, "used a hybrid post-quantum key exchange");
+    let does = "used a hybrid post-quantum key exchange";
+    let (standing, because) = of_all(tally, hybrid, does, "did not, or do not say it");
     Claim {
         id: "C8",
         claim: "recorded traffic stays confidential against a later quantum computer",

@@ -84,12 +84,12 @@ pub struct Tally {
     pub unrelated_checkpoints: u64,
     /// Distinct names of secrets.
     pub secrets: usize,
+    /// By hidden name: what was released of it, and when.
+    pub register: BTreeMap<Digest, SecretTally>,
     /// Released secrets whose receipt names no request of OpenBao's.
     pub without_request: u64,
     #[serde(skip)]
     collect: Collect,
-    #[serde(skip)]
-    names: BTreeMap<Digest, u64>,
     #[serde(skip)]
     evidence: BTreeSet<Digest>,
     #[serde(skip)]
@@ -97,6 +97,17 @@ pub struct Tally {
     /// OpenBao's ids of requests, by which its audit log is compared.
     #[serde(skip)]
     pub(crate) requests: BTreeMap<String, u64>,
+}
+
+/// Releases of one secret.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct SecretTally {
+    /// How many.
+    pub releases: u64,
+    /// Lowest and highest version that was released, where versions were told.
+    pub versions: Option<(u64, u64)>,
+    /// When it was released last, in milliseconds since 1970.
+    pub last_ms: Option<u64>,
 }
 
 /// Counts of one cluster.
@@ -115,6 +126,20 @@ struct Last {
     sequence: u64,
     time_ms: u64,
     leaf: Digest,
+}
+
+impl SecretTally {
+    fn add(&mut self, receipt: &Receipt, version: Option<u64>) {
+        if !receipt.is_release() {
+            return;
+        }
+        self.releases += 1;
+        self.last_ms = Some(receipt.time_ms);
+        if let Some(version) = version {
+            let (low, high) = self.versions.unwrap_or((version, version));
+            self.versions = Some((low.min(version), high.max(version)));
+        }
+    }
 }
 
 impl Tally {
@@ -138,7 +163,7 @@ impl Tally {
         self.time_ms = Some((since, receipt.time_ms));
         let draft = &receipt.draft;
         for secret in &draft.secrets {
-            *self.names.entry(secret.name).or_default() += u64::from(receipt.is_release());
+            self.register.entry(secret.name).or_default().add(receipt, secret.version);
             match &secret.request {
                 None => self.without_request += u64::from(receipt.is_release()),
                 Some(request) if self.collect.requests => {
@@ -147,7 +172,7 @@ impl Tally {
                 Some(_) => {}
             }
         }
-        self.secrets = self.names.len();
+        self.secrets = self.register.len();
         if self.collect.evidence {
             self.evidence.extend(draft.evidence);
         }
@@ -259,7 +284,7 @@ impl Tally {
     /// In how many releases a name is; none where no receipt has it.
     #[must_use]
     pub fn releases_of(&self, name: Digest) -> Option<u64> {
-        self.names.get(&name).copied()
+        self.register.get(&name).map(|secret| secret.releases)
     }
 
     /// Takes a document; false where no receipt names it.

@@ -5,7 +5,8 @@ use minicbor::bytes::ByteVec;
 use super::*;
 use crate::{
     bundle::Item,
-    log::{Log, Options},
+    export::{Selection, export},
+    log::{Clock, Log, Options},
     names::NameKey,
     note::{KeyKind, Signer},
     receipt::{
@@ -93,6 +94,17 @@ fn a_bundle_verifies_and_says_what_it_shows() {
 }
 
 #[test]
+fn receipts_that_are_dated_after_a_witness_saw_them_are_not_vouched_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Clock::new(|| (1_800_000_000 + 301) * 1000);
+    let log = Log::open(folder.path(), signer(), Options::default().clock(clock)).unwrap();
+    log.append(draft()).unwrap();
+    drop(log);
+    let report = judged(&bundled(folder.path(), &[0]), "dpo").unwrap();
+    assert_eq!(standing(&report, "C6"), Standing::NotProvable);
+}
+
+#[test]
 fn any_flipped_byte_of_a_bundle_is_refused() {
     let (_folder, mut bundle) = made(6, &[1, 4]);
     let key = NameKey::new([9; 32].into());
@@ -164,6 +176,43 @@ fn openings_and_documents_are_matched_with_receipts() {
     let report = judged(&bundle, "dpo").unwrap();
     assert_eq!((report.names[0].path.as_str(), report.names[0].releases), ("secret/data/db", 3));
     assert_eq!((report.tally.documents, report.tally.with_evidence), (1, 3));
+}
+
+#[test]
+fn what_is_exported_verifies_with_the_documents_that_were_kept() {
+    let key = NameKey::new([9; 32].into());
+    let folder = tempfile::tempdir().unwrap();
+    let log = Log::open(folder.path(), signer(), Options::default()).unwrap();
+    let other = Draft { cluster: name("staging"), ..draft() };
+    let mut named = draft();
+    named.secrets[0].name = key.hash("secret/data/db", &["password"]).unwrap();
+    named.evidence = Some(log.keep(b"a statement").unwrap());
+    for _ in 0..200 {
+        log.append(other.clone()).unwrap();
+    }
+    drop(log);
+    let older = published(folder.path()).unwrap();
+    let log = Log::open(folder.path(), signer(), Options::default()).unwrap();
+    for _ in 0..100 {
+        log.append(named.clone()).unwrap();
+        log.append(other.clone()).unwrap();
+    }
+    drop(log);
+    let opening = key.open("secret/data/db", &["password"]).unwrap();
+    for (selection, expected) in [
+        (Selection::default(), 400),
+        (Selection { from: Some(199), to: Some(203), ..Selection::default() }, 5),
+        (Selection { cluster: Some("prod-fra".into()), ..Selection::default() }, 100),
+        (Selection { names: vec![opening.hash()], ..Selection::default() }, 100),
+        (Selection { pod: Some("another".into()), ..Selection::default() }, 0),
+    ] {
+        let opened = if expected == 0 { Vec::new() } else { vec![opening.clone()] };
+        let bundle =
+            export(folder.path(), &selection, opened, std::slice::from_ref(&older)).unwrap();
+        assert_eq!(bundle.documents.len(), usize::from(expected > 0));
+        let report = judged(&bundle, "none").unwrap();
+        assert_eq!((report.tally.receipts, report.grown_from), (expected, vec![200]));
+    }
 }
 
 #[test]
