@@ -39,9 +39,9 @@ cargo xtask VERB: the chores of this repository
   bench [NAME ARGS] builds the programs and measures them (without a name: what there is)
   codegen           writes manual pages and completions from what the programs say
   boundaries        who may depend on whom, licences, sources, sizes of files
-  vm test [--full] [--write]
-                    the agent in virtual machines, attacked on every road; --full also boots what
-                    degrades it, --write renews docs/kernel-support.md
+  vm test [FLAGS]   the agent in virtual machines, attacked on every road; --full also boots what
+                    degrades it, --write renews docs/kernel-support.md, --only TEXT boots those
+                    whose names have it, such as `6.12-cloud-amd64-lsm`
   fuzz [SECONDS]    each target of fuzz/ for so long (default 60; needs nightly and cargo-fuzz)
   dist              release build of the programs into target/dist, with their sha256
   tools             installs what is missing for the verbs above, and says what
@@ -79,8 +79,12 @@ fn main() -> ExitCode {
         },
         "dist" => dist::run(),
         "vm" => match vm::parse(rest) {
-            Some((matrix, document)) => vm::test(matrix, document),
-            None => return misused("vm takes `test`, and after it `--full` or `--write`, or both"),
+            Some((matrix, document)) => vm::test(matrix, &document),
+            None => {
+                return misused(
+                    "vm takes `test`, and after it `--full` and one of `--write` and `--only TEXT`",
+                );
+            }
         },
         "tools" => tools::ensure(Need::Tests).and_then(|()| tools::ensure(Need::Vm)),
         "help" | "--help" | "-h" => {

@@ -76,6 +76,7 @@ fn boot_once(boot: &Boot, kernel: &Path, archive: &Path, meta: &str) -> anyhow::
         log: &log,
         clock,
         memory: qemu::MEMORY,
+        disks: Vec::new(),
     })?;
     let run = Run::parse(boot.name, &lines)?;
     ensure!(

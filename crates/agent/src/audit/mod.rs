@@ -250,6 +250,7 @@ impl Pump {
         let (kind, verdict) = match event.kind {
             EventKind::Denied => (Kind::Denied, "denied"),
             EventKind::TableFull => (Kind::Unguarded, "allowed"),
+            EventKind::Granted => (Kind::Granted, "allowed"),
         };
         // First: it is the one that may end at any moment.
         let actor = self.actor(&event, at);
