@@ -162,15 +162,17 @@ pub fn open_pinned(path: &Path) -> Result<OwnedFd, Errno> {
     })
 }
 
-/// Asks for every port of the machine, by which a disk can be told to write into any memory. Where
-/// it is let, this thread has them from then on.
+/// Asks for every port of the machine, by which a disk can be told to write into any memory, and
+/// gives them back.
 ///
 /// # Errors
 /// `EPERM` where it is forbidden, `ENOSYS` where the kernel or the processor has none.
 pub fn take_ports() -> Result<(), Errno> {
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: iopl takes its argument by value, and changes no memory.
-    return Errno::result(unsafe { libc::syscall(libc::SYS_iopl, 3) }).map(drop);
+    return [3, 0].into_iter().try_for_each(|level: libc::c_long| {
+        // SAFETY: iopl takes its argument by value, and changes no memory.
+        Errno::result(unsafe { libc::syscall(libc::SYS_iopl, level) }).map(drop)
+    });
     #[cfg(not(target_arch = "x86_64"))]
     Err(Errno::ENOSYS)
 }
