@@ -48,8 +48,11 @@ CT_HOOK(task_alloc, struct task_struct *task, unsigned long clone_flags)
 
 	if (!parent)
 		return 0;
-	/* What is not in the table can be read by its number: better no child. */
-	if (!(clone_flags & CLONE_THREAD) && !ct_has_room()) {
+	/*
+	 * What is not in the table can be read by its number: better no child. The agent's own are few,
+	 * and what it is for must not end with a table that somebody else filled.
+	 */
+	if (!(clone_flags & CLONE_THREAD) && !(parent->role & CT_ROLES_TRUSTED) && !ct_has_room()) {
 		ct_deny(CT_HOOK_TASK_ALLOC, 0);
 		return -EAGAIN;
 	}
