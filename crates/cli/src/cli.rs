@@ -6,7 +6,8 @@ use anyhow::Result;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::{
-    compose, demo, deploy, discover, doctor, evidence, generate, policy, probe, report, run, witness,
+    agent, compose, demo, deploy, discover, doctor, evidence, generate, policy, probe, report, run,
+    witness,
 };
 
 const AFTER: &str = "\
@@ -36,6 +37,9 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Ask the agent of this node, or order it: status, guard, grant, grants, unload.
+    #[command(disable_help_flag = true)]
+    Agent(agent::AgentArgs),
     /// Start a program with secrets from OpenBao in sealed memory.
     Run(run::RunArgs),
     /// Show what an attacker gets, without and with cloudtaser, on this machine.
@@ -75,6 +79,7 @@ impl Cli {
     pub(crate) fn run(self) -> Result<ExitCode> {
         match self.verb {
             Verb::Compose(args) => compose::run(&args),
+            Verb::Agent(args) => agent::run(&args),
             Verb::Completions(args) => Ok(generate::completions(&args, Self::command())),
             Verb::Demo(args) => demo::run(&args),
             Verb::Discover(args) => discover::run(&args),

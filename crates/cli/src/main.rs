@@ -5,17 +5,15 @@
 
 #![forbid(unsafe_code)]
 
+mod agent;
 mod cli;
 mod cluster;
 mod compose;
 mod demo;
-<<<<<<< HEAD
 mod deploy;
 mod discover;
 mod doctor;
-=======
 mod evidence;
->>>>>>> wip-evidence
 mod failure;
 mod generate;
 mod policy;
@@ -24,11 +22,8 @@ mod report;
 mod run;
 mod tools;
 mod ui;
-<<<<<<< HEAD
-mod yaml;
-=======
 mod witness;
->>>>>>> wip-evidence
+mod yaml;
 
 use std::process::ExitCode;
 
