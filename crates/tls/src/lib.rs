@@ -6,7 +6,7 @@
 //! machine that cannot run the provider gets an error before the first handshake.
 //!
 //! Reading order: `trust` (who may answer), `client` (the configuration), then `pin`,
-//! `provider` and `explain`. `raw` and `digest` are for protocols of which both ends are ours.
+//! `provider` and `explain`. `issue` makes certificates for our own servers. `raw` and `digest` are for protocols of which both ends are ours.
 
 #![forbid(unsafe_code)]
 
@@ -17,6 +17,8 @@ pub mod explain;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 pub mod identity;
+#[cfg(feature = "issue")]
+pub mod issue;
 pub mod pin;
 pub mod provider;
 pub mod raw;

@@ -33,7 +33,8 @@ pub(crate) fn deliver(folder: &Path) -> Result<(), DeliverError> {
     let from = File::open(program).map_err(|source| failed("cannot read", program, source))?;
     place(from, &folder.join(names::WRAPPER), 0o555)?;
     if let Some(pem) = std::env::var_os(kubernetes::ENV_DELIVER_CA) {
-        let name = Path::new(kubernetes::CA_PATH).file_name().unwrap_or_else(|| OsStr::new("ca.pem"));
+        let name =
+            Path::new(kubernetes::CA_PATH).file_name().unwrap_or_else(|| OsStr::new("ca.pem"));
         place(pem.as_encoded_bytes(), &folder.join(name), 0o444)?;
     }
     Ok(())

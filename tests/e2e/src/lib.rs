@@ -16,6 +16,7 @@
 )]
 
 mod bao;
+pub mod cluster;
 mod launch;
 mod netns;
 mod programs;
