@@ -14,7 +14,9 @@ use ureq::{
     tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider, parse_pem},
 };
 
-use crate::options::Options;
+use zeroize::Zeroizing;
+
+use crate::{options::Options, registry::PullSecret};
 
 /// Longer than any healthy answer, and shorter than what a Lease lasts.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -108,6 +110,20 @@ impl Cluster {
         }
     }
 
+    /// Reads a pull secret; `None` where there is none. No other Secret is ever asked for.
+    ///
+    /// # Errors
+    /// Any [`ApiError`].
+    pub(crate) fn pull_secret(&self, path: &str) -> Result<Option<PullSecret>, ApiError> {
+        let body = match self.ask(&Method::GET, path, None) {
+            Ok(body) => body,
+            Err(ApiError::Refused { status: 404, .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let what = || format!("GET {path}");
+        serde_json::from_slice(&body).map(Some).map_err(|_form| ApiError::Form { what: what() })
+    }
+
     /// Makes an object.
     ///
     /// # Errors
@@ -149,14 +165,26 @@ impl Cluster {
         path: &str,
         body: Option<(&str, &Value)>,
     ) -> Result<Value, ApiError> {
+        let what = || format!("{method} {path}");
+        let bytes = self.ask(&method, path, body)?;
+        serde_json::from_slice(&bytes).map_err(|_form| ApiError::Form { what: what() })
+    }
+
+    fn ask(
+        &self,
+        method: &Method,
+        path: &str,
+        body: Option<(&str, &Value)>,
+    ) -> Result<Zeroizing<Vec<u8>>, ApiError> {
         let what = format!("{method} {path}");
         let transport =
             |source| ApiError::Transport { what: what.clone(), source: Box::new(source) };
-        let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base));
+        let mut request =
+            Request::builder().method(method.clone()).uri(format!("{}{path}", self.base));
         if let Some(token) = self.token()? {
             let text = token.expose_str().unwrap_or_default().trim();
             // SECURITY: marked, so that no layer below shows it.
-            let value = zeroize::Zeroizing::new(format!("Bearer {text}"));
+            let value = Zeroizing::new(format!("Bearer {text}"));
             let mut value = ureq::http::HeaderValue::from_str(&value)
                 .map_err(|error| transport(ureq::Error::Http(error.into())))?;
             value.set_sensitive(true);
@@ -183,17 +211,20 @@ impl Cluster {
     }
 }
 
-fn answer(what: String, mut response: Response<ureq::Body>) -> Result<Value, ApiError> {
+fn answer(
+    what: String,
+    mut response: Response<ureq::Body>,
+) -> Result<Zeroizing<Vec<u8>>, ApiError> {
     let status = response.status();
     let body = response.body_mut().with_config().limit(MAX_BODY_LEN).read_to_vec();
     let body = match body {
-        Ok(body) => body,
+        Ok(body) => Zeroizing::new(body),
         Err(source) => return Err(ApiError::Transport { what, source: Box::new(source) }),
     };
-    let value: Option<Value> = serde_json::from_slice(&body).ok();
     if status.is_success() {
-        return value.ok_or(ApiError::Form { what });
+        return Ok(body);
     }
+    let value: Option<Value> = serde_json::from_slice(&body).ok();
     let message = value.as_ref().and_then(|value| value.get("message")?.as_str());
     let message = message.unwrap_or("no reason was given").chars().take(512).collect();
     Err(ApiError::Refused { what, status: status.as_u16(), message })

@@ -18,6 +18,7 @@ mod keeper;
 mod log;
 mod metrics;
 mod options;
+mod registry;
 mod replicas;
 mod run;
 mod serve;

@@ -12,10 +12,12 @@ use tracing::info;
 
 use crate::{
     admin::{self, Admin},
+    cluster::Cluster,
     keeper::Keeper,
     log,
     metrics::Metrics,
     options::Options,
+    registry::Registry,
     serve::Port,
     serving::Serving,
     stop::Stop,
@@ -35,7 +37,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let serving = Arc::new(Serving::default());
     let metrics = Arc::new(Metrics::new());
     let keeper = Keeper::new(options, Arc::clone(&serving), Arc::clone(&metrics))?;
-    let webhook = Arc::new(Webhook { config, metrics: Arc::clone(&metrics) });
+    let registry = Arc::new(Registry::new(config.registry.clone(), Cluster::connect(options)?)?);
+    let webhook = Arc::new(Webhook { config, metrics: Arc::clone(&metrics), registry });
     let stop = Stop::default();
     let keeping = {
         let stop = stop.clone();

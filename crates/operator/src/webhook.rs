@@ -4,6 +4,7 @@
 //! 200 and a verdict, since the API server shows the words of a verdict and not those of an error.
 
 use std::{
+    collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::{Duration, Instant},
@@ -18,12 +19,13 @@ use axum::{
     routing::post,
 };
 use cloudtaser_core::names::kubernetes as names;
-use cloudtaser_k8s::{Config, Review, Verdict};
+use cloudtaser_k8s::{Config, Entrypoint, ImageRequest, Review, Verdict};
 use tracing::{info, warn};
 
 use crate::{
     log::chain,
     metrics::{self, Metrics},
+    registry::Registry,
 };
 
 /// The API server takes no object above 3 MiB; a review has two of them.
@@ -36,7 +38,11 @@ const BODY_TIME: Duration = Duration::from_secs(5);
 pub(crate) struct Webhook {
     pub(crate) config: Config,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) registry: Arc<Registry>,
 }
+
+/// What images start, as far as it was found out.
+type Images = BTreeMap<ImageRequest, Result<Entrypoint, String>>;
 
 /// The two questions.
 #[derive(Clone, Copy, Debug)]
@@ -74,7 +80,10 @@ impl Webhook {
     async fn answer(&self, path: Path, request: Request) -> Response {
         let started = Instant::now();
         let answer = match self.read(request).await {
-            Ok(review) => Ok(self.judge(path, &review)),
+            Ok(review) => {
+                let images = self.images(path, &review).await;
+                Ok(self.judge(path, &review, &images))
+            }
             Err(failed) => Err(failed),
         };
         let (outcome, response) = match answer {
@@ -116,11 +125,30 @@ impl Webhook {
         })
     }
 
+    /// Asks registries, for the containers of which only the image knows what they start.
+    async fn images(&self, path: Path, review: &Review) -> Images {
+        let unknown = match path {
+            Path::Mutate => catch_unwind(AssertUnwindSafe(|| review.unknown_images(&self.config))),
+            Path::Validate => return Images::new(),
+        };
+        // What is wrong with the pod is said by the verdict.
+        let Ok(Ok(unknown)) = unknown else { return Images::new() };
+        if unknown.is_empty() {
+            return Images::new();
+        }
+        let images = self.registry.look_up(&review.namespace, unknown).await;
+        for answer in images.values() {
+            let outcome = if answer.is_ok() { "found" } else { "failed" };
+            self.metrics.images.get_or_create(&metrics::Outcome { outcome }).inc();
+        }
+        images
+    }
+
     /// SECURITY: a panic here would be a fault of ours that a pod can bring about; it ends one
     /// review, with a refusal, and no other.
-    fn judge(&self, path: Path, review: &Review) -> Verdict {
+    fn judge(&self, path: Path, review: &Review, images: &Images) -> Verdict {
         let judged = catch_unwind(AssertUnwindSafe(|| match path {
-            Path::Mutate => review.mutate(&self.config, &cloudtaser_k8s::image::NoRegistry),
+            Path::Mutate => review.mutate(&self.config, images),
             Path::Validate => review.validate(&self.config),
         }));
         let verdict = judged.unwrap_or_else(|_panic| {

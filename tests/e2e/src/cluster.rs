@@ -9,7 +9,7 @@
 //! name.
 
 mod admission;
-mod http;
+pub(crate) mod http;
 mod store;
 
 use std::{
@@ -51,7 +51,7 @@ struct Shared {
 
 /// One certificate for every name.
 #[derive(Debug)]
-struct Always(Arc<CertifiedKey>);
+pub(crate) struct Always(pub(crate) Arc<CertifiedKey>);
 
 impl ResolvesServerCert for Always {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {

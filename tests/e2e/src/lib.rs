@@ -20,6 +20,7 @@ pub mod cluster;
 mod launch;
 mod netns;
 mod programs;
+pub mod registry;
 mod road;
 mod scan;
 mod scratch;

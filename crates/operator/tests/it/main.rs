@@ -7,4 +7,6 @@ mod admission;
 #[cfg(test)]
 mod certificates;
 #[cfg(test)]
+mod images;
+#[cfg(test)]
 mod support;

@@ -38,7 +38,7 @@ pub(crate) struct Operator {
     _folder: Scratch,
 }
 
-const CONFIG: &str = r#"
+pub(crate) const CONFIG: &str = r#"
 [wrapper]
 image = "registry.example/wrapper@sha256:00"
 
@@ -50,8 +50,12 @@ ca = "PEM"
 
 impl Operator {
     pub(crate) fn start(cluster: &Cluster, pod: &str, more: &[&str]) -> Self {
+        Self::configured(cluster, pod, CONFIG, more)
+    }
+
+    pub(crate) fn configured(cluster: &Cluster, pod: &str, config: &str, more: &[&str]) -> Self {
         let folder = Scratch::new();
-        let config = folder.file("operator.toml", CONFIG, 0o644);
+        let config = folder.file("operator.toml", config, 0o644);
         let mut command = Command::new(env!("CARGO_BIN_EXE_cloudtaser-operator"));
         command
             .arg("--config")

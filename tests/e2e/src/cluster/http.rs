@@ -4,32 +4,32 @@ use std::io::{self, Read, Write};
 
 /// One request or response.
 #[derive(Debug, Default)]
-pub(super) struct Message {
+pub(crate) struct Message {
     /// The first line.
-    pub(super) first: String,
+    pub(crate) first: String,
     headers: Vec<(String, String)>,
-    pub(super) body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Message {
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let found = self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.as_str())
     }
 
     /// The second word of the first line: a path, or a status.
-    pub(super) fn second(&self) -> &str {
+    pub(crate) fn second(&self) -> &str {
         self.first.split(' ').nth(1).unwrap_or_default()
     }
 }
 
 /// Reads messages of a stream, one after the other.
 #[derive(Debug, Default)]
-pub(super) struct Reader(Vec<u8>);
+pub(crate) struct Reader(Vec<u8>);
 
 impl Reader {
     /// The next message; `None` at the end of the stream.
-    pub(super) fn request(&mut self, stream: &mut impl Read) -> io::Result<Option<Message>> {
+    pub(crate) fn request(&mut self, stream: &mut impl Read) -> io::Result<Option<Message>> {
         let head = loop {
             if let Some(at) = self.0.windows(4).position(|window| window == b"\r\n\r\n") {
                 break at + 4;
@@ -75,7 +75,7 @@ impl Reader {
 }
 
 /// Writes a whole response.
-pub(super) fn respond(stream: &mut impl Write, status: u16, body: &str) -> io::Result<()> {
+pub(crate) fn respond(stream: &mut impl Write, status: u16, body: &str) -> io::Result<()> {
     let head = format!(
         "HTTP/1.1 {status} Status\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
         body.len()
