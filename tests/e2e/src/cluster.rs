@@ -28,7 +28,7 @@ use rustls::{
 };
 use serde_json::{Value, json};
 
-pub use admission::{Refused, ask};
+pub use admission::{Asker, Refused, ask};
 pub use store::Rule;
 use store::Store;
 
@@ -213,6 +213,19 @@ impl Cluster {
         let namespace = pod["metadata"]["namespace"].as_str().unwrap_or("default").to_owned();
         self.put(&format!("/api/v1/namespaces/{namespace}/pods/{name}"), &pod);
         Ok(pod)
+    }
+
+    /// The PEM text that the mutating configuration trusts.
+    ///
+    /// # Errors
+    /// Where there is no configuration, or its text is none.
+    pub fn bundle(&self) -> io::Result<Vec<u8>> {
+        let path = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/\
+                    cloudtaser-operator";
+        let object = self.get(path).ok_or(io::ErrorKind::NotFound)?;
+        let text = object.pointer("/webhooks/0/clientConfig/caBundle").and_then(Value::as_str);
+        let text = text.unwrap_or_default();
+        data_encoding::BASE64.decode(text.as_bytes()).map_err(io::Error::other)
     }
 
     fn store<T>(&self, act: impl FnOnce(&mut Store) -> T) -> T {

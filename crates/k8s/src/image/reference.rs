@@ -43,11 +43,10 @@ impl Reference {
             None => (DEFAULT_HOST, format!("library/{rest}")),
         };
         let host = if host == "index.docker.io" { DEFAULT_HOST } else { host };
-        let is_host = host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-:".contains(&b));
         let is_tag = !tag.is_empty()
             && tag.len() <= 128
             && tag.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
-        if !is_host || !is_tag || !is_path(&path) {
+        if !is_host(host) || !is_tag || !is_path(&path) {
             return None;
         }
         Some(Self {
@@ -78,6 +77,14 @@ pub fn is_digest(text: &str) -> bool {
     text.strip_prefix("sha256:").is_some_and(|digits| {
         digits.len() == 64 && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
     })
+}
+
+/// Labels, and a port as a number; addresses of IPv6 are no registries.
+fn is_host(host: &str) -> bool {
+    let (name, port) = host.split_once(':').unwrap_or((host, "443"));
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    let labels = name.split('.').all(|label| !label.is_empty() && label.bytes().all(fits));
+    labels && port.parse::<u16>().is_ok_and(|port| port > 0)
 }
 
 fn is_path(path: &str) -> bool {

@@ -1,6 +1,8 @@
 //! Pods on their way through the webhooks.
 
-use cloudtaser_e2e::cluster::ask;
+use std::process::Command;
+
+use cloudtaser_e2e::{Scratch, cluster::ask, compile_go, skip};
 use serde_json::json;
 
 use super::support::*;
@@ -80,4 +82,27 @@ fn nothing_on_the_cluster_holds_a_private_key_or_a_value() {
     assert!(!dump.contains("PRIVATE KEY"));
     assert!(cluster.paths().iter().all(|path| !path.contains("/secrets")), "{dump}");
     assert_eq!(cluster.forbidden(), []);
+}
+
+#[test]
+fn the_tls_library_of_the_api_server_accepts_the_certificate() {
+    let folder = Scratch::new();
+    let Some(client) = compile_go(&folder, "ask.go") else { skip!("go is not installed") };
+    let (cluster, operator) = ready();
+    let authorities = folder.file("ca.pem", bundle(&cluster, "mutating"), 0o644);
+    let ask = |name: &str, authorities: &std::path::Path| {
+        let review = fixture("1-create-p1").to_string();
+        let question = std::fs::File::open(folder.file("review", review, 0o644)).unwrap();
+        let mut client = Command::new(&client);
+        client.arg(operator.reviews.to_string()).arg(name).arg(authorities).arg("/mutate");
+        let output = client.stdin(question).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    assert_eq!(ask(SERVICE, &authorities), "200 HTTP/1.1 true\n");
+    let other = ask("other.cloudtaser-system.svc", &authorities);
+    assert!(other.contains("certificate is valid for"), "{other}");
+    let stranger = cloudtaser_e2e::registry::Registry::start();
+    let wrong = folder.file("wrong.pem", stranger.authority(), 0o644);
+    let refused = ask(SERVICE, &wrong);
+    assert!(refused.contains("unknown authority"), "{refused}");
 }

@@ -155,25 +155,50 @@ pub fn ask(
     path: &str,
     review: &Value,
 ) -> io::Result<(u16, Value)> {
-    let trust =
-        Trust::Authorities { sources: vec![Authorities::Pem(bundle.to_vec())], pins: Vec::new() };
-    let config = client_config(&trust, None).map_err(io::Error::other)?;
-    let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
-    let session = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
-    let stream = TcpStream::connect_timeout(&address, Duration::from_secs(2))?;
-    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    stream.set_nodelay(true)?;
-    let mut stream = StreamOwned::new(session, stream);
-    let body = review.to_string();
-    let head = format!(
-        "POST {path}?timeout=10s HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n\
-         content-length: {}\r\n\r\n",
-        body.len()
-    );
-    stream.write_all(head.as_bytes())?;
-    stream.write_all(body.as_bytes())?;
-    let answer = http::Reader::default().request(&mut stream)?;
-    let answer = answer.ok_or(io::ErrorKind::UnexpectedEof)?;
-    let status = answer.second().parse().unwrap_or(0);
-    Ok((status, serde_json::from_slice(&answer.body).unwrap_or_default()))
+    Asker::connect(address, host, bundle)?.ask(path, &review.to_string())
+}
+
+/// A connection to a webhook that stays open.
+#[derive(Debug)]
+pub struct Asker {
+    stream: StreamOwned<ClientConnection, TcpStream>,
+    reader: http::Reader,
+    host: String,
+}
+
+impl Asker {
+    /// Connects; these authorities and this name are what is trusted.
+    ///
+    /// # Errors
+    /// Where there is no connection.
+    pub fn connect(address: SocketAddr, host: &str, bundle: &[u8]) -> io::Result<Self> {
+        let sources = vec![Authorities::Pem(bundle.to_vec())];
+        let trust = Trust::Authorities { sources, pins: Vec::new() };
+        let config = client_config(&trust, None).map_err(io::Error::other)?;
+        let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+        let session = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
+        let stream = TcpStream::connect_timeout(&address, Duration::from_secs(2))?;
+        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        stream.set_nodelay(true)?;
+        let stream = StreamOwned::new(session, stream);
+        Ok(Self { stream, reader: http::Reader::default(), host: host.to_owned() })
+    }
+
+    /// Puts one question: status and answer.
+    ///
+    /// # Errors
+    /// Where the connection breaks, or the server is not to be trusted.
+    pub fn ask(&mut self, path: &str, review: &str) -> io::Result<(u16, Value)> {
+        let head = format!(
+            "POST {path}?timeout=10s HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\n\
+             content-length: {}\r\n\r\n",
+            self.host,
+            review.len()
+        );
+        self.stream.write_all(&[head.as_bytes(), review.as_bytes()].concat())?;
+        let answer = self.reader.request(&mut self.stream)?;
+        let answer = answer.ok_or(io::ErrorKind::UnexpectedEof)?;
+        let status = answer.second().parse().unwrap_or(0);
+        Ok((status, serde_json::from_slice(&answer.body).unwrap_or_default()))
+    }
 }
