@@ -44,6 +44,8 @@ pub(crate) struct Artifacts {
     pub(crate) beacon: PathBuf,
     /// The static bridge.
     pub(crate) bridge: PathBuf,
+    /// The static operator.
+    pub(crate) operator: PathBuf,
 }
 
 impl Programs {
@@ -126,15 +128,17 @@ pub(crate) fn build() -> anyhow::Result<Artifacts> {
         agent: build_agent(&["--bins"])?,
         beacon: relay.join("cloudtaser-beacon"),
         bridge: relay.join("cloudtaser-bridge"),
+        operator: build_operator()?,
     })
 }
 
 /// Fails with each promise that the built files break.
 pub(crate) fn gate(artifacts: &Artifacts) -> anyhow::Result<()> {
-    let Artifacts { programs, agent, beacon, bridge } = artifacts;
+    let Artifacts { programs, agent, beacon, bridge, operator } = artifacts;
     gate_sized(&programs.wrapper, WRAPPER_MAX_BYTES)?;
     gate_one(&programs.cli, Linkage::Dynamic)?;
     gate_one(agent, Linkage::Static)?;
+    gate_one(operator, Linkage::Static)?;
     gate_sized(beacon, RELAY_MAX_BYTES)?;
     gate_sized(bridge, RELAY_MAX_BYTES)
 }

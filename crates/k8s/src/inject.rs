@@ -39,10 +39,19 @@ pub struct Injection {
     pub warnings: Vec<String>,
 }
 
-/// Whether a pod asked to be taken in hand.
+/// What the kubelet writes on the picture of a pod that it started from a file of its own.
+const MIRROR: &str = "kubernetes.io/config.mirror";
+
+/// Whether a pod asked to be taken in hand, and can be.
 #[must_use]
 pub fn is_opted_in(pod: &Value) -> bool {
-    label(pod) == Some("true")
+    label(pod) == Some("true") && !is_mirror(pod)
+}
+
+/// Such a pod runs already, as its file says; to change or to refuse its picture changes nothing.
+fn is_mirror(pod: &Value) -> bool {
+    let annotations = pod.get("metadata").and_then(|meta| meta.get("annotations"));
+    annotations.is_some_and(|annotations| annotations.get(MIRROR).is_some())
 }
 
 /// The changes that take a pod in hand; none for a pod that did not ask.
@@ -157,6 +166,10 @@ fn label(pod: &Value) -> Option<&str> {
 
 fn not_opted_in(pod: &Value) -> Injection {
     let warning = match label(pod) {
+        Some("true") => Some(
+            "a static pod never comes past admission: it runs as its file says, unwrapped"
+                .to_owned(),
+        ),
         Some(other) if !matches!(other, "false" | "") => Some(format!(
             "label {}: `{other}` does nothing; \"true\" opts the pod in",
             names::INJECT

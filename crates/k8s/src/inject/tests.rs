@@ -426,6 +426,15 @@ fn what_is_no_pod_is_refused() {
 }
 
 #[test]
+fn a_static_pod_is_not_touched_and_said_to_run_unwrapped() {
+    let mut pod = pod(json!({"containers": [app()]}));
+    pod["metadata"]["annotations"] = json!({"kubernetes.io/config.mirror": "x"});
+    let injection = inject(&pod, &config(), &NoRegistry).unwrap();
+    assert!(injection.patch.is_empty() && injection.warnings[0].contains("static pod"));
+    assert_eq!(verify(&pod, &config()), Ok(()));
+}
+
+#[test]
 fn a_shared_process_namespace_is_pointed_out() {
     let pod = pod(json!({"shareProcessNamespace": true, "containers": [app()]}));
     let injection = inject(&pod, &config(), &NoRegistry).unwrap();
