@@ -221,6 +221,8 @@ pub mod operator_metrics {
     pub const ROTATIONS: &str = "cloudtaser_operator_certificate_rotations";
     /// Times that what the API server trusts was written.
     pub const BUNDLE_WRITES: &str = "cloudtaser_operator_ca_bundle_writes";
+    /// Opted-in pods by `standing`, as the leader saw them last.
+    pub const PODS: &str = "cloudtaser_operator_pods";
     /// Requests to the API server that failed.
     pub const API_FAILURES: &str = "cloudtaser_operator_api_failures";
 }

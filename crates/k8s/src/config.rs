@@ -92,6 +92,9 @@ pub struct Pods {
     /// Levels without which no app starts.
     #[serde(deserialize_with = "requirements")]
     pub require: Vec<Requirement>,
+    /// Whether opted-in pods that run unwrapped are looked for; the operator's role must allow it
+    /// to list pods.
+    pub watch: bool,
 }
 
 /// Which registries are asked what an image starts, for containers that say no command.
@@ -215,7 +218,11 @@ impl Default for Pods {
             "openbao-agent",
             "vault-agent",
         ];
-        Self { skip_containers: known.map(str::to_owned).to_vec(), require: Vec::new() }
+        Self {
+            skip_containers: known.map(str::to_owned).to_vec(),
+            require: Vec::new(),
+            watch: false,
+        }
     }
 }
 

@@ -115,6 +115,35 @@ pub fn verify(pod: &Value, config: &Config) -> Result<(), Refusal> {
     }
 }
 
+/// How a pod that runs already stands to what it asked for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Standing {
+    /// It did not ask.
+    NotOptedIn,
+    /// It is wrapped, by another configuration or another version than this.
+    Outdated,
+    /// One of its containers runs without the wrapper.
+    Unwrapped,
+    /// It is as it should be.
+    Wrapped,
+}
+
+/// Looks at a pod that was created before, or while nobody was asked.
+#[must_use]
+pub fn standing(pod: &Value, config: &Config) -> Standing {
+    if label(pod) != Some("true") {
+        return Standing::NotOptedIn;
+    }
+    if !is_mirror(pod) && verify(pod, config).is_ok() {
+        return Standing::Wrapped;
+    }
+    let Ok(work) = Work::of(pod, config) else { return Standing::Unwrapped };
+    let wrapped = work.wrapped.iter().all(|container| {
+        container.words("command").is_ok_and(|words| command::unwrapped(&words).is_some())
+    });
+    if wrapped { Standing::Outdated } else { Standing::Unwrapped }
+}
+
 /// Judges containers that are put into a pod that runs (`kubectl debug`): they get no secrets, so
 /// they may hold no reference.
 ///

@@ -5,7 +5,7 @@
 //!
 //! Reading order: [`options`] (what is asked), [`webhook`] (reviews), [`serve`] (connections),
 //! [`serving`] (the certificate in use), [`keeper`] (who sees to it that the API server trusts it:
-//! [`election`], [`replicas`], [`bundle`], [`cluster`]), [`registry`] (what an image starts).
+//! [`election`], [`replicas`], [`bundle`], [`cluster`]), [`registry`] (what an image starts), [`watch`] (pods that run).
 
 #![forbid(unsafe_code)]
 
@@ -24,6 +24,7 @@ mod run;
 mod serve;
 mod serving;
 mod stop;
+mod watch;
 mod webhook;
 
 use std::{io::Write as _, process::ExitCode};

@@ -21,6 +21,7 @@ pub(crate) struct Metrics {
     pub(crate) review_seconds: Family<Path, Histogram>,
     pub(crate) refusals: Family<Kind, Counter>,
     pub(crate) images: Family<Outcome, Counter>,
+    pub(crate) pods: Family<Standing, Gauge>,
     pub(crate) connections: Gauge,
     pub(crate) handshakes_failed: Counter,
     pub(crate) ready: Gauge,
@@ -56,6 +57,12 @@ pub(crate) struct Outcome {
     pub(crate) outcome: &'static str,
 }
 
+/// How an opted-in pod that runs stands to what it asked for.
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+pub(crate) struct Standing {
+    pub(crate) standing: &'static str,
+}
+
 impl Metrics {
     pub(crate) fn new() -> Self {
         let mut all = Self {
@@ -64,6 +71,7 @@ impl Metrics {
             review_seconds: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
             refusals: Family::default(),
             images: Family::default(),
+            pods: Family::default(),
             connections: Gauge::default(),
             handshakes_failed: Counter::default(),
             ready: Gauge::default(),
@@ -80,6 +88,7 @@ impl Metrics {
         registry.register_with_unit(seconds, "How long a review took", Unit::Seconds, clone);
         registry.register(names::REFUSALS, "Pods that were refused", all.refusals.clone());
         registry.register(names::IMAGES, "Look-ups of images", all.images.clone());
+        registry.register(names::PODS, "Opted-in pods", all.pods.clone());
         registry.register(names::CONNECTIONS, "Open connections", all.connections.clone());
         let clone = all.handshakes_failed.clone();
         registry.register(names::HANDSHAKES_FAILED, "Handshakes that failed", clone);

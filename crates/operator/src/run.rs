@@ -21,6 +21,7 @@ use crate::{
     serve::Port,
     serving::Serving,
     stop::Stop,
+    watch::Watch,
     webhook::{self, Webhook},
 };
 
@@ -36,10 +37,18 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     log::start();
     let serving = Arc::new(Serving::default());
     let metrics = Arc::new(Metrics::new());
+    let stop = Stop::default();
     let keeper = Keeper::new(options, Arc::clone(&serving), Arc::clone(&metrics))?;
+    let watching = if config.pods.watch {
+        let watch = Watch::new(Cluster::connect(options)?, config.clone(), Arc::clone(&metrics));
+        let stop = stop.clone();
+        let thread = thread::Builder::new().name("watch".to_owned());
+        Some(thread.spawn(move || watch.run(&stop)).context("cannot start a thread")?)
+    } else {
+        None
+    };
     let registry = Arc::new(Registry::new(config.registry.clone(), Cluster::connect(options)?)?);
     let webhook = Arc::new(Webhook { config, metrics: Arc::clone(&metrics), registry });
-    let stop = Stop::default();
     let keeping = {
         let stop = stop.clone();
         thread::Builder::new().name("keeper".to_owned()).spawn(move || keeper.run(&stop))
@@ -50,7 +59,9 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         .context("cannot start the runtime")?
         .block_on(serve(options, webhook, &serving, &metrics));
     stop.raise();
-    let _panicked = keeping.join();
+    for thread in [Some(keeping), watching].into_iter().flatten() {
+        let _panicked = thread.join();
+    }
     served
 }
 

@@ -10,3 +10,5 @@ mod certificates;
 mod images;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod watch;
