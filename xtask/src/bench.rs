@@ -56,6 +56,9 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
         Some("tls") => {
             bench.env("CLOUDTASER_BAO", place::bao()).env(TLS_PROGRAMS, tls_programs()?);
         }
+        Some("webhook") => {
+            bench.env("CLOUDTASER_OPERATOR", artifacts::build_operator()?);
+        }
         Some(_) if alone => {}
         Some(_) => artifacts::build_programs()?.announce(&mut bench),
         None => {}

@@ -217,3 +217,33 @@ pub const SERVICE_ACCOUNT_TOKEN: &str = "/var/run/secrets/kubernetes.io/servicea
 
 /// The node agent's program in its own container.
 pub const POD_AGENT: &str = "/cloudtaser-agent";
+
+/// Metrics of the operator.
+pub mod operator_metrics {
+    /// Reviews, by `path` and `outcome`.
+    pub const REVIEWS: &str = "cloudtaser_operator_reviews";
+    /// How long a review took, by `path`; registries are included.
+    pub const REVIEW_SECONDS: &str = "cloudtaser_operator_review_seconds";
+    /// Pods that were refused, by `kind`.
+    pub const REFUSALS: &str = "cloudtaser_operator_refusals";
+    /// Look-ups of what an image starts, by `outcome`.
+    pub const IMAGES: &str = "cloudtaser_operator_image_lookups";
+    /// Connections that are open.
+    pub const CONNECTIONS: &str = "cloudtaser_operator_connections";
+    /// Handshakes that did not come about.
+    pub const HANDSHAKES_FAILED: &str = "cloudtaser_operator_tls_handshakes_failed";
+    /// 1 once the API server knows this replica's certificate.
+    pub const READY: &str = "cloudtaser_operator_ready";
+    /// 1 at the replica that writes what the API server trusts.
+    pub const LEADER: &str = "cloudtaser_operator_leader";
+    /// When this replica's certificate ends, in seconds since 1970.
+    pub const CERTIFICATE_END: &str = "cloudtaser_operator_certificate_not_after_seconds";
+    /// Certificates that were taken into use.
+    pub const ROTATIONS: &str = "cloudtaser_operator_certificate_rotations";
+    /// Times that what the API server trusts was written.
+    pub const BUNDLE_WRITES: &str = "cloudtaser_operator_ca_bundle_writes";
+    /// Opted-in pods by `standing`, as the leader saw them last.
+    pub const PODS: &str = "cloudtaser_operator_pods";
+    /// Requests to the API server that failed.
+    pub const API_FAILURES: &str = "cloudtaser_operator_api_failures";
+}

@@ -3,6 +3,8 @@
 //! It is the one source of addresses, authorities and images: a pod chooses among what stands here,
 //! and cannot bring its own. It holds no credential.
 
+use std::collections::BTreeMap;
+
 use cloudtaser_core::{level::Requirement, names::kubernetes};
 use serde::Deserialize;
 
@@ -21,6 +23,9 @@ pub struct Config {
     /// Rules for all pods.
     #[serde(default)]
     pub pods: Pods,
+    /// Which registries are asked what an image starts.
+    #[serde(default)]
+    pub registry: Registry,
 }
 
 /// The image that carries the wrapper.
@@ -87,12 +92,40 @@ pub struct Pods {
     /// Levels without which no app starts.
     #[serde(deserialize_with = "requirements")]
     pub require: Vec<Requirement>,
+    /// Whether opted-in pods that run unwrapped are looked for; the operator's role must allow it
+    /// to list pods.
+    pub watch: bool,
+}
+
+/// Which registries are asked what an image starts, for containers that say no command.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Registry {
+    /// Registries that may be asked, such as `docker.io`; none when absent.
+    pub hosts: Vec<String>,
+    /// Where a registry's content is looked for first: `https://host`, by registry.
+    pub mirrors: BTreeMap<String, Vec<String>>,
+    /// File with the authorities of private registries, PEM, beside the system's.
+    pub ca_file: Option<String>,
+    /// File with credentials of the operator's own, in the form of `.docker/config.json`.
+    pub auth_file: Option<String>,
+    /// Whether the pull secrets that opted-in pods name are read. The operator's role must allow it.
+    pub pull_secrets: bool,
+    /// Architecture that is assumed where an image has several and a pod asks for none; otherwise
+    /// all of them must start the same.
+    pub architecture: Option<String>,
 }
 
 /// What is wrong with a configuration.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
+    /// A mirror that is not asked by TLS.
+    #[error("a mirror of `{name}` must start with https://")]
+    Mirror {
+        /// The registry.
+        name: String,
+    },
     /// Nothing that pods may use.
     #[error("no [[server]] is given: pods may use none")]
     NoServer,
@@ -137,6 +170,11 @@ impl Config {
         if !(600..=86_400).contains(&self.token.lifetime_seconds) {
             return Err(ConfigError::Lifetime);
         }
+        for (name, mirrors) in &self.registry.mirrors {
+            if mirrors.iter().any(|mirror| !mirror.starts_with("https://")) {
+                return Err(ConfigError::Mirror { name: name.clone() });
+            }
+        }
         for (at, server) in self.servers.iter().enumerate() {
             if server.name.trim().is_empty() {
                 return Err(ConfigError::Empty { field: "server.name" });
@@ -180,7 +218,11 @@ impl Default for Pods {
             "openbao-agent",
             "vault-agent",
         ];
-        Self { skip_containers: known.map(str::to_owned).to_vec(), require: Vec::new() }
+        Self {
+            skip_containers: known.map(str::to_owned).to_vec(),
+            require: Vec::new(),
+            watch: false,
+        }
     }
 }
 

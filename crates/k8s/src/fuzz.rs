@@ -1,6 +1,10 @@
 //! What fuzzing and the tests that replay its corpora call.
 
-use crate::{Config, image::NoRegistry, review::Review};
+use crate::{
+    Config,
+    image::{NoRegistry, Reference},
+    review::Review,
+};
 
 const CONFIG: &str = r#"{"wrapper": {"image": "w"}, "server": [
     {"name": "a", "address": "https://a", "ca": "PEM"},
@@ -17,17 +21,42 @@ pub fn review(bytes: &[u8]) {
     }
 }
 
+/// Any text is an image's name or none, and no name leaves its place in a URL.
+pub fn image(text: &str) {
+    let Some(reference) = Reference::parse(text) else { return };
+    let url = format!(
+        "{}/v2/{}/manifests/{}",
+        reference.endpoint(),
+        reference.repository,
+        reference.selector()
+    );
+    assert!(!url.contains(['?', '#', '@', ' ', '%', '\\']) && !url.contains("/../"), "{url}");
+    assert!(url.starts_with("https://") && url.matches("//").count() == 1, "{url}");
+}
+
 #[cfg(test)]
 mod tests {
     use std::{fs, path::Path};
 
+    fn replay(target: &str, run: impl Fn(&[u8])) {
+        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus");
+        let files: Vec<_> = fs::read_dir(corpus.join(target)).unwrap().collect();
+        assert!(files.len() >= 4, "{target}");
+        for file in files {
+            run(&fs::read(file.unwrap().path()).unwrap());
+        }
+    }
+
     #[test]
     fn every_corpus_file_is_replayed() {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/admission");
-        let files: Vec<_> = fs::read_dir(folder).unwrap().collect();
-        assert!(files.len() >= 4);
-        for file in files {
-            super::review(&fs::read(file.unwrap().path()).unwrap());
+        replay("admission", super::review);
+        replay("image", |bytes| super::image(&String::from_utf8_lossy(bytes)));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_a_name_or_none(text in "[a-z0-9A-Z./:@_%?# -]{0,40}") {
+            super::image(&text);
         }
     }
 }

@@ -4,6 +4,10 @@
 
 use std::collections::BTreeMap;
 
+mod reference;
+
+pub use reference::{Reference, is_digest};
+
 /// What an image starts by itself.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Entrypoint {

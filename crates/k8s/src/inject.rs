@@ -39,10 +39,19 @@ pub struct Injection {
     pub warnings: Vec<String>,
 }
 
-/// Whether a pod asked to be taken in hand.
+/// What the kubelet writes on the picture of a pod that it started from a file of its own.
+const MIRROR: &str = "kubernetes.io/config.mirror";
+
+/// Whether a pod asked to be taken in hand, and can be.
 #[must_use]
 pub fn is_opted_in(pod: &Value) -> bool {
-    label(pod) == Some("true")
+    label(pod) == Some("true") && !is_mirror(pod)
+}
+
+/// Such a pod runs already, as its file says; to change or to refuse its picture changes nothing.
+fn is_mirror(pod: &Value) -> bool {
+    let annotations = pod.get("metadata").and_then(|meta| meta.get("annotations"));
+    annotations.is_some_and(|annotations| annotations.get(MIRROR).is_some())
 }
 
 /// The changes that take a pod in hand; none for a pod that did not ask.
@@ -106,6 +115,35 @@ pub fn verify(pod: &Value, config: &Config) -> Result<(), Refusal> {
     }
 }
 
+/// How a pod that runs already stands to what it asked for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Standing {
+    /// It did not ask.
+    NotOptedIn,
+    /// It is wrapped, by another configuration or another version than this.
+    Outdated,
+    /// One of its containers runs without the wrapper.
+    Unwrapped,
+    /// It is as it should be.
+    Wrapped,
+}
+
+/// Looks at a pod that was created before, or while nobody was asked.
+#[must_use]
+pub fn standing(pod: &Value, config: &Config) -> Standing {
+    if label(pod) != Some("true") {
+        return Standing::NotOptedIn;
+    }
+    if !is_mirror(pod) && verify(pod, config).is_ok() {
+        return Standing::Wrapped;
+    }
+    let Ok(work) = Work::of(pod, config) else { return Standing::Unwrapped };
+    let wrapped = work.wrapped.iter().all(|container| {
+        container.words("command").is_ok_and(|words| command::unwrapped(&words).is_some())
+    });
+    if wrapped { Standing::Outdated } else { Standing::Unwrapped }
+}
+
 /// Judges containers that are put into a pod that runs (`kubectl debug`): they get no secrets, so
 /// they may hold no reference.
 ///
@@ -157,6 +195,10 @@ fn label(pod: &Value) -> Option<&str> {
 
 fn not_opted_in(pod: &Value) -> Injection {
     let warning = match label(pod) {
+        Some("true") => Some(
+            "a static pod never comes past admission: it runs as its file says, unwrapped"
+                .to_owned(),
+        ),
         Some(other) if !matches!(other, "false" | "") => Some(format!(
             "label {}: `{other}` does nothing; \"true\" opts the pod in",
             names::INJECT

@@ -21,6 +21,7 @@ mod stats;
 mod subject;
 mod tls;
 mod ui;
+mod webhook;
 mod wrapper;
 
 use std::path::PathBuf;
@@ -34,6 +35,7 @@ cargo xtask bench NAME [--quick] [--out DIR]
 
   wrapper   starting an app with secrets: cloudtaser-wrapper beside `bao agent` in exec mode
   evidence  receipts: keeping them, verifying one and a million, their size
+  webhook   reviews at the operator: latency and rate at 1, 8 and 64 connections
   tls       one HTTPS GET by each crypto provider that docs/adr/0001 weighs
 
   --quick   few rounds, to see that it works; results go to bench-quick in the target directory
@@ -87,6 +89,7 @@ fn main() -> ExitCode {
     let done = guard::begin().and_then(|scratch| match asked.name.as_str() {
         "evidence" => evidence::run(asked.effort, &asked.out, &scratch),
         "tls" => tls::run(asked.effort, &asked.out, &scratch),
+        "webhook" => webhook::run(asked.effort, &asked.out, &scratch),
         _ => wrapper::run(asked.effort, &asked.out, &scratch),
     });
     match done {
@@ -112,7 +115,7 @@ fn parse(words: &[String]) -> anyhow::Result<Asked> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
     let mut words = words.iter();
     let name = match words.next().map(String::as_str) {
-        Some(name @ ("evidence" | "wrapper" | "tls")) => name.to_owned(),
+        Some(name @ ("evidence" | "wrapper" | "tls" | "webhook")) => name.to_owned(),
         Some(other) => bail!("there is no bench `{other}`"),
         None => bail!("say what to measure"),
     };

@@ -16,11 +16,13 @@
 )]
 
 mod bao;
+pub mod cluster;
 mod issuer;
 mod launch;
 mod netns;
 mod programs;
 mod recorder;
+pub mod registry;
 mod releases;
 mod road;
 mod scan;

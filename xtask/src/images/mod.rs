@@ -63,7 +63,7 @@ struct Recipe {
 
 fn recipes(built: &Artifacts) -> Vec<Recipe> {
     let wrapper = &built.programs.wrapper;
-    let mut recipes = vec![
+    vec![
         Recipe {
             name: "cloudtaser-agent",
             title: "Denies every road to the memory of guarded processes",
@@ -93,19 +93,14 @@ fn recipes(built: &Artifacts) -> Vec<Recipe> {
             files: vec![wrapper.clone()],
             user: USER,
         },
-    ];
-    if let Some(operator) = &built.operator {
-        recipes.push(Recipe {
+        Recipe {
             name: "cloudtaser-operator",
             title: "Takes opted-in pods in hand as they are created",
             packages: &["cloudtaser-operator"],
-            files: vec![operator.clone()],
+            files: vec![built.operator.clone()],
             user: USER,
-        });
-    } else {
-        ui::say("no crates/operator: no image of it");
-    }
-    recipes
+        },
+    ]
 }
 
 fn pack(recipe: &Recipe) -> anyhow::Result<Vec<u8>> {

@@ -426,6 +426,31 @@ fn what_is_no_pod_is_refused() {
 }
 
 #[test]
+fn a_static_pod_is_not_touched_and_said_to_run_unwrapped() {
+    let mut pod = pod(json!({"containers": [app()]}));
+    pod["metadata"]["annotations"] = json!({"kubernetes.io/config.mirror": "x"});
+    let injection = inject(&pod, &config(), &NoRegistry).unwrap();
+    assert!(injection.patch.is_empty() && injection.warnings[0].contains("static pod"));
+    assert_eq!(verify(&pod, &config()), Ok(()));
+}
+
+#[test]
+fn a_pod_that_runs_is_wrapped_outdated_or_unwrapped() {
+    let before = pod(json!({"containers": [app()]}));
+    let mut after = done(&before);
+    assert_eq!(standing(&before, &config()), Standing::Unwrapped);
+    assert_eq!(standing(&after, &config()), Standing::Wrapped);
+    let mut newer = config();
+    newer.servers[0].address = "https://moved.example:8200".to_owned();
+    assert_eq!(standing(&after, &newer), Standing::Outdated);
+    after["metadata"]["labels"] = json!({});
+    assert_eq!(standing(&after, &config()), Standing::NotOptedIn);
+    let mut fixed = pod(json!({"containers": [app()]}));
+    fixed["metadata"]["annotations"] = json!({"kubernetes.io/config.mirror": "x"});
+    assert_eq!(standing(&fixed, &config()), Standing::Unwrapped);
+}
+
+#[test]
 fn a_shared_process_namespace_is_pointed_out() {
     let pod = pod(json!({"shareProcessNamespace": true, "containers": [app()]}));
     let injection = inject(&pod, &config(), &NoRegistry).unwrap();
