@@ -5,6 +5,7 @@ use std::fmt;
 use data_encoding::{BASE64, HEXLOWER};
 use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
 use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
 
 /// A SHA-256 hash: of a leaf, of a node, or of a document.
 #[derive(Clone, Copy, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -51,7 +52,7 @@ impl Digest {
     /// Reads base64 of exactly one hash.
     #[must_use]
     pub fn from_base64(text: &str) -> Option<Self> {
-        Self::from_slice(&BASE64.decode(text.as_bytes()).ok()?)
+        Self::from_slice(&unbase64(text)?)
     }
 
     /// Reads 64 hexadecimal digits.
@@ -65,6 +66,17 @@ impl Digest {
     pub fn from_slice(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().ok().map(Self)
     }
+}
+
+/// Reads base64 in its one form. The decoder alone would take padding in the middle as well.
+pub(crate) fn unbase64(text: &str) -> Option<Vec<u8>> {
+    let bytes = BASE64.decode(text.as_bytes()).ok()?;
+    let written = Zeroizing::new(BASE64.encode(&bytes));
+    if *written == text {
+        return Some(bytes);
+    }
+    drop(Zeroizing::new(bytes));
+    None
 }
 
 impl fmt::Display for Digest {
@@ -99,5 +111,19 @@ impl<'b, C> Decode<'b, C> for Digest {
     fn decode(decoder: &mut Decoder<'b>, _: &mut C) -> Result<Self, decode::Error> {
         let bytes = decoder.bytes()?;
         Self::from_slice(bytes).ok_or_else(|| decode::Error::message("a hash has 32 bytes"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_has_one_form() {
+        assert_eq!(unbase64("QUJD"), Some(b"ABC".to_vec()));
+        assert_eq!(unbase64(""), Some(Vec::new()));
+        for wrong in ["QQ==QQ==", "QQ==QUJD", "QQ=", "QR==", "QUJD\n", " QUJD", "QUJ", "QUI-"] {
+            assert_eq!(unbase64(wrong), None, "{wrong:?}");
+        }
     }
 }

@@ -90,6 +90,24 @@ impl Appended {
 }
 
 /// An open log. Any number of threads may append.
+///
+/// ```no_run
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # fn decided() -> cloudtaser_evidence::Draft { unimplemented!() }
+/// use std::{path::Path, time::Duration};
+/// use cloudtaser_evidence::{Log, keys, log::Options, witness::remote::Witnesses};
+///
+/// let signer = keys::read_signer(Path::new("/etc/cloudtaser/log.key"))?;
+/// let policy = std::fs::read_to_string("/etc/cloudtaser/policy")?.parse()?;
+/// let options = Options::default().witnesses(Witnesses::new(policy, Duration::from_secs(2)));
+/// let log = Log::open(Path::new("/var/lib/cloudtaser/log"), signer, options)?;
+///
+/// // Blocks until it is safe; on an error nothing may be released.
+/// let appended = log.append(decided())?;
+/// println!("sealed under {}", appended.hash());
+/// # Ok(())
+/// # }
+/// ```
 pub struct Log {
     folder: PathBuf,
     requests: Mutex<Option<Sender<Request>>>,

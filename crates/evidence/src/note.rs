@@ -10,6 +10,8 @@ use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
+use crate::hash::unbase64;
+
 /// More than a note of ours ever has; post-quantum cosignatures of others fit.
 pub const NOTE_MAX: usize = 128 * 1024;
 /// Most signatures that are looked at.
@@ -127,7 +129,7 @@ fn parse_key(text: &str) -> Result<KeyParts<'_>, NoteError> {
         return Err(NoteError::KeyName);
     }
     let id = HEXLOWER.decode(id.as_bytes()).map_err(|_bad| NoteError::Key)?;
-    let key = Zeroizing::new(BASE64.decode(key.as_bytes()).map_err(|_bad| NoteError::Key)?);
+    let key = Zeroizing::new(unbase64(key).ok_or(NoteError::Key)?);
     let (kind, key) = key.split_first().ok_or(NoteError::Key)?;
     let kind = KeyKind::of(*kind).ok_or(NoteError::KeyKind)?;
     let id = id.try_into().map_err(|_bad| NoteError::Key)?;
@@ -275,7 +277,7 @@ impl NoteSignature {
         const FORM: NoteError = NoteError::Form("a signature line is: — name base64");
         let line = line.strip_prefix("— ").and_then(|line| line.strip_suffix('\n'));
         let (name, base64) = line.and_then(|line| line.split_once(' ')).ok_or(FORM)?;
-        let bytes = BASE64.decode(base64.as_bytes()).map_err(|_bad| FORM)?;
+        let bytes = unbase64(base64).ok_or(FORM)?;
         let (id, bytes) = bytes.split_first_chunk().ok_or(FORM)?;
         if !is_key_name(name) {
             return Err(FORM);

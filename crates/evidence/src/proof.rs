@@ -6,7 +6,7 @@ use data_encoding::BASE64;
 
 use crate::{
     checkpoint::{SignedCheckpoint, parse_number},
-    hash::Digest,
+    hash::{Digest, unbase64},
     note::NoteError,
     tree::{self, PROOF_MAX, ProofError},
 };
@@ -81,8 +81,8 @@ impl Proof {
         let extra = match extra {
             Some(base64) => {
                 lines.next();
-                let bytes = BASE64.decode(base64.as_bytes());
-                Some(bytes.map_err(|_bad| ProofTextError::Form("the extra data is no base64"))?)
+                let bytes = unbase64(base64);
+                Some(bytes.ok_or(ProofTextError::Form("the extra data is no base64"))?)
             }
             None => None,
         };

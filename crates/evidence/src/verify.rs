@@ -2,7 +2,7 @@
 //!
 //! First everything that mathematics can say: signatures, quorum, proofs, chains. Where any of it
 //! is wrong there is a [`Refusal`] and nothing else. What holds then is counted ([`tally`]) and said
-//! as claims ([`claims`]), each with the assumptions that it stands on.
+//! as claims ([`mod@claims`]), each with the assumptions that it stands on.
 
 use std::path::{Path, PathBuf};
 

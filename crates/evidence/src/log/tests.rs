@@ -120,6 +120,23 @@ fn tiles_and_journal_hold_every_receipt_over_many_openings() {
     }
 }
 
+#[test]
+fn tiles_that_a_power_cut_left_empty_are_written_again() {
+    let folder = folder();
+    let log = open(folder.path()).unwrap();
+    fill(&log, 600);
+    drop(log);
+    let path = |tile: &str| folder.path().join("tile").join(tile);
+    for tile in ["entries/000", "0/001", "1/000.p/2", "entries/002.p/88"] {
+        assert!(path(tile).exists(), "{tile}");
+        fs::write(path(tile), b"").unwrap();
+    }
+    fs::remove_file(path("entries/001")).unwrap();
+    drop(open(folder.path()).unwrap());
+    let policy = format!("log {}\nquorum none\n", signer().verifier()).parse().unwrap();
+    crate::verify::folder(folder.path(), &policy, &crate::verify::Given::default()).unwrap();
+}
+
 /// A copy of a folder as it is now. By hand: a child that is being started holds our locks.
 fn copy(from: &Path) -> tempfile::TempDir {
     fn files(from: &Path, to: &Path) {

@@ -94,6 +94,34 @@ fn a_bundle_verifies_and_says_what_it_shows() {
 }
 
 #[test]
+fn the_bytes_of_log_and_bundle_are_these() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Clock::new(|| 1_800_000_000_000);
+    let log = Log::open(folder.path(), signer(), Options::default().clock(clock)).unwrap();
+    (0..3).for_each(|_| drop(log.append(draft()).unwrap()));
+    drop(log);
+    let hash = |file: &str| Digest::of(&fs::read(folder.path().join(file)).unwrap()).to_string();
+    assert_eq!(
+        fs::read_to_string(folder.path().join("checkpoint")).unwrap(),
+        "log.example/test\n3\nWJjDC/fzhIu3eN8QGbVv9Ucl6dPNSGt6bumv5uSL/Og=\n\n— log.example/test +uIDU5yr6r8zL2BYa3o1sfKdlpSI1a8/uSO14WfV1XuF6a1AJW3VD76ZUKx/SN/BYc+WyLIitrQgDwv7uJTZoLzz9gE=\n"
+    );
+    assert_eq!(hash("journal"), "917d3642680bc985ab3d64a4ede60c8dbbf34f43495e595f0c7a2eb4ff6a723d");
+    assert_eq!(
+        hash("tile/0/000.p/3"),
+        "8ea15f6c347920514c6af47b58aff6e97e28d6a7d4222682e222e108de718e8c"
+    );
+    assert_eq!(
+        hash("tile/entries/000.p/3"),
+        "7c400dbd6a6ac70542576b29f63be726805b27e2d26d1e1837ccda4c1b1a8202"
+    );
+    let bundle = bundled(folder.path(), &[1]).to_bytes().unwrap();
+    assert_eq!(
+        Digest::of(&bundle).to_string(),
+        "683575e7c138a85e2988ed28ff93f4f50bb05062a54b30211351b024abc653b1"
+    );
+}
+
+#[test]
 fn receipts_that_are_dated_after_a_witness_saw_them_are_not_vouched_for() {
     let folder = tempfile::tempdir().unwrap();
     let clock = Clock::new(|| (1_800_000_000 + 301) * 1000);
