@@ -158,7 +158,10 @@ fn judge(
         Kind::TracingPolicy | Kind::TracingPolicyNamespaced if is_selected => {
             tetragon::check(&desk)
         }
-        Kind::ConfigMap => tetragon::check_settings(&desk).into_iter().collect(),
+        Kind::ConfigMap => {
+            let tetragon = tetragon::check_settings(&desk);
+            tetragon.into_iter().chain(kubearmor::check_settings(&desk)).collect()
+        }
         Kind::Seccomp if is_selected => seccomp::check(&desk),
         Kind::NetworkPolicy if is_selected => egress::check(&desk, objects),
         Kind::CiliumNetworkPolicy if is_selected => cilium::check(&desk, objects),

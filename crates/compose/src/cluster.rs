@@ -52,6 +52,8 @@ pub struct Workload {
     pub host_network: bool,
     /// Whether this stands for pods that were not given.
     pub assumed: bool,
+    /// Whether its pods say that they run as another user than root.
+    pub not_root: bool,
     /// Names of localhost seccomp profiles.
     pub seccomp: Vec<String>,
 }
@@ -153,6 +155,7 @@ impl Workload {
             annotations: pairs(meta.and_then(|meta| meta.get("annotations"))),
             containers,
             host_network: spec.says("hostNetwork"),
+            not_root: spec.list("containers").iter().chain([spec]).any(is_not_root),
             assumed: false,
             seccomp: profiles.map(str::to_owned).collect(),
         })
@@ -167,6 +170,7 @@ impl Workload {
             annotations: BTreeMap::new(),
             containers: Vec::new(),
             host_network: true,
+            not_root: false,
             assumed: true,
             seccomp: Vec::new(),
         }
@@ -241,6 +245,11 @@ pub fn pod_of(root: &Node) -> Option<(Option<&Node>, &Node)> {
         _ => root.at(&["spec", "template"])?,
     };
     Some((pod.get("metadata"), pod.get("spec")?))
+}
+
+fn is_not_root(node: &Node) -> bool {
+    let Some(context) = node.get("securityContext") else { return false };
+    context.says("runAsNonRoot") || context.word("runAsUser").is_some_and(|user| user != "0")
 }
 
 fn pairs(node: Option<&Node>) -> BTreeMap<String, String> {

@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod rules {
     use cloudtaser_compose::{
-        Report, Settings, Source, check, fix,
+        Report, Settings, Source, check, export, fix, report,
         rule::{self, Rule},
     };
 
@@ -80,5 +80,17 @@ mod rules {
                 assert!(finding.severity >= rule.severity, "{}", rule.id);
             }
         });
+    }
+
+    #[test]
+    fn the_documents_are_those_that_would_be_made_now() {
+        let docs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
+        let same = |path: &str, text: &str| {
+            let found = std::fs::read_to_string(docs.join(path)).unwrap_or_default();
+            assert!(found == text, "docs/{path} is out of date: run cargo xtask codegen");
+        };
+        every(|rule| same(&format!("rules/{}.md", rule.id), &report::page(rule)));
+        same("rules/README.md", &report::index());
+        same("syscalls.md", &export::document());
     }
 }

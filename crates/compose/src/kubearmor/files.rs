@@ -3,7 +3,7 @@
 use cloudtaser_core::needs::{NEEDS, Program, Step, Without};
 
 use super::{
-    Allowed, allow_path, also_allow, not_for_ours,
+    Allowed, allow_from, allow_path, also_allow, not_for_ours,
     policy::{self, Action, Item},
     posture::{self, Postures},
 };
@@ -21,48 +21,80 @@ pub(super) fn check(
     postures: &Postures,
 ) -> Vec<Finding> {
     let items = policy::path_items(spec, "file");
-    let mut found: Vec<Finding> = items.iter().filter_map(|item| blocked(desk, item)).collect();
+    // A list that allows already can allow one thing more.
+    let lists = items.iter().any(|item| item.action == Action::Allow);
+    let blocked = items.iter().filter_map(|item| blocked(desk, spec, item, allowed, lists));
+    let mut found: Vec<Finding> = blocked.collect();
     found.extend(not_listed(desk, spec, &items, allowed, postures));
     found.extend(capabilities(desk, spec));
     found
 }
 
 /// K9.
-fn blocked(desk: &Desk<'_>, item: &Item<'_>) -> Option<Finding> {
+fn blocked(
+    desk: &Desk<'_>,
+    spec: &Node,
+    item: &Item<'_>,
+    allowed: &Allowed<'_>,
+    lists: bool,
+) -> Option<Finding> {
     let wrapper = desk.settings.wrapper.as_str();
     // A read-only block refuses writes alone.
     if !item.refuses(wrapper) || item.read_only {
         return None;
     }
-    let tokens = desk.settings.tokens(&desk.selected);
-    let token = tokens.iter().find(|token| item.pattern.covers(token));
-    let file = match token {
-        Some(token) => Required {
-            path: token.clone(),
-            step: Step::Read,
-            reason: "the token of the login",
-            access: cloudtaser_core::needs::Access::Read,
-            without: Without::Ends,
-        },
-        None => worst(desk, item)?,
-    };
+    let file = refused_file(desk, item)?;
+    // What is allowed from a program goes before what is blocked for all.
+    let excepted = allowed.file.iter().any(|own| {
+        own.sources.contains(&wrapper)
+            && aliases(&file.path).iter().any(|path| own.pattern.covers(path))
+    });
+    if excepted && item.sources.is_empty() {
+        return None;
+    }
+    let not_owner = desk.selected.iter().any(|workload| workload.not_root);
     let severity = match file.without {
+        // The owner of these files is root.
+        _ if item.owner_only && !not_owner => Severity::Noisy,
         Without::Ends => Severity::Breaks,
         Without::Lowers(_) => Severity::Blinds,
         Without::Notes(_) => Severity::Noisy,
     };
     let owner = if item.owner_only { " to all but its owner" } else { "" };
-    let way = "let the wrapper read a token of its own by another path, as injected pods do, or \
-               block for the programs that must not read it (fromSource), or keep the policy from \
-               pods of ours";
+    let exception = if lists && item.sources.is_empty() {
+        let entry = allow_from(wrapper, "path", &file.path);
+        let words = "allow it from the wrapper, which goes before the block; the section is an \
+                     allow-list already";
+        also_allow(desk, spec, "file", "matchPaths", vec![entry], words)
+    } else {
+        let way = "let the wrapper read a token of its own by another path, as injected pods do, or \
+                   block for the programs that must not read it (fromSource), or keep the policy \
+                   from pods of ours";
+        not_for_ours(desk, way)
+    };
     desk.finding(Draft {
         rule: "K9",
         severity,
         span: item.span.clone(),
         step: file.step,
         words: format!("{} ({}) is refused{owner}", file.path, file.reason),
-        exception: Some(not_for_ours(desk, way)),
+        exception: Some(exception),
     })
+}
+
+/// The file of ours that an item refuses: the token, or the most important other one.
+fn refused_file(desk: &Desk<'_>, item: &Item<'_>) -> Option<Required> {
+    let tokens = desk.settings.tokens(&desk.selected);
+    match tokens.iter().find(|token| item.pattern.covers(token)) {
+        Some(token) => Some(Required {
+            path: token.clone(),
+            step: Step::Read,
+            reason: "the token of the login",
+            access: cloudtaser_core::needs::Access::Read,
+            without: Without::Ends,
+        }),
+        None => worst(desk, item),
+    }
 }
 
 /// The most important file of the wrapper that an item refuses.

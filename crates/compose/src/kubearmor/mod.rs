@@ -199,3 +199,13 @@ fn allow_path(key: &'static str, path: &str) -> Piece {
     entry.push(("action", Piece::text("Allow")));
     Piece::Map(entry)
 }
+
+/// An entry that allows something to one program.
+fn allow_from(program: &str, key: &'static str, value: &str) -> Piece {
+    let source = Piece::List(vec![Piece::Map(vec![("path", Piece::text(program))])]);
+    Piece::Map(vec![
+        (key, Piece::text(value)),
+        ("fromSource", source),
+        ("action", Piece::text("Allow")),
+    ])
+}

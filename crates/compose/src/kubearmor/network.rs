@@ -3,7 +3,7 @@
 use cloudtaser_core::needs::Step;
 
 use super::{
-    Allowed, also_allow, not_for_ours,
+    Allowed, allow_from, also_allow, not_for_ours,
     policy::{self, Action, Item},
     posture::{self, Postures},
     protocols,
@@ -43,8 +43,10 @@ pub(super) fn check(
 ) -> Vec<Finding> {
     let wrapper = desk.settings.wrapper.as_str();
     let items = protocols(spec);
+    let lists = items.iter().any(|item| item.action == Action::Allow);
     let refused = items.iter().filter(|item| item.refuses(wrapper));
-    let mut found: Vec<Finding> = refused.filter_map(|item| blocked(desk, item)).collect();
+    let blocked = refused.filter_map(|item| blocked(desk, spec, item, allowed, lists));
+    let mut found: Vec<Finding> = blocked.collect();
     found.extend(not_listed(desk, spec, &items, allowed, postures));
     let names = policy::word_items(spec, "network", "matchDNSQueries", "domain");
     found.extend(names.iter().filter_map(|item| domain(desk, item)));
@@ -56,17 +58,40 @@ fn is_needed(item: &Item<'_>, words: &[&str]) -> bool {
 }
 
 /// K10, of a block.
-fn blocked(desk: &Desk<'_>, item: &Item<'_>) -> Option<Finding> {
+fn blocked(
+    desk: &Desk<'_>,
+    spec: &Node,
+    item: &Item<'_>,
+    allowed: &Allowed<'_>,
+    lists: bool,
+) -> Option<Finding> {
+    let wrapper = desk.settings.wrapper.as_str();
     let (_, step, what) = NEEDED.iter().find(|(words, ..)| is_needed(item, words))?;
-    let way = "protocols know no address: block them for the programs that must not use them \
-               (fromSource), or keep the policy from pods of ours";
+    // What is allowed from a program goes before what is blocked for all.
+    let excepted = allowed
+        .network
+        .iter()
+        .any(|own| own.sources.contains(&wrapper) && own.target.eq_ignore_ascii_case(item.target));
+    if excepted && item.sources.is_empty() {
+        return None;
+    }
+    let exception = if lists && item.sources.is_empty() {
+        let entry = allow_from(wrapper, "protocol", item.target);
+        let words = "allow it from the wrapper, which goes before the block; the section is an \
+                     allow-list already";
+        also_allow(desk, spec, "network", "matchProtocols", vec![entry], words)
+    } else {
+        let way = "protocols know no address: block them for the programs that must not use them \
+                   (fromSource), or keep the policy from pods of ours";
+        not_for_ours(desk, way)
+    };
     desk.finding(Draft {
         rule: "K10",
         severity: Severity::Breaks,
         span: item.span.clone(),
         step: *step,
         words: format!("{} is refused: {what}", item.target),
-        exception: Some(not_for_ours(desk, way)),
+        exception: Some(exception),
     })
 }
 
@@ -87,14 +112,7 @@ fn not_listed(
     if missing.is_empty() {
         return None;
     }
-    let entry = |protocol: &&str| {
-        let source = Piece::List(vec![Piece::Map(vec![("path", Piece::text(wrapper))])]);
-        Piece::Map(vec![
-            ("protocol", Piece::text(*protocol)),
-            ("fromSource", source),
-            ("action", Piece::text("Allow")),
-        ])
-    };
+    let entry = |protocol: &&str| allow_from(wrapper, "protocol", protocol);
     let (severity, posture) = posture::severity(postures.network);
     desk.finding(Draft {
         rule: "K10",

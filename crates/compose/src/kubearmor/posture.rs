@@ -42,6 +42,8 @@ impl Postures {
             });
             let mut configured = objects.iter().filter_map(|object| match object.kind {
                 Kind::KubeArmorConfig => parse(object.root.at(&["spec", setting])?.text()?),
+                // Where the agent was installed without its operator.
+                Kind::ConfigMap => parse(object.root.at(&["data", setting])?.text()?),
                 _ => None,
             });
             // One pod that is refused is enough.
@@ -76,6 +78,9 @@ pub(crate) fn settings(desk: &Desk<'_>) -> Vec<Finding> {
         }
         Kind::KubeArmorConfig => {
             SECTIONS.iter().filter_map(|(_, name)| root.at(&["spec", name])).collect()
+        }
+        Kind::ConfigMap => {
+            SECTIONS.iter().filter_map(|(_, name)| root.at(&["data", name])).collect()
         }
         _ => Vec::new(),
     };

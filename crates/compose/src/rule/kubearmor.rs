@@ -90,7 +90,7 @@ pub(super) const RULES: &[Rule] = &[
             Breaks,
             "a block of files covers the token, or another file of the wrapper",
             "Many hardening policies block the ServiceAccount's token. A pod that was injected logs in with a token of its own at another path and is not hit; a pod that starts the wrapper itself reads the ServiceAccount's. /var/run is a link to /run in most images, and a rule by path means one of both, so both are looked at. A block that is `readOnly` refuses writes alone and is not found.",
-            "Have the webhook inject the pod, or name the programs that must not read the file in fromSource. An Allow would make an allow-list of the section."
+            "Have the webhook inject the pod, or name the programs that must not read the file in fromSource. In a section that is an allow-list already, an Allow from the wrapper (fromSource) goes before the block; in any other it would make one."
         ),
         "K9"
     ),
@@ -100,7 +100,7 @@ pub(super) const RULES: &[Rule] = &[
             Breaks,
             "a protocol that the wrapper needs is blocked, or not listed",
             "Rules about protocols know no address and look at no family: `tcp` refuses stream sockets of the Unix family too. The wrapper needs TCP for OpenBao, UDP for DNS, and sequenced packets for the pair of sockets with its child and for the node agent.",
-            "In an allow-list: list them for the wrapper (fromSource). A block can name the programs that it is for."
+            "In an allow-list: list them for the wrapper (fromSource), which goes before a block too. A block can name the programs that it is for."
         ),
         "K10"
     ),

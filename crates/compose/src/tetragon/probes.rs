@@ -204,6 +204,17 @@ fn listens(desk: &Desk<'_>, spec: &Node, hook: &Hook<'_>) -> Option<Finding> {
 
 /// Whether a selector is about files that hold nothing of ours.
 fn is_elsewhere(desk: &Desk<'_>, selector: &Selector<'_>) -> bool {
+    // What a container logs is in its log anyway.
+    let logs = selector.filters("matchArgs").into_iter().any(|filter| {
+        let values = filter.words("values");
+        filter.word("index").unwrap_or("0") == "0"
+            && matches!(filter.word("operator"), Some("Equal" | "In"))
+            && !values.is_empty()
+            && values.iter().all(|value| matches!(*value, "1" | "2"))
+    });
+    if logs {
+        return true;
+    }
     let paths = args::named_paths(selector);
     let positive: Vec<&str> = paths
         .iter()
