@@ -120,6 +120,12 @@ pub struct Registry {
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
+    /// Authorities that are none, or that bring their key.
+    #[error("`ca` of server `{name}` must be PEM text of certificates, and of nothing else")]
+    Authority {
+        /// The server.
+        name: String,
+    },
     /// A mirror that is not asked by TLS.
     #[error("a mirror of `{name}` must start with https://")]
     Mirror {
@@ -181,6 +187,13 @@ impl Config {
             }
             if !server.address.starts_with("https://") {
                 return Err(ConfigError::Scheme { name: server.name.clone() });
+            }
+            // SECURITY: this text goes into every pod.
+            let is_public = |pem: &String| {
+                pem.contains("-----BEGIN CERTIFICATE-----") && !pem.contains("PRIVATE KEY")
+            };
+            if !server.ca.as_ref().is_none_or(is_public) {
+                return Err(ConfigError::Authority { name: server.name.clone() });
             }
             if self.servers.iter().skip(at + 1).any(|other| other.name == server.name) {
                 return Err(ConfigError::Twice { name: server.name.clone() });
@@ -249,7 +262,7 @@ pub(crate) mod tests {
         serde_json::from_value(serde_json::json!({
             "wrapper": {"image": "registry.example/wrapper@sha256:00"},
             "server": [
-                {"name": "main", "address": "https://bao.example:8200", "ca": "PEM"},
+                {"name": "main", "address": "https://bao.example:8200", "ca": "-----BEGIN CERTIFICATE-----"},
                 {"name": "lab", "address": "https://lab.example:8200", "allow_skip_verify": true},
             ],
         }))
@@ -279,6 +292,11 @@ pub(crate) mod tests {
         let mut broken = config();
         broken.servers[0].address = "http://bao".to_owned();
         assert!(matches!(broken.checked(), Err(ConfigError::Scheme { .. })));
+        for ca in ["PEM", "-----BEGIN CERTIFICATE-----\n-----BEGIN PRIVATE KEY-----"] {
+            let mut broken = config();
+            broken.servers[0].ca = Some(ca.to_owned());
+            assert!(matches!(broken.checked(), Err(ConfigError::Authority { .. })));
+        }
         let mut broken = config();
         broken.token.lifetime_seconds = 60;
         assert_eq!(broken.checked().unwrap_err(), ConfigError::Lifetime);

@@ -27,7 +27,7 @@ impl ImageResolver for Images {
 fn config() -> Config {
     serde_json::from_value::<Config>(json!({
         "wrapper": {"image": "registry.example/wrapper@sha256:00", "pull_policy": "IfNotPresent"},
-        "server": [{"name": "main", "address": "https://bao.example:8200", "ca": "PEM"}],
+        "server": [{"name": "main", "address": "https://bao.example:8200", "ca": "-----BEGIN CERTIFICATE-----"}],
     }))
     .unwrap()
     .checked()

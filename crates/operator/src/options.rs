@@ -5,6 +5,7 @@ use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
 use clap::Parser;
 use cloudtaser_core::{names::kubernetes as names, plan::Period};
 use cloudtaser_k8s::{Config, config::ConfigError};
+use cloudtaser_tls::SpkiPin;
 
 /// Takes opted-in pods in hand as the API server creates them.
 #[derive(Debug, Parser)]
@@ -74,6 +75,14 @@ pub(crate) enum OptionsError {
         /// What and where.
         source: Box<toml::de::Error>,
     },
+    /// A pin that no server could fulfil.
+    #[error("{path}: `spki_pin` of server `{server}` must be sha256// and 44 characters of base64")]
+    Pin {
+        /// The file.
+        path: String,
+        /// The server.
+        server: String,
+    },
     /// Too short to be renewed in time.
     #[error("--certificate-lifetime must be at least 3s")]
     Lifetime,
@@ -103,6 +112,11 @@ impl Options {
             path: path.clone(),
             source: Box::new(source),
         })?;
+        for server in &config.servers {
+            if server.spki_pin.as_deref().is_some_and(|pin| SpkiPin::parse(pin).is_err()) {
+                return Err(OptionsError::Pin { path, server: server.name.clone() });
+            }
+        }
         config.checked().map_err(|source| OptionsError::Content { path, source })
     }
 

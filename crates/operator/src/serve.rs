@@ -1,6 +1,12 @@
 //! Connections: accepted, limited, served until they end or the program does.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use axum::Router;
 use hyper::server::conn::http1;
@@ -24,8 +30,11 @@ use crate::metrics::Metrics;
 const MOST: usize = 1024;
 /// A handshake is two round trips in one cluster.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
-/// How long the head of a request may take, idle time between requests included.
-const HEAD_TIME: Duration = Duration::from_secs(90);
+/// How long the head of a request may take, idle time between requests included. API servers close
+/// what was idle for 90 s: they shall be the first, or a review meets a connection that just ended.
+const HEAD_TIME: Duration = Duration::from_secs(120);
+/// Connections from one address: an API server keeps a few dozen, and nobody else needs any.
+const MOST_OF_ONE: usize = 256;
 /// Heads of reviews are a few hundred bytes.
 const MAX_HEAD_LEN: usize = 64 << 10;
 
@@ -57,14 +66,18 @@ impl Port {
         mut stop: watch::Receiver<bool>,
     ) {
         let places = Arc::new(Semaphore::new(MOST));
+        let peers = Peers::default();
         loop {
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-            let accepted = tokio::select! {
-                accepted = self.listener.accept() => accepted,
+            let next = async {
+                let place = Arc::clone(&places).acquire_owned().await.ok();
+                (place, self.listener.accept().await)
+            };
+            let (place, accepted) = tokio::select! {
+                next = next => next,
                 _ = stop.wait_for(|stop| *stop) => break,
             };
-            let stream = match accepted {
-                Ok((stream, _peer)) => stream,
+            let (stream, peer) = match accepted {
+                Ok((stream, peer)) => (stream, peer.ip()),
                 Err(error) => {
                     // Descriptors are short, or the peer is gone: nothing to do but wait.
                     warn!(%error, "a connection cannot be accepted");
@@ -72,19 +85,54 @@ impl Port {
                     continue;
                 }
             };
+            let Some(seat) = peers.seat(peer) else { continue };
             let (router, tls) = (router.clone(), self.tls.clone());
             let (metrics, stop) = (Arc::clone(&metrics), stop.clone());
             tokio::spawn(async move {
                 metrics.connections.inc();
                 connection(stream, tls, router, &metrics, stop).await;
                 metrics.connections.dec();
-                drop(place);
+                drop((place, seat));
             });
         }
         drop(self.listener);
         // All places are free when every connection has ended.
         let all = u32::try_from(MOST).unwrap_or(u32::MAX);
         let _ended = timeout(Duration::from_secs(10), places.acquire_many(all)).await;
+    }
+}
+
+/// How many connections each address has.
+#[derive(Clone, Debug, Default)]
+struct Peers(Arc<Mutex<BTreeMap<IpAddr, usize>>>);
+
+/// One connection of an address; it counts until this is dropped.
+struct Seat {
+    peers: Peers,
+    peer: IpAddr,
+}
+
+impl Peers {
+    fn seat(&self, peer: IpAddr) -> Option<Seat> {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(peer).or_default();
+        if *count >= MOST_OF_ONE {
+            return None;
+        }
+        *count += 1;
+        Some(Seat { peers: self.clone(), peer })
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut counts = self.peers.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&self.peer) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                counts.remove(&self.peer);
+            }
+        }
     }
 }
 
@@ -122,4 +170,21 @@ where
         _ = stop.wait_for(|stop| *stop) => serving.as_mut().graceful_shutdown(),
     }
     let _ended = serving.await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_address_cannot_take_all_places() {
+        let (peers, one, other) = (Peers::default(), [127, 0, 0, 1].into(), [127, 0, 0, 2].into());
+        let mut seats: Vec<_> = (0..MOST_OF_ONE).map(|_| peers.seat(one).unwrap()).collect();
+        assert!(peers.seat(one).is_none());
+        assert!(peers.seat(other).is_some());
+        seats.pop();
+        assert!(peers.seat(one).is_some());
+        drop(seats);
+        assert!(peers.0.lock().unwrap().is_empty());
+    }
 }

@@ -7,6 +7,8 @@ mod admission;
 #[cfg(test)]
 mod certificates;
 #[cfg(test)]
+mod configuration;
+#[cfg(test)]
 mod images;
 #[cfg(test)]
 mod support;

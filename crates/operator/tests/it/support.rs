@@ -45,7 +45,7 @@ image = "registry.example/wrapper@sha256:00"
 [[server]]
 name = "main"
 address = "https://bao.example:8200"
-ca = "PEM"
+ca = "-----BEGIN CERTIFICATE-----"
 "#;
 
 impl Operator {
