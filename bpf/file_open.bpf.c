@@ -22,7 +22,8 @@ static __always_inline void ct_learn_mount(struct file *file)
 
 	if (!actor || !(actor->role & CT_ROLE_AGENT))
 		return;
-	if ((file->f_inode->i_mode & S_IFMT) != S_IFDIR || !ct_key(file->f_inode, &key))
+	if ((CT_AT(file, f_inode, i_mode) & S_IFMT) != S_IFDIR ||
+	    !ct_key(CT_AT(file, f_inode), &key))
 		return;
 	known = bpf_map_lookup_elem(&ct_mount, &zero);
 	if (known && !*known && bpf_map_lookup_elem(&ct_pins, &key))
@@ -34,11 +35,11 @@ CT_HOOK(file_open, struct file *file)
 	enum ct_access access = CT_ACCESS_READ;
 	struct ct_finding finding;
 
-	if (file->f_mode & FMODE_WRITE)
+	if (CT_AT(file, f_mode) & FMODE_WRITE)
 		access |= CT_ACCESS_WRITE;
 	ct_learn_mount(file);
 	finding = ct_judge_file(file, access);
-	if (access & CT_ACCESS_WRITE && ct_marks(file->f_inode))
+	if (access & CT_ACCESS_WRITE && ct_marks(CT_AT(file, f_inode)))
 		finding.denied = true;
 	return finding.denied ? ct_deny(CT_HOOK_FILE_OPEN, finding.target_tgid) : 0;
 }

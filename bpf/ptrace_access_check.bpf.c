@@ -25,5 +25,5 @@ CT_HOOK(ptrace_access_check, struct task_struct *child, unsigned int mode)
 		return 0;
 	if (mode & PTRACE_MODE_NOAUDIT) /* asks whether it might, as ps does */
 		return ct_deny_silently(CT_HOOK_PTRACE_ACCESS_CHECK);
-	return ct_deny(CT_HOOK_PTRACE_ACCESS_CHECK, child->tgid);
+	return ct_deny(CT_HOOK_PTRACE_ACCESS_CHECK, CT_AT(child, tgid));
 }

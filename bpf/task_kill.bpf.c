@@ -42,7 +42,7 @@ static __always_inline bool ct_would_dump(struct task_struct *task, int signal)
 {
 	if (signal < SIGQUIT || signal > SIGSYS || !(ct_core_signals & 1u << signal))
 		return false;
-	if (task->blocked.sig[0] & 1ul << (signal - 1))
+	if (CT_AT(task, blocked.sig[0]) & 1ul << (signal - 1))
 		return false;
 	return ct_handler(task, signal) == 0; /* SIG_DFL */
 }
@@ -54,6 +54,6 @@ CT_HOOK(task_kill, struct task_struct *task, struct kernel_siginfo *info, int si
 	if (!target || signal == 0 || signal == SIGCONT || ct_may_reach(target))
 		return 0;
 	if (target->role & CT_ROLE_AGENT || ct_would_dump(task, signal))
-		return ct_deny(CT_HOOK_TASK_KILL, task->tgid);
+		return ct_deny(CT_HOOK_TASK_KILL, CT_AT(task, tgid));
 	return 0;
 }

@@ -11,6 +11,7 @@
 
 #define PROC_SUPER_MAGIC 0x9fa0
 #define TRACEFS_MAGIC 0x74726163
+#define DEBUGFS_MAGIC 0x64626720
 #define S_IFMT 0170000
 #define S_IFCHR 0020000
 #define S_IFDIR 0040000
@@ -96,6 +97,20 @@ static __always_inline bool ct_is_kernel_file(struct dentry *dentry, const struc
 	return false;
 }
 
+/* kprobes/enabled, whose zero takes all kprobes out of the kernel. */
+static __always_inline bool ct_is_switch_of_probes(struct dentry *dentry)
+{
+#ifdef CT_PROBE
+	struct ct_name name = {}, parent = {};
+
+	ct_read_name(&name, dentry);
+	ct_read_name(&parent, BPF_CORE_READ(dentry, d_parent));
+	return CT_IS(&name, "enabled") && CT_IS(&parent, "kprobes");
+#else
+	return false; /* nothing of ours hangs on it */
+#endif
+}
+
 /* Physical memory and ports: character devices of major 1. */
 static __always_inline bool ct_is_raw_memory(dev_t device)
 {
@@ -107,16 +122,16 @@ static __always_inline bool ct_is_raw_memory(dev_t device)
 static __always_inline struct ct_finding ct_judge_file(struct file *file, enum ct_access access)
 {
 	struct ct_finding finding = {};
-	struct inode *inode = file->f_inode;
-	unsigned long magic = inode->i_sb->s_magic;
-	umode_t kind = inode->i_mode & S_IFMT;
+	struct inode *inode = CT_AT(file, f_inode);
+	unsigned long magic = CT_AT(inode, i_sb, s_magic);
+	umode_t kind = CT_AT(inode, i_mode) & S_IFMT;
 	struct ct_name name = {};
 	struct proc_inode *proc;
 	struct dentry *dentry;
 	struct pid *pid;
 
 	if (kind == S_IFCHR) {
-		finding.denied = ct_is_raw_memory(inode->i_rdev);
+		finding.denied = ct_is_raw_memory(CT_AT(inode, i_rdev));
 		return finding;
 	}
 	if (magic == TRACEFS_MAGIC) {
@@ -124,9 +139,14 @@ static __always_inline struct ct_finding ct_judge_file(struct file *file, enum c
 		finding.denied = access & CT_ACCESS_WRITE && !ct_is_loader();
 		return finding;
 	}
+	if (magic == DEBUGFS_MAGIC) {
+		finding.denied = access & CT_ACCESS_WRITE &&
+				 ct_is_switch_of_probes(CT_AT(file, f_path.dentry));
+		return finding;
+	}
 	if (magic != PROC_SUPER_MAGIC)
 		return finding;
-	dentry = file->f_path.dentry;
+	dentry = CT_AT(file, f_path.dentry);
 	ct_read_name(&name, dentry);
 	proc = (void *)inode - bpf_core_field_offset(struct proc_inode, vfs_inode);
 	pid = BPF_CORE_READ(proc, pid);

@@ -3,6 +3,7 @@
 #ifndef CT_MAPS_H
 #define CT_MAPS_H
 
+#ifndef CT_PROBE
 /* Identity of a task, inherited in task_alloc, kept over exec, freed with the task. */
 struct {
 	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
@@ -10,6 +11,7 @@ struct {
 	__type(key, int);
 	__type(value, struct ct_task);
 } ct_tasks SEC(".maps");
+#endif
 
 /*
  * The same by thread group, for hooks that have a number and no task, and for threads of a

@@ -11,14 +11,14 @@ use anyhow::{Context as _, ensure};
 
 use crate::audit::{Counts, Sinks};
 use crate::bpf::{self, Attached, Tier};
-use crate::canary::{self, Attackers};
+use crate::canary::{self, Attackers, Way};
 use crate::host::{self, Preemption};
 use crate::loaders;
 use crate::metrics::{Kept, Metrics, Proved};
 use crate::net;
 use crate::pins::{Decoy, Pins};
 use crate::responder;
-use crate::road::Attack;
+use crate::road::{self, Attack};
 use crate::run::RunArgs;
 use crate::state::{self, Doubts, State};
 use crate::succession::{self, Earlier, Estate};
@@ -54,19 +54,25 @@ impl Agent {
         args: &RunArgs,
         pins: Result<&Pins, &String>,
     ) -> anyhow::Result<Self> {
-        let loaded = bpf::load(tier, &args.leave_open, None)?;
+        let loaded = bpf::load(tier, &args.leave_open, args.btf.as_deref(), None)?;
         let table = Table::of(&loaded)?;
         let loaders = loaders::list(&loaded, &args.allow_loader)?;
         // SECURITY: from the first program on, nobody but a marked process may touch the maps.
         table.mark_agent()?;
         let mut lasting: Vec<String> = Vec::new();
-        lasting.extend(succession::name_heir(&loaded)?.map(str::to_owned));
-        lasting.extend(pins.err().map(|why| format!("it ends with the agent, {why}")));
-        let pins = pins.ok().filter(|_| !args.is_trial());
+        if tier.refuses() {
+            lasting.extend(succession::name_heir(&loaded)?.map(str::to_owned));
+            lasting.extend(pins.err().map(|why| format!("it ends with the agent, {why}")));
+        } else {
+            lasting.push(road::KILLS.to_owned());
+            lasting.push("it ends with the agent, since pins could be taken away".to_owned());
+        }
+        let pins = pins.ok().filter(|_| !args.is_trial() && tier.refuses());
         let (listed, lost) = (loaded.map("ct_pins")?, loaded.map("ct_lost")?);
         let decoy = pins.map(|pins| Arc::new(Decoy::new(pins, listed, lost)));
         let attackers = Attackers::default();
-        let before = canary::round(&table, &attackers, loaded.own()?, decoy.as_deref())
+        let way = Way::of(tier);
+        let before = canary::round(&table, &attackers, loaded.own()?, decoy.as_deref(), way)
             .context("the attack before the start")?;
         let events = loaded.map("ct_events")?;
         let attached = loaded.attach()?;
@@ -75,8 +81,8 @@ impl Agent {
             pins.show_mount()?;
         }
         let own = attached.own()?;
-        let now =
-            canary::round(&table, &attackers, own, decoy.as_deref()).context("the first attack")?;
+        let now = canary::round(&table, &attackers, own, decoy.as_deref(), way)
+            .context("the first attack")?;
         let mut agent = Self {
             attached,
             table: Arc::new(table),
@@ -115,14 +121,14 @@ impl Agent {
         table.mark_agent()?;
         let (attackers, away) = (Attackers::default(), earlier.away(&table));
         let decoy = earlier.decoy()?;
-        let found = canary::round(&table, &attackers, earlier.own()?, Some(&decoy))
+        let found = canary::round(&table, &attackers, earlier.own()?, Some(&decoy), Way::of(tier))
             .context("the attack on what was pinned")?;
         earlier.tell(&found, away);
-        let loaded = bpf::load(tier, &args.leave_open, Some(&earlier.pins))?;
+        let loaded = bpf::load(tier, &args.leave_open, None, Some(&earlier.pins))?;
         let events = loaded.map("ct_events")?;
         let mut attached = loaded.attach()?;
         let estate = earlier.hand_over(&mut attached, &table, &args.leave_open, away)?;
-        let now = canary::round(&table, &attackers, attached.own()?, Some(&decoy))
+        let now = canary::round(&table, &attackers, attached.own()?, Some(&decoy), Way::of(tier))
             .context("the first attack")?;
         let mut agent = Self {
             attached,
@@ -201,6 +207,16 @@ impl Agent {
         }
         if self.counts.unguarded.load(Ordering::Relaxed) > 0 {
             doubts.add("not every child of a guarded process fitted into the table");
+        }
+        let (late, standing) = road::after_kills(&self.now);
+        if !late.is_empty() {
+            doubts.add(format!("a kill comes too late for: {}", late.join(", ")));
+        }
+        if !standing.is_empty() {
+            doubts.add(format!(
+                "and for who shares descriptors with others: {}",
+                standing.join(", ")
+            ));
         }
         if self.tier == Tier::FmodRet {
             if self.loaders > 0 {

@@ -126,9 +126,12 @@ impl View<'_> {
         text.sample(names::REASONS, &[], state.reasons().len());
         text.gauge(names::ROAD, "1 at what came of a road in the last attack on the canary");
         for tried in &attack.roads {
-            for (word, outcome) in
-                [("absent", Outcome::Absent), ("denied", Outcome::Denied), ("open", Outcome::Open)]
-            {
+            for (word, outcome) in [
+                ("absent", Outcome::Absent),
+                ("denied", Outcome::Denied),
+                ("killed", Outcome::Killed),
+                ("open", Outcome::Open),
+            ] {
                 let labels = [("road", tried.road.as_str()), ("outcome", word)];
                 text.sample(names::ROAD, &labels, u64::from(tried.outcome == outcome));
             }

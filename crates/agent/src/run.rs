@@ -53,6 +53,10 @@ pub(crate) struct RunArgs {
     /// then says so.
     #[arg(long, value_name = "HOOK", value_parser = clap::builder::PossibleValuesParser::new(LEAVABLE))]
     pub(crate) leave_open: Vec<String>,
+    /// What the kernel's types look like, where the kernel does not say it itself (no
+    /// /sys/kernel/btf/vmlinux): for the tier `kprobe`.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) btf: Option<PathBuf>,
     /// Use this tier only: to test one on a kernel that has a better one.
     #[arg(long, value_enum)]
     tier: Option<TierName>,
@@ -71,6 +75,8 @@ enum TierName {
     /// In front of `security_*`.
     #[value(name = "fmod_ret")]
     FmodRet,
+    /// At the entry of `security_*`: ends whoever asks, and refuses nothing. Never more than degraded.
+    Kprobe,
 }
 
 impl RunArgs {
@@ -83,6 +89,7 @@ impl RunArgs {
         self.tier.map(|tier| match tier {
             TierName::Lsm => Tier::Lsm,
             TierName::FmodRet => Tier::FmodRet,
+            TierName::Kprobe => Tier::Kprobe,
         })
     }
 }
@@ -124,7 +131,7 @@ fn code(state: &State) -> Code {
 
 /// Tries the tiers from the strongest down; the reasons are why none holds.
 fn start(args: &RunArgs) -> Result<Agent, Vec<String>> {
-    let lacking = what_is_lacking();
+    let lacking = what_is_lacking(args);
     if !lacking.is_empty() {
         return Err(lacking);
     }
@@ -140,8 +147,10 @@ fn start(args: &RunArgs) -> Result<Agent, Vec<String>> {
     let tiers = match args.tier() {
         Some(tier) => vec![tier],
         // An `lsm/` program attaches without `bpf` in lsm= as well, and never runs.
-        None if has_lsm == Some(false) => vec![Tier::FmodRet],
-        None => vec![Tier::Lsm, Tier::FmodRet],
+        // Only the last one can do without the kernel's own description of its types.
+        None if !host::has_btf() => vec![Tier::Kprobe],
+        None if has_lsm == Some(false) => vec![Tier::FmodRet, Tier::Kprobe],
+        None => vec![Tier::Lsm, Tier::FmodRet, Tier::Kprobe],
     };
     let mut reasons = Vec::new();
     for tier in tiers {
@@ -151,7 +160,7 @@ fn start(args: &RunArgs) -> Result<Agent, Vec<String>> {
             }
             Ok(agent) => return Ok(agent),
             Err(error) => {
-                // One cause behind both tiers is told once.
+                // One cause behind several tiers is told once.
                 let why = format!("{error:#}");
                 if !reasons.iter().any(|told: &String| told.ends_with(&why)) {
                     reasons.push(format!("{}: {why}", tier.as_str()));
@@ -163,11 +172,13 @@ fn start(args: &RunArgs) -> Result<Agent, Vec<String>> {
 }
 
 /// Things without which loading would fail with a worse message.
-fn what_is_lacking() -> Vec<String> {
+fn what_is_lacking(args: &RunArgs) -> Vec<String> {
+    let has_btf = host::has_btf() || args.btf.is_some();
     let checks = [
         (!nix::unistd::geteuid().is_root(), "not root"),
-        (!host::has_btf(), "the kernel has no BTF (/sys/kernel/btf/vmlinux)"),
+        (!has_btf, "the kernel has no BTF (/sys/kernel/btf/vmlinux), and none was given (--btf)"),
         (!host::is_in_first_pid_namespace(), "not in the host's PID namespace"),
     ];
-    checks.iter().filter(|(lacks, _)| *lacks).map(|(_, words)| (*words).to_owned()).collect()
+    let lacking = checks.iter().filter(|(lacks, _)| *lacks).map(|(_, words)| *words);
+    lacking.chain(host::what_forbids_bpf()).map(str::to_owned).collect()
 }
