@@ -11,8 +11,10 @@ use std::path::Path;
 
 use anyhow::{Context as _, ensure};
 
+use super::boots::{Boot, Work, ordinary};
+use super::contents::{archive, prepared};
+use super::kernels;
 use super::qemu::{self, Clock, Machine};
-use super::{BOOTS, Boot, Matrix, kernels, prepared};
 use crate::place;
 use crate::ui;
 
@@ -46,11 +48,12 @@ struct Run {
 
 /// The verb.
 pub(crate) fn run() -> anyhow::Result<()> {
-    let archive = prepared()?.context("no qemu-system-x86 or busybox-static here")?;
+    let guest = prepared()?.context("no qemu-system-x86 or busybox-static here")?;
+    let archive = archive(&guest, Work::Attacks)?;
     let mut runs = Vec::new();
     for meta in kernels::KERNELS {
         let kernel = kernels::image(meta)?;
-        for boot in BOOTS.iter().filter(|boot| boot.matrix == Matrix::Usual) {
+        for boot in ordinary() {
             ui::heading(&format!("{meta}, {}", boot.name));
             runs.push(boot_once(boot, &kernel, &archive, meta)?);
         }
@@ -66,7 +69,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
 fn boot_once(boot: &Boot, kernel: &Path, archive: &Path, meta: &str) -> anyhow::Result<Run> {
     let expected = boot.expected;
     let parameters =
-        format!("lsm={} secretmem.enable=1 CT_WORK=cost CT_EXPECT=\"{expected}\"", boot.lsm);
+        format!("lsm={} {} CT_WORK=cost CT_EXPECT=\"{expected}\"", boot.lsm, boot.more);
     let log = place::target().join("vm").join(format!("cost-{meta}-{}.log", boot.name));
     let clock = Clock::Instructions;
     let lines = qemu::run(&Machine {
@@ -149,12 +152,20 @@ fn document(runs: &[Run]) -> String {
             );
         }
         let agent = |operation| run.cost("agent", operation);
+        let mut lost =
+            run.costs.iter().filter(|((phase, _), lost)| phase == "events" && **lost > 0);
+        let lost = lost.next().map_or_else(
+            || "the highest that was tried".to_owned(),
+            |((_, rate), lost)| format!("at {rate} in a second, {lost} found no room"),
+        );
         let _written = writeln!(
             text,
-            "\nStart to a proved state: {} million instructions. Resident: {} KiB. Maps: {} KiB.",
+            "\nStart to a proved state: {} million instructions. Resident: {} KiB. Maps: {} KiB. \
+             Denials in a second (10^9 instructions) that are all reported: {}; {lost}.",
             agent("start") / 1_000_000,
             agent("resident") / 1024,
             agent("maps") / 1024,
+            agent("events"),
         );
     }
     text

@@ -39,9 +39,19 @@ struct Earlier {
 }
 
 impl Scenario {
+    /// One in which nothing was tried yet.
+    pub(crate) fn new() -> Self {
+        Self { failures: 0 }
+    }
+
+    /// Says that all was tried.
+    pub(crate) fn end(&self) {
+        println!("@@RC {}", self.failures);
+    }
+
     /// Runs it against the state that the agent must come to.
     pub(crate) fn run(expected: &str) {
-        let mut own = Self { failures: 0 };
+        let mut own = Self::new();
         write_needle();
         // Yama would hide from the same-uid attacker what the agent has to close.
         drop(fs::write("/proc/sys/kernel/yama/ptrace_scope", "0"));
@@ -49,7 +59,7 @@ impl Scenario {
             // Roads are open and known to be: what counts is that the agent says so.
             let _agent = own.start_agent(expected);
             println!("@@STATE\t{}", status());
-            println!("@@RC {}", own.failures);
+            own.end();
             return;
         }
         own.inert_programs_are_noticed(expected);
@@ -72,7 +82,7 @@ impl Scenario {
         println!("@@STATE\t{}", status());
         let next = wrapped::after_the_agent(&mut own, &bao, agent, expected);
         own.outlives(next, expected);
-        println!("@@RC {}", own.failures);
+        own.end();
     }
 
     /// Prints one finding.
@@ -81,7 +91,8 @@ impl Scenario {
             Ok(()) => "ok".to_owned(),
             Err(words) => {
                 self.failures += 1;
-                words.replace(['\n', '\t'], " ")
+                let words = words.replace(['\n', '\t'], " ");
+                if words.trim().is_empty() { "it is not so".to_owned() } else { words }
             }
         };
         println!("@@CHECK\t{name}\t{words}");
@@ -156,6 +167,12 @@ impl Scenario {
         // The other tier cannot keep foreign code out of a loader, and says so.
         let listed = if expected.contains("(lsm") { &["--allow-loader", LOADER][..] } else { &[] };
         let agent = self.agent("state", expected, listed);
+        self.show_canary();
+        agent
+    }
+
+    /// Prints what the agent's own canary showed.
+    pub(crate) fn show_canary(&self) {
         let report = Command::new(AGENT).args(["status", "--json"]).output().unwrap();
         let report: Value = serde_json::from_slice(&report.stdout).unwrap_or_default();
         for road in report["roads"].as_array().into_iter().flatten() {
@@ -165,7 +182,6 @@ impl Scenario {
         for program in report["verified_instructions"].as_array().into_iter().flatten() {
             println!("@@COST\t{}\t{}", program[0].as_str().unwrap_or("?"), program[1]);
         }
-        agent
     }
 
     /// Starts the agent, and checks that its state begins like this.
@@ -312,7 +328,7 @@ impl Scenario {
         self.check("agent-mem", denied(File::open(format!("/proc/{pid}/mem"))));
     }
 
-    fn neighbours(&mut self) {
+    pub(crate) fn neighbours(&mut self) {
         let target = start_target(true);
         let pid = target.pid();
         for file in
