@@ -218,11 +218,11 @@ impl Agent {
                 standing.join(", ")
             ));
         }
+        if self.tier != Tier::Lsm && self.loaders > 0 {
+            // bpf_bprm_opts_set is for security modules only.
+            doubts.add("root can put code into a listed loader (LD_PRELOAD)");
+        }
         if self.tier == Tier::FmodRet {
-            if self.loaders > 0 {
-                // bpf_bprm_opts_set is for security modules only.
-                doubts.add("root can put code into a listed loader (LD_PRELOAD)");
-            }
             match Preemption::read() {
                 Preemption::Full => doubts.add("the kernel preempts fully, so races may pass"),
                 Preemption::Unknown => {

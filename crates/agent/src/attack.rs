@@ -150,6 +150,10 @@ fn roads_of(args: &AttackArgs, road: &mut Visit<'_>) {
     road("agent-link", &|| roads::open_bpf_object(BpfObject::Link, args.link));
     road("link-detach", &|| roads::detach_link(-1));
     road("link-update", &|| roads::update_link(-1, -1));
+    if args.each || args.only.is_some() {
+        // Only in this tier something of ours hangs on it.
+        road("probes-switch", &|| open("/sys/kernel/debug/kprobes/enabled", false));
+    }
     if let Some(decoy) = &args.decoy {
         road("pin-rename", &|| rename_and_back(decoy));
         road("pin-unlink", &|| errno(fs::remove_file(decoy.join("map"))));

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use cloudtaser_core::names::agent_metrics as names;
 
 use crate::audit::{Counts, SpoolLength};
-use crate::bpf::Counters;
+use crate::bpf::{Counters, Tier};
 use crate::road::{Attack, Outcome};
 use crate::state::State;
 use crate::table::Table;
@@ -142,8 +142,9 @@ impl View<'_> {
 
     fn kernel(&self, text: &mut Text) {
         text.counter(names::VERDICTS, "Verdicts other than to let through, the canary's included");
+        let action = if self.tier == Tier::Kprobe.as_str() { "kill" } else { "deny" };
         for (hook, count) in &self.denials {
-            let labels = [("hook", *hook), ("action", "deny"), ("tier", self.tier)];
+            let labels = [("hook", *hook), ("action", action), ("tier", self.tier)];
             text.sample(names::VERDICTS, &labels, count);
         }
         text.counter(names::LOST, "Denials that found no room in the kernel's buffer");

@@ -249,6 +249,7 @@ impl Pump {
             return;
         };
         let (kind, verdict) = match event.kind {
+            EventKind::Denied if self.tier == Tier::Kprobe.as_str() => (Kind::Denied, "killed"),
             EventKind::Denied => (Kind::Denied, "denied"),
             EventKind::TableFull => (Kind::Unguarded, "allowed"),
         };
