@@ -7,6 +7,7 @@
 #include "vmlinux.h"
 
 #include <bpf/bpf_core_read.h>
+#include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
 #include "lib/abi.h"
@@ -14,10 +15,13 @@
 #include "lib/hook.h"
 #include "lib/maps.h"
 
+#include "lib/egress.h"
 #include "lib/file.h"
+#include "lib/grant.h"
 #include "lib/pin.h"
 #include "lib/read.h"
 #include "lib/report.h"
+#include "lib/seal.h"
 #include "lib/task.h"
 
 #include "bpf.bpf.c"
@@ -38,11 +42,16 @@
 #include "lifecycle_probe.bpf.c"
 #else
 #include "bprm_creds_for_exec.bpf.c"
+#include "file_receive.bpf.c"
 #include "inode_rename.bpf.c"
 #include "inode_rmdir.bpf.c"
 #include "inode_unlink.bpf.c"
 #include "lifecycle.bpf.c"
+#include "locked_down.bpf.c"
 #include "sb_umount.bpf.c"
+#include "socket_connect.bpf.c"
+#include "socket_create.bpf.c"
+#include "socket_sendmsg.bpf.c"
 #endif
 
 /* Brings a type into BTF that no map or function names; the agent's layout test reads it there. */

@@ -26,12 +26,14 @@ end
 
 complete -c cloudtaser -n "__fish_cloudtaser_needs_command" -s h -l help -d 'Print help'
 complete -c cloudtaser -n "__fish_cloudtaser_needs_command" -s V -l version -d 'Print version'
+complete -c cloudtaser -n "__fish_cloudtaser_needs_command" -f -a "agent" -d 'Ask the agent of this node, or order it: status, guard, grant, grants, unload'
 complete -c cloudtaser -n "__fish_cloudtaser_needs_command" -f -a "run" -d 'Start a program with secrets from OpenBao in sealed memory'
 complete -c cloudtaser -n "__fish_cloudtaser_needs_command" -f -a "demo" -d 'Show what an attacker gets, without and with cloudtaser, on this machine'
 complete -c cloudtaser -n "__fish_cloudtaser_needs_command" -f -a "probe" -d 'Attack a running process: try every road by which others could read its secrets'
 complete -c cloudtaser -n "__fish_cloudtaser_needs_command" -f -a "completions" -d 'Print completions for a shell'
 complete -c cloudtaser -n "__fish_cloudtaser_needs_command" -f -a "man" -d 'Print the manual page, or write one per verb'
 complete -c cloudtaser -n "__fish_cloudtaser_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand agent" -s V -l version -d 'Print version'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand run" -l plan -d 'The launch plan, as YAML or JSON' -r -F
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand run" -l require -d 'Refuse to start below this level, such as memory=sealed or T3=partial; may be repeated' -r
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand run" -l log-format -d 'Form of the wrapper\'s log lines' -r -f -a "text\t''
@@ -63,9 +65,10 @@ complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand completions" -s V 
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand man" -l dir -d 'Write one page per verb into this directory' -r -F
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand man" -s h -l help -d 'Print help'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand man" -s V -l version -d 'Print version'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo probe completions man help" -f -a "run" -d 'Start a program with secrets from OpenBao in sealed memory'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo probe completions man help" -f -a "demo" -d 'Show what an attacker gets, without and with cloudtaser, on this machine'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo probe completions man help" -f -a "probe" -d 'Attack a running process: try every road by which others could read its secrets'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo probe completions man help" -f -a "completions" -d 'Print completions for a shell'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo probe completions man help" -f -a "man" -d 'Print the manual page, or write one per verb'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo probe completions man help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from agent run demo probe completions man help" -f -a "agent" -d 'Ask the agent of this node, or order it: status, guard, grant, grants, unload'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from agent run demo probe completions man help" -f -a "run" -d 'Start a program with secrets from OpenBao in sealed memory'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from agent run demo probe completions man help" -f -a "demo" -d 'Show what an attacker gets, without and with cloudtaser, on this machine'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from agent run demo probe completions man help" -f -a "probe" -d 'Attack a running process: try every road by which others could read its secrets'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from agent run demo probe completions man help" -f -a "completions" -d 'Print completions for a shell'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from agent run demo probe completions man help" -f -a "man" -d 'Print the manual page, or write one per verb'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from agent run demo probe completions man help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

@@ -91,7 +91,15 @@ impl Tier {
 }
 
 /// Hooks whose programs follow pointers with `bpf_probe_read_kernel`, which lockdown forbids.
-const PROBING: &[&str] = &["file_open", "file_permission", "mmap_file", "sb_umount", "task_kill"];
+const PROBING: &[&str] = &[
+    "file_open",
+    "file_permission",
+    "mmap_file",
+    "sb_umount",
+    "socket_connect",
+    "socket_sendmsg",
+    "task_kill",
+];
 
 /// How names of maps begin that sets share.
 const OURS: &str = "ct_";
@@ -126,26 +134,37 @@ pub(crate) struct Own {
     pub(crate) link: u32,
 }
 
+/// Which programs are wanted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Choice<'a> {
+    /// Hooks whose roads are left open on purpose.
+    pub(crate) left_open: &'a [String],
+    /// Whether connections of guarded processes are judged.
+    pub(crate) egress: bool,
+    /// What describes the kernel's types where it does not do so itself.
+    pub(crate) types: Option<&'a Path>,
+}
+
 /// Loads one tier's programs: all but those that are left out on purpose, or under lockdown those
-/// that it lets in. `types` describes the kernel where it does not do so itself; `shared` are maps of
-/// an earlier set, which are used on.
+/// that it lets in. `shared` are maps of an earlier set, which are used on.
 ///
 /// # Errors
 /// What the kernel refused, with the last lines that libbpf had to say.
 pub(crate) fn load(
     tier: Tier,
-    left_out: &[String],
-    types: Option<&Path>,
+    choice: Choice<'_>,
     shared: Option<&Pins>,
 ) -> anyhow::Result<Loaded> {
     libbpf_rs::set_print(Some((PrintLevel::Info, remember)));
-    let left_out: Vec<&str> = left_out.iter().map(String::as_str).collect();
-    let mut loaded = match try_load(tier, &left_out, types, shared) {
+    let left_out: Vec<&str> = choice.left_open.iter().map(String::as_str).collect();
+    let unwanted = if choice.egress { &[][..] } else { &abi::EGRESS_HOOKS[..] };
+    let absent = [&left_out, unwanted].concat();
+    let mut loaded = match try_load(tier, &absent, choice.types, shared) {
         Ok(loaded) => loaded,
         // Only worth a second try where probe reads are what was refused.
         Err(problem) => {
-            let without = [&left_out, PROBING].concat();
-            let Ok(mut partial) = try_load(tier, &without, types, shared) else {
+            let without = [&absent, PROBING].concat();
+            let Ok(mut partial) = try_load(tier, &without, choice.types, shared) else {
                 return Err(problem);
             };
             let told = format!("{problem:#}");
@@ -154,7 +173,8 @@ pub(crate) fn load(
                 || "refused by the kernel".to_owned(),
                 |mode| format!("lockdown={mode}"),
             );
-            partial.missing.extend(PROBING.iter().map(|hook| format!("{hook} ({why})")));
+            let refused = PROBING.iter().filter(|hook| !unwanted.contains(hook));
+            partial.missing.extend(refused.map(|hook| format!("{hook} ({why})")));
             partial
         }
     };
@@ -190,7 +210,7 @@ fn try_load(
         };
         let ours = name.starts_with(tier.prefix());
         let there = has(&tier.function(hook));
-        if ours && !there {
+        if ours && !there && !without.contains(&hook) {
             missing.push(format!("{hook} (not in this kernel)"));
         }
         program.set_autoload(ours && there && !without.contains(&hook));
@@ -443,8 +463,19 @@ mod tests {
     }
 
     /// Pins are what those guard, and nothing is pinned there; a fork cannot be refused.
-    const NOT_PROBED: [&str; 5] =
-        ["task_alloc", "inode_unlink", "inode_rename", "inode_rmdir", "sb_umount"];
+    const NOT_PROBED: [&str; 10] = [
+        "task_alloc",
+        "inode_unlink",
+        "inode_rename",
+        "inode_rmdir",
+        "sb_umount",
+        // Not yet: what they close is open in that tier, which its canary shows.
+        "file_receive",
+        "locked_down",
+        "socket_connect",
+        "socket_create",
+        "socket_sendmsg",
+    ];
 
     #[test]
     fn without_trampolines_the_same_verdicts_hang_on_probes() {

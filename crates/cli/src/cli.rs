@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::{demo, generate, probe, run};
+use crate::{agent, demo, generate, probe, run};
 
 const AFTER: &str = "\
 Start here:
@@ -31,6 +31,9 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Ask the agent of this node, or order it: status, guard, grant, grants, unload.
+    #[command(disable_help_flag = true)]
+    Agent(agent::AgentArgs),
     /// Start a program with secrets from OpenBao in sealed memory.
     Run(run::RunArgs),
     /// Show what an attacker gets, without and with cloudtaser, on this machine.
@@ -47,6 +50,7 @@ impl Cli {
     /// Runs the verb that was asked for.
     pub(crate) fn run(self) -> Result<ExitCode> {
         match self.verb {
+            Verb::Agent(args) => agent::run(&args),
             Verb::Completions(args) => Ok(generate::completions(&args, Self::command())),
             Verb::Demo(args) => demo::run(&args),
             Verb::Man(args) => generate::man(&args, Self::command()),

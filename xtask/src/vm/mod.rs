@@ -155,10 +155,22 @@ fn boot_once(boot: &Boot, kernel: &Path, archive: &Path, log: &Path) -> anyhow::
         log,
         clock: Clock::Host,
         memory: boot.work.memory(),
+        disks: disks()?,
     })?;
     // Last: a machine that broke off is no earlier run.
     writeln!(OpenOptions::new().append(true).open(log)?, "{inputs}")?;
     let findings = Findings::parse(&lines, boot.name);
     let shown = log.display();
     findings.with_context(|| format!("the machine gave no result; its last words: {shown}"))
+}
+
+/// Two empty disks: one to swap to, and one that is nobody's.
+fn disks() -> anyhow::Result<Vec<PathBuf>> {
+    const LEN: u64 = 16 << 20;
+    let home = place::target().join("vm");
+    let each = ["swap", "other"].map(|name| home.join(format!("disk-{name}")));
+    for path in &each {
+        fs::File::create(path)?.set_len(LEN)?;
+    }
+    Ok(each.into())
 }

@@ -252,6 +252,7 @@ impl Pump {
             EventKind::Denied if self.tier == Tier::Kprobe.as_str() => (Kind::Denied, "killed"),
             EventKind::Denied => (Kind::Denied, "denied"),
             EventKind::TableFull => (Kind::Unguarded, "allowed"),
+            EventKind::Granted => (Kind::Granted, "allowed"),
         };
         // First: it is the one that may end at any moment.
         let actor = self.actor(&event, at);
