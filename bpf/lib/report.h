@@ -33,7 +33,7 @@ static __always_inline void ct_report(__u32 kind, __u32 hook, __u32 target_tgid)
 	bpf_ringbuf_submit(event, 0);
 }
 
-static __always_inline void ct_count(__u32 hook)
+static __always_inline void ct_count_denial(__u32 hook)
 {
 	__u64 *count = bpf_map_lookup_elem(&ct_denials, &hook);
 
@@ -47,7 +47,7 @@ static __always_inline int ct_deny_silently(__u32 hook)
 #ifdef CT_PROBE
 	return 0; /* the only no of this tier is a kill */
 #else
-	ct_count(hook);
+	ct_count_denial(hook);
 	return -EPERM;
 #endif
 }
@@ -55,7 +55,7 @@ static __always_inline int ct_deny_silently(__u32 hook)
 static __always_inline int ct_deny(__u32 hook, __u32 target_tgid)
 {
 	ct_report(CT_EVENT_DENIED, hook, target_tgid);
-	ct_count(hook);
+	ct_count_denial(hook);
 	return -EPERM;
 }
 
