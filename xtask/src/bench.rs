@@ -38,8 +38,12 @@ const PROVIDERS: &[Provider] = &[
 
 /// The verb; without a name the bench program says what it has.
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
-    if arguments.first().is_some_and(|name| name == "agent") {
-        return vm::cost::run();
+    match arguments {
+        [name] if name == "agent" => return vm::cost::run(None),
+        [name, flag, part] if name == "agent" && flag == "--only" => {
+            return vm::cost::run(Some(part));
+        }
+        _ => {}
     }
     tools::ensure(Need::Demo)?;
     let mut bench = cargo(["run", "--quiet", "--locked", "--release", "--package"]);
