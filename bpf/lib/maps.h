@@ -19,7 +19,9 @@ struct {
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
+#ifndef CT_PROBE /* KERNEL: before 6.1 a probe may not take an entry from the allocator. */
 	__uint(map_flags, BPF_F_NO_PREALLOC);
+#endif
 	__uint(max_entries, 65536); /* pid_max of most nodes is larger; overflow is reported */
 	__type(key, __u32);
 	__type(value, struct ct_task);

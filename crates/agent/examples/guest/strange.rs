@@ -13,7 +13,7 @@ use crate::scale::{comm, end, eventually, started, yes};
 use crate::scenario::Scenario;
 
 /// Made by `small odd`; the kernel's way to make each is in its name.
-const ODD: [&str; 17] = [
+const ODD: [&str; 16] = [
     "odd-below",
     "odd-exec",
     "odd-files",
@@ -26,7 +26,6 @@ const ODD: [&str; 17] = [
     "odd-orphan",
     "odd-parent",
     "odd-sighand",
-    "odd-starter",
     "odd-untraced",
     "odd-vfork",
     "odd-vm",

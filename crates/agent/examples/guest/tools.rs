@@ -14,7 +14,7 @@ use crate::scale::yes;
 use crate::scenario::Scenario;
 
 /// What an attacker may take, and what a tracer is let to run.
-const PATIENCE: Duration = Duration::from_secs(150);
+const PATIENCE: Duration = Duration::from_secs(300);
 const GOT: &str = "/tmp/got";
 /// The same program in a file that the operator lists; what it loads is not looked at.
 const LISTED: &str = "/usr/bin/bpftrace-listed";
@@ -56,7 +56,7 @@ const TOOLS: [(&str, &str); 11] = [
     ),
     (
         "bpftrace",
-        "timeout 90 bpftrace -e \"tracepoint:syscalls:sys_enter_write /pid == $P/ \
+        "timeout 240 bpftrace -e \"tracepoint:syscalls:sys_enter_write /pid == $P/ \
          { printf(\\\"%s\\\", str(args->buf)); exit(); }\" > /tmp/got",
     ),
     ("cat", "cat /proc/$P/environ > /tmp/got"),
@@ -129,7 +129,7 @@ impl Scenario {
     fn listed_tracer(&mut self) {
         let target = writing_target(false);
         let script = format!(
-            "timeout 90 {LISTED} -e \"tracepoint:syscalls:sys_enter_write /pid == {}/ \
+            "timeout 240 {LISTED} -e \"tracepoint:syscalls:sys_enter_write /pid == {}/ \
              {{ printf(\\\"%s\\\", str(args->buf)); exit(); }}\" > {GOT}",
             target.pid()
         );
