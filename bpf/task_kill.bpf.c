@@ -52,26 +52,29 @@ struct ct_walk {
 
 static long ct_next_thread(__u32 number, struct ct_walk *walk)
 {
+	/* Apart, or CO-RE looks for struct ct_walk in the kernel. */
+	struct list_head *node = walk->node;
 	struct task_struct *thread;
 	__u64 held;
 
-	if (!walk->node || walk->node == walk->head)
+	if (!node || node == walk->head)
 		return 1;
-	thread = (void *)walk->node - bpf_core_field_offset(struct task_struct, thread_node);
+	thread = (void *)node - bpf_core_field_offset(struct task_struct, thread_node);
 	held = BPF_CORE_READ(thread, blocked.sig[0]) | BPF_CORE_READ(thread, real_blocked.sig[0]);
 	walk->free = !(held & walk->bit);
-	walk->node = BPF_CORE_READ(walk->node, next);
+	walk->node = BPF_CORE_READ(node, next);
 	return walk->free;
 }
 
 static __always_inline bool ct_all_block(struct task_struct *task, int signal)
 {
-	struct ct_walk walk = { .bit = 1ul << (signal - 1) };
+	struct list_head *head =
+		(void *)CT_AT(task, signal) + bpf_core_field_offset(struct signal_struct, thread_head);
+	struct ct_walk walk = { .head = head, .bit = 1ul << (signal - 1) };
 
-	walk.head = (void *)CT_AT(task, signal) + bpf_core_field_offset(struct signal_struct, thread_head);
-	walk.node = BPF_CORE_READ(walk.head, next);
+	walk.node = BPF_CORE_READ(head, next);
 	bpf_loop(CT_MOST_THREADS, ct_next_thread, &walk, 0);
-	return !walk.free && walk.node == walk.head;
+	return !walk.free && walk.node == head;
 }
 
 static __always_inline bool ct_would_dump(struct task_struct *task, int signal)
