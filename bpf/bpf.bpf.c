@@ -21,7 +21,7 @@ CT_HOOK(bpf, int cmd, union bpf_attr *attr)
 		return ct_deny(CT_HOOK_BPF, 0);
 	}
 	if (cmd == BPF_LINK_GET_FD_BY_ID) {
-		link.id = attr->link_id;
+		link.id = CT_AT(attr, link_id);
 		if (bpf_map_lookup_elem(&ct_objects, &link) && !ct_is_agent())
 			return ct_deny(CT_HOOK_BPF, 0);
 	}

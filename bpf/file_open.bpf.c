@@ -19,9 +19,10 @@ static __always_inline void ct_learn_mount(struct file *file)
 	__u64 *known;
 
 	/* First what nearly no file is: every open of the node comes here. */
-	if (file->f_inode->i_sb->s_magic != BPF_FS_MAGIC)
+	if (CT_AT(file, f_inode, i_sb, s_magic) != BPF_FS_MAGIC)
 		return;
-	if ((file->f_inode->i_mode & S_IFMT) != S_IFDIR || !ct_key(file->f_inode, &key))
+	if ((CT_AT(file, f_inode, i_mode) & S_IFMT) != S_IFDIR ||
+	    !ct_key(CT_AT(file, f_inode), &key))
 		return;
 	actor = ct_current();
 	if (!actor || !(actor->role & CT_ROLE_AGENT))
@@ -36,11 +37,11 @@ CT_HOOK(file_open, struct file *file)
 	enum ct_access access = CT_ACCESS_READ;
 	struct ct_finding finding;
 
-	if (file->f_mode & FMODE_WRITE)
+	if (CT_AT(file, f_mode) & FMODE_WRITE)
 		access |= CT_ACCESS_WRITE;
 	ct_learn_mount(file);
 	finding = ct_judge_file(file, access);
-	if (access & CT_ACCESS_WRITE && ct_marks(file->f_inode)) {
+	if (access & CT_ACCESS_WRITE && ct_marks(CT_AT(file, f_inode))) {
 		finding.denied = true;
 		finding.grant.kind = CT_GRANT_NONE;
 	}

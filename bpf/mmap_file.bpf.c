@@ -12,7 +12,7 @@ CT_HOOK(mmap_file, struct file *file)
 	if (ct_is_others_seal(file))
 		return ct_deny(CT_HOOK_MMAP_FILE, 0);
 	ct_own_seal(file);
-	if (file->f_mode & FMODE_WRITE) /* a mapping can be made writable later */
+	if (CT_AT(file, f_mode) & FMODE_WRITE) /* a mapping can be made writable later */
 		access |= CT_ACCESS_WRITE;
 	return ct_answer(ct_judge_file(file, access), CT_HOOK_MMAP_FILE);
 }

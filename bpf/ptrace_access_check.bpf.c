@@ -28,5 +28,5 @@ CT_HOOK(ptrace_access_check, struct task_struct *child, unsigned int mode)
 		key = ct_memory_of(target);
 	if (mode & PTRACE_MODE_NOAUDIT) /* asks whether it might, as ps does */
 		return ct_is_granted(key) ? 0 : ct_deny_silently(CT_HOOK_PTRACE_ACCESS_CHECK);
-	return ct_deny_unless(key, CT_HOOK_PTRACE_ACCESS_CHECK, child->tgid);
+	return ct_deny_unless(key, CT_HOOK_PTRACE_ACCESS_CHECK, CT_AT(child, tgid));
 }

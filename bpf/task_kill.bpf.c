@@ -69,7 +69,7 @@ static long ct_next_thread(__u32 number, struct ct_walk *walk)
 static __always_inline bool ct_all_block(struct task_struct *task, int signal)
 {
 	struct list_head *head =
-		(void *)task->signal + bpf_core_field_offset(struct signal_struct, thread_head);
+		(void *)CT_AT(task, signal) + bpf_core_field_offset(struct signal_struct, thread_head);
 	struct ct_walk walk = { .head = head, .bit = 1ul << (signal - 1) };
 
 	walk.node = BPF_CORE_READ(head, next);
@@ -93,8 +93,8 @@ CT_HOOK(task_kill, struct task_struct *task, struct kernel_siginfo *info, int si
 	if (!target || signal == 0 || signal == SIGCONT || ct_may_reach(target))
 		return 0;
 	if (target->role & CT_ROLE_AGENT)
-		return ct_deny(CT_HOOK_TASK_KILL, task->tgid);
+		return ct_deny(CT_HOOK_TASK_KILL, CT_AT(task, tgid));
 	if (ct_would_dump(task, signal))
-		return ct_deny_unless(ct_memory_of(target), CT_HOOK_TASK_KILL, task->tgid);
+		return ct_deny_unless(ct_memory_of(target), CT_HOOK_TASK_KILL, CT_AT(task, tgid));
 	return 0;
 }

@@ -74,6 +74,16 @@ enum kernel_read_file_id {
 	READING_KEXEC_INITRAMFS = 4,
 };
 
+/* What a kprobe is given: the kernel's layout on this architecture, which is never relocated. */
+struct pt_regs {
+	unsigned long r15, r14, r13, r12, bp, bx, r11, r10, r9, r8, ax, cx, dx, si, di;
+	unsigned long orig_ax, ip, cs, flags, sp, ss;
+};
+
+struct bpf_raw_tracepoint_args {
+	__u64 args[2];
+};
+
 enum lockdown_reason {
 	LOCKDOWN_DEV_MEM = 2,
 	LOCKDOWN_EFI_TEST = 3,

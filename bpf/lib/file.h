@@ -14,6 +14,7 @@
 #define FMODE_WRITE 0x2
 #define PROC_SUPER_MAGIC 0x9fa0
 #define TRACEFS_MAGIC 0x74726163
+#define DEBUGFS_MAGIC 0x64626720
 #define BPF_FS_MAGIC 0xcafe4a11
 #define S_IFMT 0170000
 #define S_IFCHR 0020000
@@ -110,6 +111,20 @@ static __always_inline bool ct_is_kernel_file(struct dentry *dentry, const struc
 	return false;
 }
 
+/* kprobes/enabled, whose zero takes all kprobes out of the kernel. */
+static __always_inline bool ct_is_switch_of_probes(struct dentry *dentry)
+{
+#ifdef CT_PROBE
+	struct ct_name name = {}, parent = {};
+
+	ct_read_name(&name, dentry);
+	ct_read_name(&parent, BPF_CORE_READ(dentry, d_parent));
+	return CT_IS(&name, "enabled") && CT_IS(&parent, "kprobes");
+#else
+	return false; /* nothing of ours hangs on it */
+#endif
+}
+
 /* Physical memory and ports: character devices of major 1. */
 static __always_inline bool ct_is_raw_memory(dev_t device)
 {
@@ -125,8 +140,8 @@ static __always_inline bool ct_is_raw_memory(dev_t device)
 static __always_inline void ct_judge_device(struct file *file, enum ct_access access,
 					    struct ct_finding *finding)
 {
-	__u32 device = file->f_inode->i_rdev, all = 0, marks = 0;
-	struct address_space *mapping = file->f_mapping;
+	__u32 device = CT_AT(file, f_inode, i_rdev), all = 0, marks = 0;
+	struct address_space *mapping = CT_AT(file, f_mapping);
 	struct inode *host;
 	__u32 *found;
 
@@ -136,8 +151,8 @@ static __always_inline void ct_judge_device(struct file *file, enum ct_access ac
 	found = bpf_map_lookup_elem(&ct_devices, &all);
 	if (found)
 		marks |= *found;
-	host = mapping ? mapping->host : NULL;
-	if (host && host->i_flags & S_SWAPFILE)
+	host = mapping ? CT_AT(mapping, host) : NULL;
+	if (host && CT_AT(host, i_flags) & S_SWAPFILE)
 		marks |= CT_DEVICE_SWAP;
 	finding->denied = marks & CT_DEVICE_SWAP ||
 			  (marks & CT_DEVICE_BELOW && access & CT_ACCESS_WRITE);
@@ -148,12 +163,12 @@ static __always_inline void ct_judge_device(struct file *file, enum ct_access ac
 static __always_inline void ct_judge_proc(struct file *file, enum ct_access access,
 					  struct ct_finding *finding)
 {
-	struct dentry *dentry = file->f_path.dentry;
+	struct dentry *dentry = CT_AT(file, f_path.dentry);
 	struct ct_name name = {};
 	struct proc_inode *proc;
 	struct pid *pid;
 
-	proc = (void *)file->f_inode - bpf_core_field_offset(struct proc_inode, vfs_inode);
+	proc = (void *)CT_AT(file, f_inode) - bpf_core_field_offset(struct proc_inode, vfs_inode);
 	pid = BPF_CORE_READ(proc, pid);
 	if (pid) {
 		ct_judge_process(pid, dentry, finding);
@@ -167,24 +182,27 @@ static __always_inline void ct_judge_proc(struct file *file, enum ct_access acce
 static __always_inline struct ct_finding ct_judge_file(struct file *file, enum ct_access access)
 {
 	struct ct_finding finding = {};
-	struct inode *inode = file->f_inode;
-	umode_t kind = inode->i_mode & S_IFMT;
+	struct inode *inode = CT_AT(file, f_inode);
+	umode_t kind = CT_AT(inode, i_mode) & S_IFMT;
 	unsigned long magic;
 
 	if (kind == S_IFREG || kind == S_IFDIR) {
-		magic = inode->i_sb->s_magic;
+		magic = CT_AT(inode, i_sb, s_magic);
 		if (magic == PROC_SUPER_MAGIC) {
 			ct_judge_proc(file, access, &finding);
 		} else if (magic == TRACEFS_MAGIC) {
 			/* uprobe_events and its like; a trace that is there may be read. */
 			finding.denied = access & CT_ACCESS_WRITE && !ct_is_loader();
 			finding.grant.kind = CT_GRANT_TRACING;
-		} else if (inode->i_flags & S_SWAPFILE) {
+		} else if (magic == DEBUGFS_MAGIC) {
+			finding.denied = access & CT_ACCESS_WRITE &&
+					 ct_is_switch_of_probes(CT_AT(file, f_path.dentry));
+		} else if (CT_AT(inode, i_flags) & S_SWAPFILE) {
 			finding.denied = true;
 			finding.grant.kind = CT_GRANT_DEVICES;
 		}
 	} else if (kind == S_IFCHR) {
-		finding.denied = ct_is_raw_memory(inode->i_rdev);
+		finding.denied = ct_is_raw_memory(CT_AT(inode, i_rdev));
 	} else if (kind == S_IFBLK) {
 		ct_judge_device(file, access, &finding);
 	}

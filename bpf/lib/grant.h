@@ -22,8 +22,8 @@ static __always_inline bool ct_is_granted(struct ct_grant_key key)
 	grant = bpf_map_lookup_elem(&ct_grants, &key);
 	if (!grant || grant->until_ns <= bpf_ktime_get_boot_ns())
 		return false;
-	pid = bpf_get_current_task_btf()->thread_pid;
-	if ((__u32)bpf_get_current_uid_gid() || !pid || pid->level || ct_current())
+	pid = CT_AT(ct_this_task(), thread_pid);
+	if ((__u32)bpf_get_current_uid_gid() || !pid || CT_AT(pid, level) || ct_current())
 		return false;
 	__sync_fetch_and_add(&grant->uses, 1);
 	return true;

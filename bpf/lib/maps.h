@@ -3,6 +3,7 @@
 #ifndef CT_MAPS_H
 #define CT_MAPS_H
 
+#ifndef CT_PROBE
 /* Identity of a task, inherited in task_alloc, kept over exec, freed with the task. */
 struct {
 	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
@@ -10,6 +11,7 @@ struct {
 	__type(key, int);
 	__type(value, struct ct_task);
 } ct_tasks SEC(".maps");
+#endif
 
 /*
  * The same by thread group, for hooks that have a number and no task, and for threads of a
@@ -17,7 +19,9 @@ struct {
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
+#ifndef CT_PROBE /* KERNEL: before 6.1 a probe may not take an entry from the allocator. */
 	__uint(map_flags, BPF_F_NO_PREALLOC);
+#endif
 	__uint(max_entries, 65536); /* pid_max of most nodes is larger; overflow is reported */
 	__type(key, __u32);
 	__type(value, struct ct_task);

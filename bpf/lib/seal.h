@@ -16,9 +16,9 @@ static __always_inline bool ct_is_others_seal(struct file *file)
 	__u64 inode;
 	__u32 *owner;
 
-	if (file->f_inode->i_sb->s_magic != SECRETMEM_MAGIC)
+	if (CT_AT(file, f_inode, i_sb, s_magic) != SECRETMEM_MAGIC)
 		return false;
-	inode = file->f_inode->i_ino;
+	inode = CT_AT(file, f_inode, i_ino);
 	owner = bpf_map_lookup_elem(&ct_sealed, &inode);
 	actor = ct_current();
 	if (owner)
@@ -33,12 +33,12 @@ static __always_inline void ct_own_seal(struct file *file)
 	__u64 inode;
 	__u32 group;
 
-	if (file->f_inode->i_sb->s_magic != SECRETMEM_MAGIC)
+	if (CT_AT(file, f_inode, i_sb, s_magic) != SECRETMEM_MAGIC)
 		return;
 	actor = ct_current();
 	if (!actor)
 		return;
-	inode = file->f_inode->i_ino;
+	inode = CT_AT(file, f_inode, i_ino);
 	group = actor->group;
 	bpf_map_update_elem(&ct_sealed, &inode, &group, BPF_NOEXIST);
 }

@@ -11,7 +11,7 @@ use anyhow::{Context as _, ensure};
 
 use crate::audit::{Counts, Sinks};
 use crate::bpf::{self, Attached, Choice, Tier};
-use crate::canary::{self, Attackers};
+use crate::canary::{self, Attackers, Way};
 use crate::devices::Devices;
 use crate::host::{self, Preemption};
 use crate::late::Late;
@@ -21,7 +21,7 @@ use crate::net;
 use crate::orders::Orders;
 use crate::pins::{Decoy, Pins};
 use crate::responder;
-use crate::road::Attack;
+use crate::road::{self, Attack};
 use crate::run::RunArgs;
 use crate::state::{self, Doubts, State};
 use crate::succession::{self, Earlier, Estate};
@@ -67,21 +67,28 @@ impl Agent {
         pins: Result<&Pins, &String>,
     ) -> anyhow::Result<Self> {
         let egress = !args.allow_egress.is_empty();
-        let loaded = bpf::load(tier, Choice { left_open: &args.leave_open, egress }, None)?;
+        let choice = Choice { left_open: &args.leave_open, egress, types: args.btf.as_deref() };
+        let loaded = bpf::load(tier, choice, None)?;
         terms::first(&loaded, args)?;
         let table = Table::of(&loaded)?;
         let (loaders, files) = loaders::list(&loaded, &args.allow_loader)?;
         // SECURITY: from the first program on, nobody but a marked process may touch the maps.
         table.mark_agent()?;
         let mut lasting: Vec<String> = Vec::new();
-        lasting.extend(succession::name_heir(&loaded)?.map(str::to_owned));
-        lasting.extend(pins.err().map(|why| format!("it ends with the agent, {why}")));
-        let pins = pins.ok().filter(|_| !args.is_trial());
+        if tier.refuses() {
+            lasting.extend(succession::name_heir(&loaded)?.map(str::to_owned));
+            lasting.extend(pins.err().map(|why| format!("it ends with the agent, {why}")));
+        } else {
+            lasting.push(road::KILLS.to_owned());
+            lasting.push("it ends with the agent, since pins could be taken away".to_owned());
+        }
+        let pins = pins.ok().filter(|_| !args.is_trial() && tier.refuses());
         let devices = Devices::open(loaded.map("ct_devices")?, args.block_devices, &files)?;
         let (listed, lost) = (loaded.map("ct_pins")?, loaded.map("ct_lost")?);
         let decoy = pins.map(|pins| Arc::new(Decoy::new(pins, listed, lost)));
         let attackers = Attackers::default();
-        let before = canary::round(&table, &attackers, loaded.own()?, decoy.as_deref())
+        let way = Way::of(tier);
+        let before = canary::round(&table, &attackers, loaded.own()?, decoy.as_deref(), way)
             .context("the attack before the start")?;
         let events = loaded.map("ct_events")?;
         let orders = Orders::open(loaded.map("ct_authority")?, loaded.map("ct_grants")?)?;
@@ -91,8 +98,8 @@ impl Agent {
             pins.show_mount()?;
         }
         let own = attached.own()?;
-        let now =
-            canary::round(&table, &attackers, own, decoy.as_deref()).context("the first attack")?;
+        let now = canary::round(&table, &attackers, own, decoy.as_deref(), way)
+            .context("the first attack")?;
         let mut agent = Self {
             attached,
             table: Arc::new(table),
@@ -135,17 +142,18 @@ impl Agent {
         table.mark_agent()?;
         let (attackers, away) = (Attackers::default(), earlier.away(&table));
         let decoy = earlier.decoy()?;
-        let found = canary::round(&table, &attackers, earlier.own()?, Some(&decoy))
+        let found = canary::round(&table, &attackers, earlier.own()?, Some(&decoy), Way::of(tier))
             .context("the attack on what was pinned")?;
         earlier.tell(&found, away);
-        let choice = Choice { left_open: &args.leave_open, egress: earlier.authority.egress };
+        let egress = earlier.authority.egress;
+        let choice = Choice { left_open: &args.leave_open, egress, types: None };
         let loaded = bpf::load(tier, choice, Some(&earlier.pins))?;
         let devices = Devices::open(loaded.map("ct_devices")?, args.block_devices, &[])?;
         let events = loaded.map("ct_events")?;
         let orders = Orders::open(loaded.map("ct_authority")?, loaded.map("ct_grants")?)?;
         let mut attached = loaded.attach()?;
         let estate = earlier.hand_over(&mut attached, &table, &args.leave_open, away)?;
-        let now = canary::round(&table, &attackers, attached.own()?, Some(&decoy))
+        let now = canary::round(&table, &attackers, attached.own()?, Some(&decoy), Way::of(tier))
             .context("the first attack")?;
         let mut agent = Self {
             attached,
@@ -235,11 +243,21 @@ impl Agent {
         if self.counts.unguarded.load(Ordering::Relaxed) > 0 {
             doubts.add("not every child of a guarded process fitted into the table");
         }
+        let (late, standing) = road::after_kills(&self.now);
+        if !late.is_empty() {
+            doubts.add(format!("a kill comes too late for: {}", late.join(", ")));
+        }
+        if !standing.is_empty() {
+            doubts.add(format!(
+                "and for who shares descriptors with others: {}",
+                standing.join(", ")
+            ));
+        }
+        if self.tier != Tier::Lsm && self.loaders > 0 {
+            // bpf_bprm_opts_set is for security modules only.
+            doubts.add("root can put code into a listed loader (LD_PRELOAD)");
+        }
         if self.tier == Tier::FmodRet {
-            if self.loaders > 0 {
-                // bpf_bprm_opts_set is for security modules only.
-                doubts.add("root can put code into a listed loader (LD_PRELOAD)");
-            }
             match Preemption::read() {
                 Preemption::Full => doubts.add("the kernel preempts fully, so races may pass"),
                 Preemption::Unknown => {

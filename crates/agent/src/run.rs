@@ -61,6 +61,10 @@ pub(crate) struct RunArgs {
     /// then says so.
     #[arg(long, value_name = "HOOK", value_parser = clap::builder::PossibleValuesParser::new(LEAVABLE))]
     pub(crate) leave_open: Vec<String>,
+    /// What the kernel's types look like, where the kernel does not say it itself (no
+    /// /sys/kernel/btf/vmlinux): for the tier `kprobe`.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) btf: Option<PathBuf>,
     /// Let guarded processes connect to loopback and to what is named here, and nowhere else:
     /// ADDRESS[/BITS][:PORT[-PORT]], IPv6 in brackets. Name OpenBao and the resolver too.
     #[arg(long, value_name = "NETWORK")]
@@ -94,6 +98,8 @@ enum TierName {
     /// In front of `security_*`.
     #[value(name = "fmod_ret")]
     FmodRet,
+    /// At the entry of `security_*`: ends whoever asks, and refuses nothing. Never more than degraded.
+    Kprobe,
 }
 
 impl RunArgs {
@@ -106,6 +112,7 @@ impl RunArgs {
         self.tier.map(|tier| match tier {
             TierName::Lsm => Tier::Lsm,
             TierName::FmodRet => Tier::FmodRet,
+            TierName::Kprobe => Tier::Kprobe,
         })
     }
 }
@@ -148,7 +155,7 @@ fn code(state: &State) -> Code {
 
 /// Tries the tiers from the strongest down; the reasons are why none holds.
 fn start(args: &RunArgs) -> Result<Agent, Vec<String>> {
-    let lacking = what_is_lacking();
+    let lacking = what_is_lacking(args);
     if !lacking.is_empty() {
         return Err(lacking);
     }
@@ -170,8 +177,10 @@ fn start(args: &RunArgs) -> Result<Agent, Vec<String>> {
     let tiers = match args.tier() {
         Some(tier) => vec![tier],
         // An `lsm/` program attaches without `bpf` in lsm= as well, and never runs.
-        None if has_lsm == Some(false) => vec![Tier::FmodRet],
-        None => vec![Tier::Lsm, Tier::FmodRet],
+        // Only the last one can do without the kernel's own description of its types.
+        None if !host::has_btf() => vec![Tier::Kprobe],
+        None if has_lsm == Some(false) => vec![Tier::FmodRet, Tier::Kprobe],
+        None => vec![Tier::Lsm, Tier::FmodRet, Tier::Kprobe],
     };
     let mut reasons = Vec::new();
     for tier in tiers {
@@ -181,7 +190,7 @@ fn start(args: &RunArgs) -> Result<Agent, Vec<String>> {
             }
             Ok(agent) => return Ok(agent),
             Err(error) => {
-                // One cause behind both tiers is told once.
+                // One cause behind several tiers is told once.
                 let why = format!("{error:#}");
                 if !reasons.iter().any(|told: &String| told.ends_with(&why)) {
                     reasons.push(format!("{}: {why}", tier.as_str()));
@@ -193,11 +202,13 @@ fn start(args: &RunArgs) -> Result<Agent, Vec<String>> {
 }
 
 /// Things without which loading would fail with a worse message.
-fn what_is_lacking() -> Vec<String> {
+fn what_is_lacking(args: &RunArgs) -> Vec<String> {
+    let has_btf = host::has_btf() || args.btf.is_some();
     let checks = [
         (!nix::unistd::geteuid().is_root(), "not root"),
-        (!host::has_btf(), "the kernel has no BTF (/sys/kernel/btf/vmlinux)"),
+        (!has_btf, "the kernel has no BTF (/sys/kernel/btf/vmlinux), and none was given (--btf)"),
         (!host::is_in_first_pid_namespace(), "not in the host's PID namespace"),
     ];
-    checks.iter().filter(|(lacks, _)| *lacks).map(|(_, words)| (*words).to_owned()).collect()
+    let lacking = checks.iter().filter(|(lacks, _)| *lacks).map(|(_, words)| *words);
+    lacking.chain(host::what_forbids_bpf()).map(str::to_owned).collect()
 }

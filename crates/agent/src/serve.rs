@@ -15,7 +15,7 @@ use nix::unistd::Pid;
 use serde_json::json;
 
 use crate::agent::Agent;
-use crate::canary;
+use crate::canary::{self, Way};
 use crate::events;
 use crate::orders::{self, Taken};
 use crate::peers::{Asked, Peers};
@@ -78,10 +78,10 @@ impl Agent {
     fn attack_on_demand(&self, asked: Receiver<()>) -> anyhow::Result<Receiver<Round>> {
         let (tell, told): (Sender<Round>, _) = mpsc::channel();
         let (table, attackers) = (Arc::clone(&self.table), Arc::clone(&self.attackers));
-        let (own, decoy) = (self.attached.own()?, self.decoy.clone());
+        let (own, decoy, way) = (self.attached.own()?, self.decoy.clone(), Way::of(self.tier));
         thread::Builder::new().name("canary".to_owned()).spawn(move || {
             while asked.recv().is_ok() {
-                let round = canary::round(&table, &attackers, own, decoy.as_deref());
+                let round = canary::round(&table, &attackers, own, decoy.as_deref(), way);
                 if tell.send(round.map_err(|error| format!("{error:#}"))).is_err() {
                     return;
                 }

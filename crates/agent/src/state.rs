@@ -100,8 +100,8 @@ pub(crate) fn judge(tier: Tier, before: &Attack, now: &Attack, doubts: Doubts) -
     let Doubts(mut reasons) = doubts;
     let was_open = |road: &str| before.outcome(road) == Some(Outcome::Open);
     let tried = now.roads.iter();
-    let closed =
-        tried.clone().filter(|t| was_open(&t.road) && t.outcome == Outcome::Denied).count();
+    let is_closed = |outcome| matches!(outcome, Outcome::Denied | Outcome::Killed);
+    let closed = tried.clone().filter(|t| was_open(&t.road) && is_closed(t.outcome)).count();
     let open: Vec<&str> =
         tried.filter(|t| t.outcome == Outcome::Open).map(|t| t.road.as_str()).collect();
     if closed == 0 {

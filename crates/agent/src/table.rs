@@ -71,7 +71,8 @@ impl Since {
 /// The maps that carry identity.
 #[derive(Debug)]
 pub(crate) struct Table {
-    tasks: MapHandle,
+    /// There is none in the tier without trampolines.
+    tasks: Option<MapHandle>,
     groups: MapHandle,
     next_group: AtomicU32,
 }
@@ -80,7 +81,7 @@ impl Table {
     /// Takes the maps of loaded programs.
     pub(crate) fn of(loaded: &Loaded) -> anyhow::Result<Self> {
         Ok(Self {
-            tasks: loaded.map("ct_tasks")?,
+            tasks: loaded.map("ct_tasks").ok(),
             groups: loaded.map("ct_groups")?,
             next_group: AtomicU32::new(AGENT + 1),
         })
@@ -95,7 +96,7 @@ impl Table {
                 highest = highest.max(group + 1);
             }
         }
-        Ok(Self { tasks, groups, next_group: AtomicU32::new(highest) })
+        Ok(Self { tasks: Some(tasks), groups, next_group: AtomicU32::new(highest) })
     }
 
     /// The group that the next process gets.
@@ -180,7 +181,10 @@ impl Table {
         // By number first: it covers the threads that are there already.
         self.groups.update(&number, &value, MapFlags::ANY).map_err(refused)?;
         let handle = process.as_raw_fd().to_ne_bytes();
-        let marked = self.tasks.update(&handle, &value, MapFlags::ANY).map_err(refused);
+        let marked = self
+            .tasks
+            .as_ref()
+            .map_or(Ok(()), |tasks| tasks.update(&handle, &value, MapFlags::ANY).map_err(refused));
         if marked.is_err() || has_ended(process) {
             // The number may be somebody else's by now, who would be guarded by mistake.
             self.groups.delete(&number).map_err(refused)?;

@@ -42,9 +42,19 @@ struct Earlier {
 }
 
 impl Scenario {
+    /// One in which nothing was tried yet.
+    pub(crate) fn new() -> Self {
+        Self { failures: 0 }
+    }
+
+    /// Says that all was tried.
+    pub(crate) fn end(&self) {
+        println!("@@RC {}", self.failures);
+    }
+
     /// Runs it against the state that the agent must come to.
     pub(crate) fn run(expected: &str) {
-        let mut own = Self { failures: 0 };
+        let mut own = Self::new();
         write_needle();
         orders::write_keys();
         // Yama would hide from the same-uid attacker what the agent has to close.
@@ -53,7 +63,7 @@ impl Scenario {
             // Roads are open and known to be: what counts is that the agent says so.
             let _agent = own.start_agent(expected);
             println!("@@STATE\t{}", status());
-            println!("@@RC {}", own.failures);
+            own.end();
             return;
         }
         own.inert_programs_are_noticed(expected);
@@ -84,7 +94,7 @@ impl Scenario {
         let next = wrapped::after_the_agent(&mut own, &bao, agent, expected);
         own.outlives(next, expected);
         own.unloads();
-        println!("@@RC {}", own.failures);
+        own.end();
     }
 
     /// Prints one finding.
@@ -93,7 +103,8 @@ impl Scenario {
             Ok(()) => "ok".to_owned(),
             Err(words) => {
                 self.failures += 1;
-                words.replace(['\n', '\t'], " ")
+                let words = words.replace(['\n', '\t'], " ");
+                if words.trim().is_empty() { "it is not so".to_owned() } else { words }
             }
         };
         println!("@@CHECK\t{name}\t{words}");
@@ -169,6 +180,12 @@ impl Scenario {
         // The other tier cannot keep foreign code out of a loader, and says so.
         let listed = if expected.contains("(lsm") { &["--allow-loader", LOADER][..] } else { &[] };
         let agent = self.agent("state", expected, listed);
+        self.show_canary();
+        agent
+    }
+
+    /// Prints what the agent's own canary showed.
+    pub(crate) fn show_canary(&self) {
         let report = Command::new(AGENT).args(["status", "--json"]).output().unwrap();
         let report: Value = serde_json::from_slice(&report.stdout).unwrap_or_default();
         for road in report["roads"].as_array().into_iter().flatten() {
@@ -178,7 +195,6 @@ impl Scenario {
         for program in report["verified_instructions"].as_array().into_iter().flatten() {
             println!("@@COST\t{}\t{}", program[0].as_str().unwrap_or("?"), program[1]);
         }
-        agent
     }
 
     /// Starts the agent, and checks that its state begins like this.
@@ -326,7 +342,7 @@ impl Scenario {
         self.check("agent-mem", denied(File::open(format!("/proc/{pid}/mem"))));
     }
 
-    fn neighbours(&mut self) {
+    pub(crate) fn neighbours(&mut self) {
         let target = start_target(true);
         let pid = target.pid();
         for file in

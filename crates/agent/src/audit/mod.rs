@@ -242,7 +242,8 @@ impl Pump {
             self.counts.unguarded.fetch_add(1, Ordering::Relaxed);
         }
         let at = Duration::from_nanos(event.at_ns);
-        if self.attackers.has(event.actor, at) {
+        // A child of the attacker's is one of ours: nobody else can make it start one.
+        if [event.actor, event.actor_parent].iter().any(|pid| self.attackers.has(*pid, at)) {
             return;
         }
         let source = Source::of(event.actor_cgroup, event.actor_uid);
@@ -255,6 +256,7 @@ impl Pump {
             return;
         };
         let (kind, verdict) = match event.kind {
+            EventKind::Denied if self.tier == Tier::Kprobe.as_str() => (Kind::Denied, "killed"),
             EventKind::Denied => (Kind::Denied, "denied"),
             EventKind::TableFull => (Kind::Unguarded, "allowed"),
             EventKind::Granted => (Kind::Granted, "allowed"),
