@@ -21,8 +21,8 @@ use crate::command::program;
 pub(super) const PROGRAM: &str = "qemu-system-x86_64";
 /// Overrides how the processor is emulated.
 const ACCELERATOR: &str = "CLOUDTASER_QEMU_ACCEL";
-/// A whole run takes about a minute; a busy machine multiplies that by four, and more.
-const PATIENCE: Duration = Duration::from_secs(600);
+/// A whole run takes about two minutes; a busy machine multiplies that by four, and more.
+const PATIENCE: Duration = Duration::from_secs(900);
 
 /// What the machine's clock follows.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -83,7 +83,7 @@ impl Scenario {
         println!("@@STATE\t{}", status());
         let next = wrapped::after_the_agent(&mut own, &bao, agent, expected);
         own.outlives(next, expected);
-        own.unloads();
+        own.unloads(expected);
         println!("@@RC {}", own.failures);
     }
 
