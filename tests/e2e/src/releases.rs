@@ -146,6 +146,10 @@ fn accept(bao: &Bao, issuer: &Issuer) {
         "token_policies": [ROLE], "token_ttl": "1h",
     });
     bao.api("POST", &format!("auth/jwt/role/{ROLE}"), &role);
+    let mut short = role;
+    short["token_ttl"] = json!("3s");
+    short["token_explicit_max_ttl"] = json!("5s");
+    bao.api("POST", "auth/jwt/role/short", &short);
 }
 
 fn write_files(scratch: &Scratch, bao: &Bao) {

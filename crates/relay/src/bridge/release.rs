@@ -33,7 +33,7 @@ use std::{
 use cloudtaser_sys::heap;
 use cloudtaser_tls::{Digest, MacKey};
 
-pub(super) use self::line::serve;
+pub(super) use self::line::{busy, serve};
 use self::{
     config::{ReleaseConfig, Unsealed},
     ledger::Ledger,

@@ -60,8 +60,13 @@ pub(super) async fn serve(stream: TcpStream, go: Go, leg: Arc<Leg>) {
         return info!(client, from = %go.client, seconds, error, "release session ended");
     }
     let done = match place {
-        // Nothing that a busy bridge says in the other protocol would be understood in this one.
-        _ if wants_release => stream.shutdown().await.map(|()| (0, 0)),
+        _ if wants_release => {
+            let told = stream.write_all(&release::busy()).await;
+            match told {
+                Ok(()) => stream.shutdown().await.map(|()| (0, 0)),
+                Err(error) => Err(error),
+            }
+        }
         Ok(_place) if known.is_none_or(|client| !client.door) => {
             refuse(&mut stream, Verdict::Forbidden).await
         }

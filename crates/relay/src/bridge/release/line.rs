@@ -10,7 +10,7 @@ use std::{
 };
 
 use cloudtaser_core::release::{
-    BridgeToWrapper, EXPORTER_LABEL, Ends, WrapperToBridge,
+    BridgeToWrapper, Denial, EXPORTER_LABEL, Ends, Operation, Refused, WrapperToBridge,
     frame::{decode, encode},
 };
 use cloudtaser_sys::harden::wipe_stack;
@@ -21,7 +21,7 @@ use tokio::{
     runtime::Handle,
     sync::watch,
     task::spawn_blocking,
-    time::{sleep, timeout},
+    time::{Instant, sleep_until, timeout},
 };
 use tokio_rustls::server::TlsStream;
 use tracing::warn;
@@ -66,11 +66,19 @@ pub(in crate::bridge) async fn serve(
     let (socket, tls) = stream.into_inner();
     let talk = begin(socket, tls, releaser, client, bridge)?;
     let mut talk = exchange(talk, Talk::greet).await?.0;
+    let began = Instant::now();
+    let mut half = None;
     loop {
-        let patience = if talk.dialogue.is_idle() { HELLO_PATIENCE } else { PATIENCE };
-        let bounded = !talk.received.is_empty() || talk.dialogue.is_idle();
-        let late =
-            async { if bounded { sleep(patience).await } else { std::future::pending().await } };
+        // For all of a message, and not since its last byte.
+        half = (!talk.received.is_empty()).then(|| half.unwrap_or_else(Instant::now));
+        let hello = talk.dialogue.is_idle().then_some(began + HELLO_PATIENCE);
+        let end = half.map(|half| half + PATIENCE).or(hello);
+        let late = async {
+            match end {
+                Some(end) => sleep_until(end).await,
+                None => std::future::pending().await,
+            }
+        };
         let readable = tokio::select! {
             readable = talk.socket.readable() => readable,
             () = late => Err(io::ErrorKind::TimedOut.into()),
@@ -89,6 +97,14 @@ pub(in crate::bridge) async fn serve(
             }
         }
     }
+}
+
+/// What a bridge says that carries as much as it may.
+pub(in crate::bridge) fn busy() -> Vec<u8> {
+    let meaning = "it carries as many sessions as it may (max_sessions)".to_owned();
+    let refused = Refused::denied(Operation::Login, Denial::Busy, meaning);
+    // A short text fits into every frame.
+    encode(&BridgeToWrapper::Refused(refused)).map(|bytes| bytes.to_vec()).unwrap_or_default()
 }
 
 fn begin(
