@@ -30,12 +30,23 @@ pub struct Config {
     pub beacons: Vec<BeaconAddress>,
     /// Who may open a session.
     pub clients: Vec<KnownClient>,
+    /// Where it is kept which clusters may, in the place of that list.
+    pub enrolment: Option<Enrolment>,
     /// Idle legs at each beacon.
     pub legs: u16,
     /// Sessions at once, over all beacons.
     pub max_sessions: u16,
     /// How long sessions may go on after a stop.
     pub drain_seconds: u16,
+}
+
+/// Clusters that enrol.
+#[derive(Clone, Debug)]
+pub struct Enrolment {
+    /// The folder with all that is known of them.
+    pub folder: PathBuf,
+    /// For how long a certificate is good.
+    pub certificate_hours: u16,
 }
 
 /// A client that may open a session.
@@ -57,6 +68,9 @@ struct File {
     beacon: Vec<BeaconAddress>,
     #[serde(default)]
     client: Vec<FileClient>,
+    enrolment: Option<PathBuf>,
+    #[serde(default = "day")]
+    certificate_hours: u16,
     #[serde(default = "four")]
     legs: u16,
     #[serde(default = "thousand")]
@@ -70,6 +84,13 @@ struct File {
 struct FileClient {
     name: String,
     key: String,
+}
+
+/// A week: a certificate is not looked at again while a session goes on, but revocation is.
+const MAX_CERTIFICATE_HOURS: u16 = 168;
+
+const fn day() -> u16 {
+    24
 }
 
 const fn four() -> u16 {
@@ -94,6 +115,14 @@ impl Config {
         if file.beacon.is_empty() {
             return Err(ConfigError::Missing("no beacon: name at least one in [[beacon]]"));
         }
+        if file.enrolment.is_some() && !file.client.is_empty() {
+            return Err(ConfigError::Missing(
+                "with an enrolment nobody is let in by a list: invite whom [[client]] names",
+            ));
+        }
+        if file.certificate_hours == 0 || file.certificate_hours > MAX_CERTIFICATE_HOURS {
+            return Err(ConfigError::Missing("certificate_hours has to be from 1 to 168"));
+        }
         if file.max_sessions == 0 || file.legs == 0 {
             return Err(ConfigError::Missing("a limit of 0 lets nobody in"));
         }
@@ -113,6 +142,10 @@ impl Config {
             openbao: file.openbao,
             beacons: file.beacon,
             clients: file.client.into_iter().map(known).collect::<Result<_, ConfigError>>()?,
+            enrolment: file.enrolment.map(|folder| Enrolment {
+                folder: beside(path, &folder),
+                certificate_hours: file.certificate_hours,
+            }),
             legs: file.legs,
             max_sessions: file.max_sessions,
             drain_seconds: file.drain_seconds,

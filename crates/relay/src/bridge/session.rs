@@ -2,7 +2,7 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use cloudtaser_tls::raw;
+use cloudtaser_tls::raw::{self, PublicKey};
 use tokio::{
     io::{AsyncWriteExt as _, copy_bidirectional},
     net::TcpStream,
@@ -11,7 +11,11 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tracing::{info, warn};
 
-use super::{Shared, leg::Leg};
+use super::{
+    Shared,
+    leg::Leg,
+    reception::{self, Turned},
+};
 use crate::{
     net,
     proto::{leg::Go, session::Verdict},
@@ -42,18 +46,43 @@ pub(super) async fn serve(stream: TcpStream, go: Go, leg: Arc<Leg>) {
             return warn!(tag = %go.tag, from = %go.client, "no session in time");
         }
     };
-    let key = raw::peer_key(stream.get_ref().1.peer_certificates());
-    let client = key.as_ref().map_or("?", |key| shared.config.name_of(key)).to_owned();
+    let Some(key) = raw::peer_key(stream.get_ref().1.peer_certificates()) else { return };
+    let (client, cluster) = match &shared.roster {
+        None => (shared.config.name_of(&key).to_owned(), None),
+        Some(roster) => {
+            match reception::receive(&mut stream, key, place.is_err(), shared, roster).await {
+                Ok(guest) => (guest.name, Some(guest.cluster)),
+                Err(Turned::Away) => return,
+                Err(Turned::Out) => return leg.strikes.count(go.tag),
+            }
+        }
+    };
     let began = Instant::now();
-    let done = match place {
-        Ok(_place) => proxy(&mut stream, shared).await,
-        Err(_full) => refuse(&mut stream, Verdict::Busy).await,
+    let done = tokio::select! {
+        done = async {
+            match place {
+                Ok(_place) => proxy(&mut stream, shared).await,
+                Err(_full) => refuse(&mut stream, Verdict::Busy).await,
+            }
+        } => done,
+        () = revoked(shared, cluster) => {
+            net::reset(stream.get_ref().0);
+            Err(io::Error::new(io::ErrorKind::PermissionDenied, "the cluster was revoked"))
+        }
     };
     drop(refusal);
     let (up_bytes, down_bytes) = *done.as_ref().unwrap_or(&(0, 0));
     let error = done.err().map(|error| error.to_string());
     let seconds = began.elapsed().as_secs();
     info!(client, from = %go.client, up_bytes, down_bytes, seconds, error, "session ended");
+}
+
+/// Ends when the cluster of a session is let in no longer.
+async fn revoked(shared: &Shared, cluster: Option<PublicKey>) {
+    match (&shared.roster, cluster) {
+        (Some(roster), Some(cluster)) => roster.revoked(&cluster).await,
+        _ => std::future::pending().await,
+    }
 }
 
 async fn proxy(stream: &mut TlsStream<TcpStream>, shared: &Shared) -> io::Result<(u64, u64)> {

@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+mod people;
+
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Context as _, ensure};
@@ -9,11 +11,14 @@ use clap::{Args, Parser, Subcommand};
 use cloudtaser_relay::{
     bridge::{Bridge, admit, config::Config},
     client::{Client, Proxy},
+    enrol::Store,
     log,
     program::{block_on, keygen, of_arguments, run, say, stop_signal, ticketgen},
 };
 use cloudtaser_tls::raw::{KeyPair, PublicKey};
 use tracing::info;
+
+use self::people::People;
 
 /// Stands beside OpenBao, dials out to beacons, and ends the sessions that they cannot open.
 #[derive(Debug, Parser)]
@@ -25,9 +30,9 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Make the bridge's keys in a folder, and print the public one.
+    /// Make the bridge's keys and an empty enrolment in a folder, and print the public key.
     Init {
-        /// Where bridge.pem and tickets.hex go.
+        /// Where bridge.pem, tickets.hex and the folder enrolment go.
         folder: PathBuf,
     },
     /// Serve until SIGTERM.
@@ -48,6 +53,8 @@ enum Verb {
         /// The new file.
         file: PathBuf,
     },
+    #[command(flatten)]
+    People(People),
     /// At the client: open a door behind which is OpenBao.
     Proxy(ProxyArgs),
 }
@@ -99,6 +106,7 @@ fn main() -> ExitCode {
         Verb::Init { folder } => {
             let public = keygen(&folder.join("bridge.pem"))?;
             ticketgen(&folder.join("tickets.hex"))?;
+            Store::create(&folder.join("enrolment"))?;
             say(&format!("{public}\n"))
         }
         Verb::Serve { config } => serve(Config::read(&config)?),
@@ -108,6 +116,7 @@ fn main() -> ExitCode {
         }
         Verb::Admit(args) => print_admission(&args),
         Verb::Keygen { file } => say(&format!("{}\n", keygen(&file)?)),
+        Verb::People(people) => people.run(),
         Verb::Proxy(args) => proxy(&args),
     })
 }
