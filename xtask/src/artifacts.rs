@@ -21,7 +21,7 @@ use crate::ui;
 /// The wrapper is copied into the memory of every pod, so its size is paid there.
 const WRAPPER_MAX_BYTES: u64 = 4 << 20;
 
-/// Beacon and bridge face the public: what is in them is what can be attacked.
+/// Beacon, bridge and broker face others: what is in them is what can be attacked.
 const RELAY_MAX_BYTES: u64 = 4 << 20;
 
 /// What a user starts; the demo and the bench need no more.
@@ -44,6 +44,8 @@ pub(crate) struct Artifacts {
     pub(crate) beacon: PathBuf,
     /// The static bridge.
     pub(crate) bridge: PathBuf,
+    /// The static broker.
+    pub(crate) broker: PathBuf,
 }
 
 impl Programs {
@@ -61,6 +63,7 @@ impl Artifacts {
         self.programs.announce(command);
         command.env("CLOUDTASER_BEACON", &self.beacon);
         command.env("CLOUDTASER_BRIDGE", &self.bridge);
+        command.env("CLOUDTASER_BROKER", &self.broker);
     }
 }
 
@@ -116,17 +119,19 @@ pub(crate) fn build() -> anyhow::Result<Artifacts> {
         agent: build_agent(&["--bins"])?,
         beacon: relay.join("cloudtaser-beacon"),
         bridge: relay.join("cloudtaser-bridge"),
+        broker: relay.join("cloudtaser-broker"),
     })
 }
 
 /// Fails with each promise that the built files break.
 pub(crate) fn gate(artifacts: &Artifacts) -> anyhow::Result<()> {
-    let Artifacts { programs, agent, beacon, bridge } = artifacts;
+    let Artifacts { programs, agent, beacon, bridge, broker } = artifacts;
     gate_sized(&programs.wrapper, WRAPPER_MAX_BYTES)?;
     gate_one(&programs.cli, Linkage::Dynamic)?;
     gate_one(agent, Linkage::Static)?;
     gate_sized(beacon, RELAY_MAX_BYTES)?;
-    gate_sized(bridge, RELAY_MAX_BYTES)
+    gate_sized(bridge, RELAY_MAX_BYTES)?;
+    gate_sized(broker, RELAY_MAX_BYTES)
 }
 
 fn gate_sized(program: &Path, budget: u64) -> anyhow::Result<()> {

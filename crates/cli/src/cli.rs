@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::{demo, generate, probe, run};
+use crate::{demo, generate, probe, road, run};
 
 const AFTER: &str = "\
 Start here:
@@ -37,6 +37,10 @@ enum Verb {
     Demo(demo::DemoArgs),
     /// Attack a running process: try every road by which others could read its secrets.
     Probe(probe::command::ProbeArgs),
+    /// Beside OpenBao: set up the bridge, invite clusters, let them in, put them out.
+    Bridge(road::RoadArgs),
+    /// In the cluster: join a bridge by an invitation, and carry what programs there say to it.
+    Broker(road::RoadArgs),
     /// Print completions for a shell.
     Completions(generate::CompletionsArgs),
     /// Print the manual page, or write one per verb.
@@ -47,6 +51,8 @@ impl Cli {
     /// Runs the verb that was asked for.
     pub(crate) fn run(self) -> Result<ExitCode> {
         match self.verb {
+            Verb::Bridge(args) => road::bridge(&args),
+            Verb::Broker(args) => road::broker(&args),
             Verb::Completions(args) => Ok(generate::completions(&args, Self::command())),
             Verb::Demo(args) => demo::run(&args),
             Verb::Man(args) => generate::man(&args, Self::command()),

@@ -10,6 +10,7 @@ mod demo;
 mod failure;
 mod generate;
 mod probe;
+mod road;
 mod run;
 mod tools;
 mod ui;
