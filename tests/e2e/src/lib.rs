@@ -16,6 +16,7 @@
 )]
 
 mod bao;
+mod capture;
 mod launch;
 mod netns;
 mod programs;
@@ -26,6 +27,7 @@ mod values;
 mod watch;
 
 pub use bao::{Bao, Role, Setup};
+pub use capture::{Capture, Captured};
 pub use launch::{Launch, Output, Running, User};
 pub use netns::{CLUSTER_ADDRESS, EU_ADDRESS, Network, Networks, RELAY_ADDRESS};
 pub use programs::{compile_c, compile_go, compile_rust, fixture, on_path, wrapper};
