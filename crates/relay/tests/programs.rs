@@ -126,7 +126,7 @@ mod tests {
             assert!(!output.status.success());
             assert!(said(&output).contains(key.trim()), "in full: {}", said(&output));
             // A part of a key is no key.
-            let output = verb(folder.path(), &[word, &key.trim()[..30]]);
+            let output = verb(folder.path(), &[word, key.trim().get(..30).unwrap()]);
             assert_eq!(output.status.code(), Some(64), "{}", said(&output));
         }
         assert!(!folder.path().join("enrolment/audit.jsonl").exists(), "nothing was done");
