@@ -110,17 +110,31 @@ pub(crate) fn build_programs() -> anyhow::Result<Programs> {
     })
 }
 
+/// The programs of the road.
+#[derive(Debug)]
+pub(crate) struct Relay {
+    /// The static beacon.
+    pub(crate) beacon: PathBuf,
+    /// The static bridge.
+    pub(crate) bridge: PathBuf,
+    /// The static broker.
+    pub(crate) broker: PathBuf,
+}
+
+/// Builds the programs of the road, silently when nothing changed.
+pub(crate) fn build_relay() -> anyhow::Result<Relay> {
+    let (target, linkage_flags) = static_target();
+    let folder = build_one("cloudtaser-relay", &target, linkage_flags)?;
+    let [beacon, bridge, broker] =
+        ["beacon", "bridge", "broker"].map(|name| folder.join(format!("cloudtaser-{name}")));
+    Ok(Relay { beacon, bridge, broker })
+}
+
 /// Builds all programs, silently when nothing changed.
 pub(crate) fn build() -> anyhow::Result<Artifacts> {
-    let (target, linkage_flags) = static_target();
-    let relay = build_one("cloudtaser-relay", &target, linkage_flags)?;
-    Ok(Artifacts {
-        programs: build_programs()?,
-        agent: build_agent(&["--bins"])?,
-        beacon: relay.join("cloudtaser-beacon"),
-        bridge: relay.join("cloudtaser-bridge"),
-        broker: relay.join("cloudtaser-broker"),
-    })
+    let Relay { beacon, bridge, broker } = build_relay()?;
+    let (programs, agent) = (build_programs()?, build_agent(&["--bins"])?);
+    Ok(Artifacts { programs, agent, beacon, bridge, broker })
 }
 
 /// Fails with each promise that the built files break.
