@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::{demo, generate, policy, probe, run};
+use crate::{demo, generate, policy, probe, road, run};
 
 const AFTER: &str = "\
 Start here:
@@ -39,6 +39,10 @@ enum Verb {
     Probe(probe::command::ProbeArgs),
     /// Say what a release policy of a bridge would do.
     Policy(policy::PolicyArgs),
+    /// Beside OpenBao: set up the bridge, invite clusters, let them in, put them out.
+    Bridge(road::RoadArgs),
+    /// In the cluster: join a bridge by an invitation, and carry what programs there say to it.
+    Broker(road::RoadArgs),
     /// Print completions for a shell.
     Completions(generate::CompletionsArgs),
     /// Print the manual page, or write one per verb.
@@ -49,6 +53,8 @@ impl Cli {
     /// Runs the verb that was asked for.
     pub(crate) fn run(self) -> Result<ExitCode> {
         match self.verb {
+            Verb::Bridge(args) => road::bridge(&args),
+            Verb::Broker(args) => road::broker(&args),
             Verb::Completions(args) => Ok(generate::completions(&args, Self::command())),
             Verb::Demo(args) => demo::run(&args),
             Verb::Man(args) => generate::man(&args, Self::command()),

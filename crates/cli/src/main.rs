@@ -11,6 +11,7 @@ mod failure;
 mod generate;
 mod policy;
 mod probe;
+mod road;
 mod run;
 mod tools;
 mod ui;

@@ -9,19 +9,18 @@
 //! at a bridge, which refuses them.
 //!
 //! Reading order: [`config`], `accept` (every connection), `control` (a bridge), `registry` and
-//! `session` (who waits for whom), `tunnel` and `splice` (the way of bytes), `admin`, `metrics`.
+//! `session` (who waits for whom), `tunnel` and `splice` (the way of bytes), `metrics`.
 
 pub mod config;
 
 mod accept;
-mod admin;
 mod control;
 mod metrics;
 mod pseudonym;
 mod registry;
 mod replay;
 mod session;
-mod splice;
+pub(crate) mod splice;
 mod tunnel;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
@@ -38,7 +37,7 @@ use self::{
     config::Config, metrics::Metrics, pseudonym::Pseudonyms, registry::Registry, replay::Replay,
     splice::Pipes,
 };
-use crate::proto::frame;
+use crate::{admin, proto::frame};
 
 const BACKLOG: u32 = 4096;
 
@@ -70,7 +69,9 @@ struct Shared {
     pseudonyms: Pseudonyms,
     registry: Registry,
     replay: Replay,
-    pending: Arc<Semaphore>,
+    pending: accept::Pending,
+    /// Bridges that are proving their key.
+    handshakes: Arc<Semaphore>,
     sources: accept::Sources,
     tunnels: Arc<Semaphore>,
     draining: watch::Sender<bool>,
@@ -91,8 +92,8 @@ impl Beacon {
     /// [`BeaconError`].
     pub fn bind(config: Config) -> Result<Self, BeaconError> {
         let control = raw::server_config(&config.key, raw::Peers::AnyKey, &[frame::PROTOCOL])?;
-        let listener = listen(config.listen)?;
-        let admin = config.admin.map(listen).transpose()?;
+        let listener = listen(config.listen, config.limits.socket_kib)?;
+        let admin = config.admin.map(|admin| listen(admin, 0)).transpose()?;
         let shared = Shared {
             digest: Digest::new()?,
             control: Arc::new(control),
@@ -101,7 +102,8 @@ impl Beacon {
             pseudonyms: Pseudonyms::new()?,
             registry: Registry::new(config.limits.bridges, config.limits.bridges_per_key),
             replay: Replay::default(),
-            pending: Arc::new(Semaphore::new(config.limits.pending)),
+            pending: accept::Pending::new(config.limits.pending),
+            handshakes: Arc::new(Semaphore::new(config.limits.pending)),
             sources: accept::Sources::new(config.limits.pending_per_source),
             tunnels: Arc::new(Semaphore::new(config.limits.tunnels)),
             draining: watch::Sender::new(false),
@@ -128,7 +130,15 @@ impl Beacon {
     /// have a while to end.
     pub async fn serve(self, stop: impl Future<Output = ()>) {
         let Self { shared, listener, admin } = self;
-        let admin = admin.map(|admin| tokio::spawn(admin::serve(admin, Arc::clone(&shared))));
+        let asked = Arc::clone(&shared);
+        let admin = admin.map(|admin| {
+            tokio::spawn(admin::serve(admin, move |path| match path {
+                b"/metrics" => admin::good(asked.metrics.text()),
+                b"/readyz" if *asked.draining.borrow() => admin::unready("draining\n"),
+                b"/healthz" | b"/readyz" => admin::good("ok\n".to_owned()),
+                _ => admin::unknown(),
+            }))
+        });
         tokio::select! {
             () = accept::serve(&listener, &shared) => {}
             () = stop => {}
@@ -160,11 +170,17 @@ impl Shared {
     }
 }
 
-fn listen(address: SocketAddr) -> Result<TcpListener, BeaconError> {
+/// SECURITY: buffers are bounded here, for the kernel lets those of one connection whose reader is
+/// slow grow to many megabytes. Connections inherit them, early enough for the window's scale.
+fn listen(address: SocketAddr, socket_kib: u32) -> Result<TcpListener, BeaconError> {
     let failed = |source| BeaconError::Listen { address, source };
     let made = || {
         let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
         socket.set_reuseaddr(true)?;
+        if socket_kib > 0 {
+            socket.set_recv_buffer_size(socket_kib.saturating_mul(1 << 10))?;
+            socket.set_send_buffer_size(socket_kib.saturating_mul(1 << 10))?;
+        }
         socket.bind(address)?;
         socket.listen(BACKLOG)
     };

@@ -6,12 +6,14 @@
 //!
 //! It keeps no secret of its own but keys, and logs nothing. Names are resolved by the caller.
 //!
-//! Reading order: [`rendezvous`], [`ticket`], [`admission`], [`link`], [`release`], [`error`].
+//! Reading order: [`rendezvous`], [`ticket`], [`admission`], [`credential`], [`broker`], [`link`], [`release`], [`error`].
 
 #![forbid(unsafe_code)]
 
 pub mod admission;
+pub mod broker;
 pub mod bytes;
+pub mod credential;
 pub mod error;
 pub mod link;
 pub mod release;

@@ -37,6 +37,9 @@ const PKCS8_PREFIX: [u8; 16] = [
 ];
 const TEXT_PREFIX: &str = "ed25519:";
 
+/// Bytes of a signature of ours.
+pub const SIGNATURE_LEN: usize = 64;
+
 /// A public key: the name of a party.
 #[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct PublicKey([u8; 32]);

@@ -16,6 +16,7 @@
 )]
 
 mod bao;
+mod capture;
 mod issuer;
 mod launch;
 mod netns;
@@ -29,6 +30,7 @@ mod values;
 mod watch;
 
 pub use bao::{Bao, Role, Setup};
+pub use capture::{Capture, Captured};
 pub use issuer::{Issuer, Pod};
 pub use launch::{Launch, Output, Running, User};
 pub use netns::{CLUSTER_ADDRESS, EU_ADDRESS, Network, Networks, RELAY_ADDRESS};

@@ -36,6 +36,11 @@ pub(crate) const fn any() -> Bridges {
     Bridges::Any
 }
 
+/// Limits that do not mind many clients on one address.
+pub(crate) fn roomy() -> Limits {
+    Limits { pending_per_source: 10_000, ..Limits::default() }
+}
+
 /// Something that serves until it is stopped, in a runtime of its own: what is killed is gone with
 /// all its connections.
 pub(crate) struct Served {
@@ -123,11 +128,8 @@ impl Keys {
             tickets: TicketSecret::new(&self.tickets),
             openbao: openbao.to_string(),
             beacons: beacons.iter().map(address).collect(),
-            clients: vec![KnownClient {
-                name: "one".to_owned(),
-                key: self.client.public(),
-                door: true,
-            }],
+            clients: vec![KnownClient { name: "one".to_owned(), key: self.client.public() }],
+            enrolment: None,
             legs: 2,
             max_sessions: 100,
             drain_seconds: 5,

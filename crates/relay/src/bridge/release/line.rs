@@ -49,6 +49,17 @@ struct Talk {
     dialogue: Dialogue,
 }
 
+/// Whose session it is.
+#[derive(Debug)]
+pub(in crate::bridge) struct Parties {
+    /// The client's name.
+    pub(in crate::bridge) client: String,
+    /// The key that the client proved.
+    pub(in crate::bridge) key: PublicKey,
+    /// The bridge's key.
+    pub(in crate::bridge) bridge: PublicKey,
+}
+
 /// Whether a session goes on.
 enum Step {
     Ended,
@@ -59,12 +70,13 @@ enum Step {
 pub(in crate::bridge) async fn serve(
     stream: TlsStream<TcpStream>,
     releaser: Arc<Releaser>,
-    client: (String, PublicKey),
-    bridge: PublicKey,
+    parties: Parties,
     mut stopping: watch::Receiver<bool>,
+    cut: impl Future<Output = ()>,
 ) -> io::Result<()> {
+    tokio::pin!(cut);
     let (socket, tls) = stream.into_inner();
-    let talk = begin(socket, tls, releaser, client, bridge)?;
+    let talk = begin(socket, tls, releaser, parties)?;
     let mut talk = exchange(talk, Talk::greet).await?.0;
     let began = Instant::now();
     let mut half = None;
@@ -80,6 +92,12 @@ pub(in crate::bridge) async fn serve(
             }
         };
         let readable = tokio::select! {
+            () = &mut cut => {
+                let dialogue = talk.dialogue;
+                spawn_blocking(move || dialogue.cut()).await.map_err(io::Error::other)?;
+                let why = "the cluster was revoked";
+                return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+            }
             readable = talk.socket.readable() => readable,
             () = late => Err(io::ErrorKind::TimedOut.into()),
             () = told(&mut stopping) => Err(io::ErrorKind::ConnectionAborted.into()),
@@ -111,9 +129,9 @@ fn begin(
     socket: TcpStream,
     tls: ServerConnection,
     releaser: Arc<Releaser>,
-    (client, key): (String, PublicKey),
-    bridge: PublicKey,
+    parties: Parties,
 ) -> io::Result<Talk> {
+    let Parties { client, key, bridge } = parties;
     let mut nonce = [0; 32];
     cloudtaser_tls::random(&mut nonce).map_err(io::Error::other)?;
     let exporter =
