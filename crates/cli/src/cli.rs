@@ -6,8 +6,8 @@ use anyhow::Result;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::{
-    agent, compose, demo, deploy, discover, doctor, evidence, generate, policy, probe, report, run,
-    witness,
+    agent, compose, demo, deploy, discover, doctor, evidence, generate, policy, probe, report,
+    road, run, witness,
 };
 
 const AFTER: &str = "\
@@ -68,6 +68,10 @@ enum Verb {
     Report(report::ReportArgs),
     /// Run a witness of logs: sign that they only grow.
     Witness(witness::WitnessArgs),
+    /// Beside OpenBao: set up the bridge, invite clusters, let them in, put them out.
+    Bridge(road::RoadArgs),
+    /// In the cluster: join a bridge by an invitation, and carry what programs there say to it.
+    Broker(road::RoadArgs),
     /// Print completions for a shell.
     Completions(generate::CompletionsArgs),
     /// Print the manual page, or write one per verb.
@@ -80,6 +84,8 @@ impl Cli {
         match self.verb {
             Verb::Compose(args) => compose::run(&args),
             Verb::Agent(args) => agent::run(&args),
+            Verb::Bridge(args) => road::bridge(&args),
+            Verb::Broker(args) => road::broker(&args),
             Verb::Completions(args) => Ok(generate::completions(&args, Self::command())),
             Verb::Demo(args) => demo::run(&args),
             Verb::Discover(args) => discover::run(&args),

@@ -19,6 +19,7 @@ mod generate;
 mod policy;
 mod probe;
 mod report;
+mod road;
 mod run;
 mod tools;
 mod ui;

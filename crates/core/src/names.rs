@@ -42,8 +42,11 @@ pub const AGENT_SOCKET: &str = "/run/cloudtaser-agent/agent.sock";
 /// Path of the beacon, for tests.
 pub const ENV_BEACON: &str = "CLOUDTASER_BEACON";
 
-/// Path of the bridge, for tests.
+/// Path of the bridge, for tests and for `cloudtaser bridge`.
 pub const ENV_BRIDGE: &str = "CLOUDTASER_BRIDGE";
+
+/// Path of the broker, for tests and for `cloudtaser broker`.
+pub const ENV_BROKER: &str = "CLOUDTASER_BROKER";
 
 /// Where the node agent keeps the number of its last audit record, and what its hook has not taken.
 pub const AGENT_AUDIT_STATE: &str = "/var/lib/cloudtaser-agent";

@@ -9,19 +9,18 @@
 //! at a bridge, which refuses them.
 //!
 //! Reading order: [`config`], `accept` (every connection), `control` (a bridge), `registry` and
-//! `session` (who waits for whom), `tunnel` and `splice` (the way of bytes), `admin`, `metrics`.
+//! `session` (who waits for whom), `tunnel` and `splice` (the way of bytes), `metrics`.
 
 pub mod config;
 
 mod accept;
-mod admin;
 mod control;
 mod metrics;
 mod pseudonym;
 mod registry;
 mod replay;
 mod session;
-mod splice;
+pub(crate) mod splice;
 mod tunnel;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
@@ -38,7 +37,7 @@ use self::{
     config::Config, metrics::Metrics, pseudonym::Pseudonyms, registry::Registry, replay::Replay,
     splice::Pipes,
 };
-use crate::proto::frame;
+use crate::{admin, proto::frame};
 
 const BACKLOG: u32 = 4096;
 
@@ -131,7 +130,15 @@ impl Beacon {
     /// have a while to end.
     pub async fn serve(self, stop: impl Future<Output = ()>) {
         let Self { shared, listener, admin } = self;
-        let admin = admin.map(|admin| tokio::spawn(admin::serve(admin, Arc::clone(&shared))));
+        let asked = Arc::clone(&shared);
+        let admin = admin.map(|admin| {
+            tokio::spawn(admin::serve(admin, move |path| match path {
+                b"/metrics" => admin::good(asked.metrics.text()),
+                b"/readyz" if *asked.draining.borrow() => admin::unready("draining\n"),
+                b"/healthz" | b"/readyz" => admin::good("ok\n".to_owned()),
+                _ => admin::unknown(),
+            }))
+        });
         tokio::select! {
             () = accept::serve(&listener, &shared) => {}
             () = stop => {}

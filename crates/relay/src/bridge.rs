@@ -8,14 +8,18 @@
 //! Invariant: nothing here listens. What comes in comes on connections that this process opened.
 //!
 //! Reading order: [`config`], `beacon` (one control connection), `leg`, `session`, [`release`],
-//! [`admit`].
+//! [`admit`]; where clusters enrol: `roster` (who is known), `reception` (who is let in), `enrol`
+//! (who wants to be).
 
 pub mod admit;
 pub mod config;
 pub mod release;
 
 mod beacon;
+mod enrol;
 mod leg;
+mod reception;
+mod roster;
 mod session;
 mod strikes;
 
@@ -34,8 +38,14 @@ use cloudtaser_core::release::PROTOCOL as RELEASE_PROTOCOL;
 use self::{
     config::Config,
     release::{ReleaseError, Releaser},
+    roster::Roster,
 };
-use crate::proto::session::PROXY_PROTOCOL;
+use crate::{
+    enrol::StoreError,
+    proto::{
+        credential::ENROLLED_PROTOCOL, enrol::PROTOCOL as ENROL_PROTOCOL, session::PROXY_PROTOCOL,
+    },
+};
 
 const MAX_REFUSALS: usize = 64;
 
@@ -49,6 +59,9 @@ pub enum BridgeError {
     /// Releases cannot be made.
     #[error("the bridge cannot release")]
     Release(#[from] ReleaseError),
+    /// It cannot be read who is enrolled.
+    #[error("the enrolment cannot be read")]
+    Enrolment(#[from] StoreError),
 }
 
 /// What all legs share.
@@ -57,6 +70,8 @@ struct Shared {
     config: Config,
     digest: Digest,
     inner: Arc<rustls::ServerConfig>,
+    /// Who is let in, where clusters enrol; without it, the clients of the configuration.
+    roster: Option<Arc<Roster>>,
     /// SECURITY: counted here for all beacons together; what a beacon says does not raise it.
     sessions: Semaphore,
     /// Clients that are told that the bridge is busy; a beacon that sends more of them than this
@@ -76,14 +91,23 @@ impl Bridge {
     /// # Errors
     /// [`BridgeError`].
     pub fn new(mut config: Config) -> Result<Self, BridgeError> {
+        let enrolment = config.enrolment.as_ref();
+        let roster = enrolment.map(|it| Roster::open(&it.folder, it.certificate_hours));
+        let roster = roster.transpose()?.map(Arc::new);
         let releaser = config.release.take().map(Releaser::open).transpose()?.map(Arc::new);
         let known = config.clients.iter().map(|client| client.key).collect();
-        let mut protocols = vec![PROXY_PROTOCOL];
-        protocols.extend(releaser.is_some().then_some(RELEASE_PROTOCOL));
-        let inner = raw::server_config(&config.key, raw::Peers::Only(known), &protocols)?;
+        // Who enrols is not known yet, and a session's key is made for it alone: what is shown
+        // inside the session says whose it is, and which protocol follows.
+        let (peers, protocols) = match (&roster, &releaser) {
+            (Some(_), _) => (raw::Peers::AnyKey, &[ENROLLED_PROTOCOL, ENROL_PROTOCOL][..]),
+            (None, Some(_)) => (raw::Peers::Only(known), &[RELEASE_PROTOCOL, PROXY_PROTOCOL][..]),
+            (None, None) => (raw::Peers::Only(known), &[PROXY_PROTOCOL][..]),
+        };
+        let inner = raw::server_config(&config.key, peers, protocols)?;
         Ok(Self(Arc::new(Shared {
             digest: Digest::new()?,
             inner: Arc::new(inner),
+            roster,
             sessions: Semaphore::new(config.max_sessions.into()),
             refusals: Semaphore::new(MAX_REFUSALS),
             stopping: watch::Sender::new(false),
@@ -105,6 +129,7 @@ impl Bridge {
         for index in 0..shared.config.beacons.len() {
             beacons.spawn(beacon::serve(index, Arc::clone(&shared)));
         }
+        let looking = shared.roster.clone().map(|roster| tokio::spawn(roster.watch()));
         stop.await;
         shared.stopping.send_replace(true);
         while beacons.join_next().await.is_some() {}
@@ -113,6 +138,9 @@ impl Bridge {
         match timeout(patience, shared.sessions.acquire_many(all)).await {
             Ok(_) => info!("all sessions have ended"),
             Err(_late) => warn!("sessions are cut"),
+        }
+        if let Some(looking) = looking {
+            looking.abort();
         }
     }
 }

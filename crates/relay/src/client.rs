@@ -6,14 +6,18 @@ use std::{
     io,
     net::SocketAddr,
     path::Path,
-    sync::Arc,
+    slice,
+    sync::{Arc, PoisonError, RwLock},
     time::{Duration, Instant},
 };
 
 use cloudtaser_road::admission::{Admission, BeaconAddress, Day};
-use cloudtaser_tls::raw::KeyPair;
+use cloudtaser_tls::{
+    TlsError,
+    raw::{KeyPair, PublicKey},
+};
 use tokio::{
-    io::{AsyncReadExt as _, copy_bidirectional},
+    io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional},
     net::{TcpListener, TcpStream},
     time::{sleep, timeout},
 };
@@ -25,14 +29,24 @@ pub use cloudtaser_road::ClientError;
 use crate::{
     backoff::Backoff,
     clock::unix_seconds,
+    cluster::Given,
+    control::Control,
     file::{ConfigError, read_toml},
     net,
-    proto::session::{PROXY_PROTOCOL, Verdict},
+    proto::{
+        broker::Pass,
+        credential::{Certificate, Credential, ENROLLED_PROTOCOL, Presentation, Reception},
+        enrol::{BridgeToCluster, ClusterToBridge, PROTOCOL as ENROL_PROTOCOL},
+        rendezvous::Epoch,
+        session::{PROXY_PROTOCOL, Verdict},
+    },
 };
 
 const DIAL_PATIENCE: Duration = Duration::from_secs(3);
 /// The beacon waits five seconds for a leg, and the handshake comes behind that.
 const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(15);
+/// How long the cluster's word on a key of a session is good for.
+const LEAF_SECONDS: u64 = 600;
 /// Longer than the bridge tries OpenBao.
 const VERDICT_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -43,7 +57,14 @@ pub type Session = TlsStream<TcpStream>;
 #[derive(Debug)]
 pub struct Client {
     config: rustls::ClientConfig,
+    access: RwLock<Arc<Access>>,
+}
+
+/// What lets the client in; an enrolled one is given another now and then.
+#[derive(Debug)]
+struct Access {
     admission: Admission,
+    certificate: Option<Certificate>,
 }
 
 impl Client {
@@ -54,8 +75,38 @@ impl Client {
     pub fn read(path: &Path, key: &KeyPair) -> Result<Self, ConfigError> {
         let admission = Admission::new(read_toml(path)?).map_err(ConfigError::Admission)?;
         let failed = |source| ConfigError::PublicKey { name: "bridge".to_owned(), source };
-        let config = admission.config(key).map_err(failed)?;
-        Ok(Self { config, admission })
+        Self::new(key, Given { admission, certificate: None }).map_err(failed)
+    }
+
+    /// A client that is enrolled, or is about to be.
+    ///
+    /// # Errors
+    /// [`TlsError`].
+    pub fn new(key: &KeyPair, given: Given) -> Result<Self, TlsError> {
+        let config = given.admission.config(key)?;
+        let client = Self { config, access: RwLock::new(Arc::new(Access::of(given))) };
+        Ok(client)
+    }
+
+    /// Takes what the bridge gave anew.
+    pub fn renew(&self, given: Given) {
+        *self.access.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Access::of(given));
+    }
+
+    fn access(&self) -> Arc<Access> {
+        Arc::clone(&self.access.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The bridge's key.
+    #[must_use]
+    pub fn bridge(&self) -> PublicKey {
+        self.access().admission.bridge()
+    }
+
+    /// By which the bridge lets this client in, where it is enrolled.
+    #[must_use]
+    pub fn certificate(&self) -> Option<Certificate> {
+        self.access().certificate
     }
 
     /// Opens a session, trying again for so long.
@@ -84,10 +135,11 @@ impl Client {
     /// # Errors
     /// What the last one ended with.
     pub async fn open_once(&self) -> Result<Session, ClientError> {
-        let day = self.admission.day(unix_seconds())?;
+        let access = self.access();
+        let day = access.admission.day(unix_seconds())?;
         let mut last = ClientError::Busy;
-        for beacon in self.admission.in_order(&day) {
-            match self.through(beacon, &day).await {
+        for beacon in access.admission.in_order(&day) {
+            match self.door(&access, beacon, &day).await {
                 Err(error) if error.is_passing() => last = error,
                 done => return done,
             }
@@ -95,33 +147,160 @@ impl Client {
         Err(last)
     }
 
-    async fn through(&self, beacon: &BeaconAddress, day: &Day<'_>) -> Result<Session, ClientError> {
-        let name = || beacon.address.clone();
+    async fn door(
+        &self,
+        access: &Access,
+        beacon: &BeaconAddress,
+        day: &Day<'_>,
+    ) -> Result<Session, ClientError> {
+        let Some(certificate) = access.certificate else {
+            let stream = self.handshake(access, beacon, day, PROXY_PROTOCOL).await?;
+            return hear_verdict(stream, beacon).await;
+        };
+        let mut stream = self.handshake(access, beacon, day, ENROLLED_PROTOCOL).await?;
+        present(&mut stream, certificate, beacon).await?;
+        hear_verdict(stream, beacon).await
+    }
+
+    /// Says one thing about enrolment, and hears the answer.
+    ///
+    /// # Errors
+    /// What the last beacon ended with.
+    pub async fn enrol(&self, say: &ClusterToBridge) -> Result<BridgeToCluster, ClientError> {
+        let access = self.access();
+        let day = access.admission.day(unix_seconds())?;
+        let mut last = ClientError::Busy;
+        for beacon in access.admission.in_order(&day) {
+            match self.enrol_through(&access, beacon, &day, say).await {
+                Err(error) if error.is_passing() => last = error,
+                done => return done,
+            }
+        }
+        Err(last)
+    }
+
+    async fn enrol_through(
+        &self,
+        access: &Access,
+        beacon: &BeaconAddress,
+        day: &Day<'_>,
+        say: &ClusterToBridge,
+    ) -> Result<BridgeToCluster, ClientError> {
+        let stream = self.handshake(access, beacon, day, ENROL_PROTOCOL).await?;
+        let mut control = Control::new(stream);
+        let heard = async {
+            control.send(slice::from_ref(say)).await?;
+            control.next::<BridgeToCluster>().await
+        };
+        in_time(heard).await.map_err(|error| explain(error, beacon))
+    }
+
+    /// What somebody else needs to open one session in the name of this client.
+    ///
+    /// # Errors
+    /// [`ClientError::Expired`], or where there is no certificate or no randomness.
+    pub fn pass(&self, cluster: &KeyPair, key: PublicKey) -> Result<Pass, ClientError> {
+        let access = self.access();
         let now = unix_seconds();
-        let hello = self.admission.hello(&self.config, PROXY_PROTOCOL, beacon, day, now)?;
+        let day = access.admission.day(now)?;
+        let certificate = access.certificate.filter(|certificate| certificate.not_after > now);
+        let certificate = certificate.ok_or(ClientError::Expired { day: Epoch::of(now).0 })?;
+        let beacons = access.admission.in_order(&day);
+        let beacon = beacons.first().ok_or(ClientError::Busy)?;
+        let hello = access.admission.hello(&self.config, ENROLLED_PROTOCOL, beacon, &day, now)?;
         let (config, server_name) = hello;
-        let stream = net::dial(&beacon.address, DIAL_PATIENCE)
+        let leaf = certificate.leaf(cluster, key, (now, now + LEAF_SECONDS))?;
+        Ok(Pass {
+            bridge: access.admission.bridge(),
+            server_name: server_name.to_str().into_owned(),
+            ticket: config.alpn_protocols.into_iter().next().unwrap_or_default(),
+            credential: Credential { certificate, leaf: Some(leaf) },
+        })
+    }
+
+    /// A connection to whichever beacon takes it first: the next is dialled a quarter of a second
+    /// after the one before, or at once where that one fails.
+    ///
+    /// # Errors
+    /// What the last one ended with.
+    pub async fn dial(&self) -> Result<TcpStream, ClientError> {
+        let access = self.access();
+        let day = access.admission.day(unix_seconds())?;
+        let beacons = access.admission.in_order(&day);
+        let addresses = beacons.iter().map(|beacon| beacon.address.clone()).collect();
+        net::dial_any(addresses, DIAL_PATIENCE)
             .await
-            .map_err(|source| ClientError::Beacon { beacon: name(), source })?;
+            .map_err(|(beacon, source)| ClientError::Beacon { beacon, source })
+    }
+
+    async fn handshake(
+        &self,
+        access: &Access,
+        beacon: &BeaconAddress,
+        day: &Day<'_>,
+        protocol: &[u8],
+    ) -> Result<Session, ClientError> {
+        let now = unix_seconds();
+        let hello = access.admission.hello(&self.config, protocol, beacon, day, now)?;
+        let (config, server_name) = hello;
+        let stream = net::dial(&beacon.address, DIAL_PATIENCE).await;
+        let failed = |source| ClientError::Beacon { beacon: beacon.address.clone(), source };
+        let stream = stream.map_err(failed)?;
         let connector = TlsConnector::from(Arc::new(config));
         let connected = timeout(HANDSHAKE_PATIENCE, connector.connect(server_name, stream)).await;
-        let mut stream = match connected {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return Err(ClientError::explain(error, name())),
-            Err(_late) => return Err(ClientError::Session(io::ErrorKind::TimedOut.into())),
-        };
-        let verdict = timeout(VERDICT_PATIENCE, stream.read_u8()).await;
-        match verdict {
-            Ok(Ok(code)) => match Verdict::of(code) {
-                Some(Verdict::Connected) => Ok(stream),
-                Some(Verdict::Unreachable) => Err(ClientError::Unreachable),
-                Some(Verdict::Busy) => Err(ClientError::Busy),
-                Some(Verdict::Forbidden) => Err(ClientError::Forbidden { protocol: "the door" }),
-                None => Err(ClientError::Session(io::ErrorKind::InvalidData.into())),
-            },
-            Ok(Err(error)) => Err(ClientError::explain(error, name())),
+        match connected {
+            Ok(Ok(stream)) => Ok(stream),
+            Ok(Err(error)) => Err(explain(error, beacon)),
             Err(_late) => Err(ClientError::Session(io::ErrorKind::TimedOut.into())),
         }
+    }
+}
+
+impl Access {
+    fn of(Given { admission, certificate }: Given) -> Self {
+        Self { admission, certificate }
+    }
+}
+
+fn explain(error: io::Error, beacon: &BeaconAddress) -> ClientError {
+    ClientError::explain(error, beacon.address.clone())
+}
+
+async fn in_time<T>(work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    let late = |_late| io::Error::from(io::ErrorKind::TimedOut);
+    timeout(VERDICT_PATIENCE, work).await.map_err(late)?
+}
+
+/// Shows the certificate, and asks for the door.
+async fn present(
+    stream: &mut Session,
+    certificate: Certificate,
+    beacon: &BeaconAddress,
+) -> Result<(), ClientError> {
+    let credential = Credential { certificate, leaf: None };
+    let presentation = Presentation { protocol: PROXY_PROTOCOL.to_vec(), credential };
+    let answered = in_time(async {
+        stream.write_all(&presentation.encode()).await?;
+        stream.flush().await?;
+        stream.read_u8().await
+    });
+    match answered.await.map(Reception::of) {
+        Ok(Some(Reception::Admitted)) => Ok(()),
+        Ok(Some(Reception::Busy)) => Err(ClientError::Busy),
+        Ok(Some(other)) => Err(ClientError::TurnedAway(other)),
+        Ok(None) => Err(ClientError::Session(io::ErrorKind::InvalidData.into())),
+        Err(error) => Err(explain(error, beacon)),
+    }
+}
+
+async fn hear_verdict(mut stream: Session, beacon: &BeaconAddress) -> Result<Session, ClientError> {
+    match in_time(stream.read_u8()).await.map(Verdict::of) {
+        Ok(Some(Verdict::Connected)) => Ok(stream),
+        Ok(Some(Verdict::Unreachable)) => Err(ClientError::Unreachable),
+        Ok(Some(Verdict::Busy)) => Err(ClientError::Busy),
+        Ok(Some(Verdict::Forbidden)) => Err(ClientError::Forbidden { protocol: "the door" }),
+        Ok(None) => Err(ClientError::Session(io::ErrorKind::InvalidData.into())),
+        Err(error) => Err(explain(error, beacon)),
     }
 }
 
@@ -138,9 +317,13 @@ impl Proxy {
     ///
     /// # Errors
     /// What the kernel says.
-    pub async fn bind(client: Client, address: SocketAddr, patience: Duration) -> io::Result<Self> {
+    pub async fn bind(
+        client: impl Into<Arc<Client>>,
+        address: SocketAddr,
+        patience: Duration,
+    ) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
-        Ok(Self { client: Arc::new(client), listener, patience })
+        Ok(Self { client: client.into(), listener, patience })
     }
 
     /// Where it listens.

@@ -76,6 +76,12 @@ fn write_new(path: &Path, content: &Secret) -> anyhow::Result<()> {
     written.with_context(|| format!("cannot write {}", path.display()))
 }
 
+/// Seconds since 1970.
+#[must_use]
+pub fn unix_now() -> u64 {
+    crate::clock::unix_seconds()
+}
+
 /// A runtime, and within it what comes of this.
 ///
 /// # Errors

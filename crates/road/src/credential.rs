@@ -284,7 +284,7 @@ impl Presentation {
 
 /// The bridge's answer to a presentation: one byte, behind which the protocol begins.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum Admission {
+pub enum Reception {
     /// Come in.
     #[error("admitted")]
     Admitted,
@@ -305,7 +305,7 @@ pub enum Admission {
     Busy,
 }
 
-impl Admission {
+impl Reception {
     const ALL: [Self; 6] =
         [Self::Admitted, Self::Untrue, Self::Expired, Self::Revoked, Self::Protocol, Self::Busy];
 
@@ -325,11 +325,11 @@ impl Admission {
     /// As it is read; `None` for a number that this side does not know.
     #[must_use]
     pub fn of(code: u8) -> Option<Self> {
-        Self::ALL.into_iter().find(|admission| admission.code() == code)
+        Self::ALL.into_iter().find(|reception| reception.code() == code)
     }
 }
 
-impl From<Untrue> for Admission {
+impl From<Untrue> for Reception {
     fn from(untrue: Untrue) -> Self {
         match untrue {
             Untrue::Expired => Self::Expired,

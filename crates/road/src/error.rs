@@ -5,6 +5,8 @@ use std::io;
 use cloudtaser_core::Blame;
 use cloudtaser_tls::TlsError;
 
+use crate::credential::Reception;
+
 /// Why there is no session. What can be mended by waiting is told apart.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -46,6 +48,9 @@ pub enum ClientError {
         /// The protocol.
         protocol: &'static str,
     },
+    /// The bridge does not let this cluster in.
+    #[error("the bridge does not let this cluster in: {0}")]
+    TurnedAway(Reception),
     /// The session failed otherwise.
     #[error("the session with the bridge failed")]
     Session(#[source] io::Error),
@@ -82,9 +87,10 @@ impl ClientError {
     pub const fn blame(&self) -> Blame {
         match self {
             Self::Intercepted(_) => Blame::Attack,
-            Self::Expired { .. } | Self::Unknown(_) | Self::Forbidden { .. } => {
-                Blame::Configuration
-            }
+            Self::Expired { .. }
+            | Self::Unknown(_)
+            | Self::Forbidden { .. }
+            | Self::TurnedAway(_) => Blame::Configuration,
             Self::Tls(error) => error.blame(),
             _ => Blame::Peer,
         }

@@ -203,8 +203,11 @@ impl Release {
     fn open(&mut self, until: Until) -> Result<(Link, [u8; 32]), AskError> {
         self.link = None;
         let mut link = self.route.open(&self.stop, until)?;
-        let BridgeToWrapper::Welcome(Welcome { nonce }) = self.mine(link.receive(until))? else {
-            return Err(odd());
+        let nonce = match self.mine(link.receive(until))? {
+            BridgeToWrapper::Welcome(Welcome { nonce }) => nonce,
+            // A bridge that carries as much as it may.
+            BridgeToWrapper::Refused(refused) => return Err(AskError::Refused(Box::new(refused))),
+            _ => return Err(odd()),
         };
         let nonce = HEXLOWER.decode(nonce.as_bytes()).ok();
         let nonce: [u8; 32] = nonce.and_then(|nonce| nonce.try_into().ok()).ok_or_else(odd)?;

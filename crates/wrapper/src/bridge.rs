@@ -36,6 +36,8 @@ use crate::{
 /// The first waiting time's upper end, and the longest.
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(3);
+/// Longer than OpenBao takes for anything; then a new session is opened.
+const OLD_SESSION_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A bridge, and who we are to it.
 pub(crate) struct Bridge {
@@ -83,6 +85,11 @@ impl Bridge {
     }
 
     pub(crate) fn login(&mut self, deadline: &Deadline) -> Result<Granted, BaoError> {
+        if self.release.is_open() {
+            // The login of an open session is not good any more; whether it can still be given back
+            // does not matter.
+            let _ended = self.release.done(until(deadline));
+        }
         self.ask(Operation::Login, deadline, Again::Yes, |_, _| Ok(()))?;
         Ok(self.granted.unwrap_or(Granted { ttl: Duration::ZERO, renewable: false }))
     }
@@ -206,8 +213,9 @@ impl Bridge {
         let mut last = None;
         loop {
             tries = tries.saturating_add(1);
+            let was_open = self.release.is_open();
             let (error, passing) = match self.enter(deadline) {
-                Ok(()) => match ask(&mut self.release, until(deadline)) {
+                Ok(()) => match ask(&mut self.release, patience(was_open, deadline)) {
                     Ok(answer) => return Ok(answer),
                     Err(error) => {
                         let passing = again == Again::Yes && is_passing(&error);
@@ -310,6 +318,12 @@ fn odd(operation: Operation) -> BaoError {
 
 fn until(deadline: &Deadline) -> Until {
     Until::after(deadline.remaining())
+}
+
+/// A session that was open for long may be one that nobody has told us is gone.
+fn patience(was_open: bool, deadline: &Deadline) -> Until {
+    let until = until(deadline);
+    if was_open { until.or_after(OLD_SESSION_PATIENCE) } else { until }
 }
 
 fn item(source: &Source) -> Item {

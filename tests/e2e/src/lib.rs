@@ -16,6 +16,7 @@
 )]
 
 mod bao;
+mod capture;
 pub mod cluster;
 mod issuer;
 mod launch;
@@ -31,6 +32,7 @@ mod values;
 mod watch;
 
 pub use bao::{Bao, Role, Setup};
+pub use capture::{Capture, Captured};
 pub use issuer::{Issuer, Pod};
 pub use launch::{Launch, Output, Running, User};
 pub use netns::{CLUSTER_ADDRESS, EU_ADDRESS, Network, Networks, RELAY_ADDRESS};

@@ -10,7 +10,7 @@ use crate::{
     issuer::{self, Issuer, Pod},
     launch::Launch,
     netns::{Networks, RELAY_ADDRESS},
-    road::{Program, say, start_beacon, verb},
+    road::{Program, said, start_beacon, verb},
     scratch::Scratch,
 };
 
@@ -115,7 +115,7 @@ impl Releases {
     #[must_use]
     pub fn path_hash(&self, path: &str) -> String {
         let words = ["audit-hash", "--config", "bridge.toml", path];
-        say(self.scratch.path(), "cloudtaser-bridge", &words).trim().to_owned()
+        said(self.scratch.path(), "cloudtaser-bridge", &words).trim().to_owned()
     }
 
     /// Writes a secret.
@@ -146,11 +146,15 @@ fn accept(bao: &Bao, issuer: &Issuer) {
         "token_policies": [ROLE], "token_ttl": "1h",
     });
     bao.api("POST", &format!("auth/jwt/role/{ROLE}"), &role);
+    let mut short = role;
+    short["token_ttl"] = json!("3s");
+    short["token_explicit_max_ttl"] = json!("5s");
+    bao.api("POST", "auth/jwt/role/short", &short);
 }
 
 fn write_files(scratch: &Scratch, bao: &Bao) {
     let folder = scratch.path();
-    let say = |program: &str, words: &[&str]| say(folder, program, words).trim().to_owned();
+    let say = |program: &str, words: &[&str]| said(folder, program, words).trim().to_owned();
     let write = |name: &str, text: &str| fs::write(folder.join(name), text).expect("a file");
     let beacon_key = say("cloudtaser-beacon", &["keygen", "beacon.pem"]);
     let bridge_key = say("cloudtaser-bridge", &["init", "."]);

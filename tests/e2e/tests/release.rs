@@ -380,6 +380,36 @@ require = ["memory=sealed", "transport=hybrid"]
     }
 
     #[test]
+    fn a_login_that_cannot_live_longer_is_made_again() {
+        let Some(road) = road() else { skip!("see above") };
+        let (value, newer) = (canary(), canary());
+        road.put("shop/db", &json!({ "password": value }));
+        let launch = road
+            .launch_of(&Pod::new("shop", "web"))
+            .without_flag("--quiet")
+            .env("VAULT_ROLE", "short")
+            .env("CLOUDTASER_ROTATE_EVERY", "1s")
+            .env("CLOUDTASER_ROTATE_ACTION", "in-place")
+            .env("S", "vault:secret/shop/db#password");
+        let mut running = within(&road, || launch.spawn(WAITS));
+        let wanted = format!("got {value}\n");
+        running.until_stdout("the value", |out| out == wanted.as_bytes());
+        let logins = || {
+            let lines = road.audit().1;
+            lines.iter().filter(|line| line["event"] == "login").count()
+        };
+        let end = Instant::now() + Duration::from_secs(40);
+        while logins() < 4 {
+            assert!(Instant::now() < end, "{}\n{}", running.stderr(), road.bridge.log());
+            thread::sleep(Duration::from_millis(100));
+        }
+        road.put("shop/db", &json!({ "password": newer }));
+        running.until_stderr("values changed and were written in place");
+        running.close_stdin();
+        assert_eq!(running.wait().code(), 0);
+    }
+
+    #[test]
     fn a_bridge_that_is_away_is_named_when_time_is_up() {
         let Some(mut road) = road() else { skip!("see above") };
         road.stop_bridge(Signal::SIGTERM);

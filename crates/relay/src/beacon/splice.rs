@@ -42,14 +42,21 @@ thread_local! {
 
 /// What went through, readable while it goes on.
 #[derive(Debug, Default)]
-pub(super) struct Moved {
-    pub(super) copied: AtomicU64,
-    pub(super) spliced: AtomicU64,
+pub(crate) struct Moved {
+    pub(crate) copied: AtomicU64,
+    pub(crate) spliced: AtomicU64,
+}
+
+impl Moved {
+    /// Both together.
+    pub(crate) fn total(&self) -> u64 {
+        self.copied.load(Ordering::Relaxed).saturating_add(self.spliced.load(Ordering::Relaxed))
+    }
 }
 
 /// Pipes that wait for work.
 #[derive(Debug, Default)]
-pub(super) struct Pipes(Mutex<Spare>);
+pub(crate) struct Pipes(Mutex<Spare>);
 
 #[derive(Debug, Default)]
 struct Spare {
@@ -109,14 +116,14 @@ impl Drop for Loan<'_> {
 
 /// How long a tunnel may live.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
-    pub(super) half_open: Duration,
-    pub(super) age: Duration,
+pub(crate) struct Limits {
+    pub(crate) half_open: Duration,
+    pub(crate) age: Duration,
 }
 
 /// Why a tunnel ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum End {
+pub(crate) enum End {
     /// It was older than tunnels may be.
     Age,
     /// One side failed, and the other was told so by a reset.
@@ -128,7 +135,7 @@ pub(super) enum End {
 }
 
 /// Carries bytes both ways until both ends are done or one fails.
-pub(super) async fn relay(
+pub(crate) async fn relay(
     client: &TcpStream,
     leg: &TcpStream,
     pipes: &Pipes,

@@ -62,7 +62,7 @@ pub fn as_toml(file: &ClientFile, client: &PublicKey) -> Result<String, toml::se
 }
 
 /// A client's pseudonym follows from its key, so that nothing has to be kept.
-fn tag_of(digest: cloudtaser_tls::Digest, client: &PublicKey) -> ClientTag {
+pub(super) fn tag_of(digest: cloudtaser_tls::Digest, client: &PublicKey) -> ClientTag {
     let hash = digest.sha256(&[b"brp1/tag", client.as_bytes()]);
     let mut tag = [0; 8];
     tag.iter_mut().zip(hash).for_each(|(to, from)| *to = from);

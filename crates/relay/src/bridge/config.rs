@@ -31,6 +31,8 @@ pub struct Config {
     pub beacons: Vec<BeaconAddress>,
     /// Who may open a session.
     pub clients: Vec<KnownClient>,
+    /// Where it is kept which clusters may, in the place of that list.
+    pub enrolment: Option<Enrolment>,
     /// Idle legs at each beacon.
     pub legs: u16,
     /// Sessions at once, over all beacons.
@@ -41,6 +43,15 @@ pub struct Config {
     pub release: Option<ReleaseConfig>,
 }
 
+/// Clusters that enrol.
+#[derive(Clone, Debug)]
+pub struct Enrolment {
+    /// The folder with all that is known of them.
+    pub folder: PathBuf,
+    /// For how long a certificate is good.
+    pub certificate_hours: u16,
+}
+
 /// A client that may open a session.
 #[derive(Clone, Debug)]
 pub struct KnownClient {
@@ -48,8 +59,6 @@ pub struct KnownClient {
     pub name: String,
     /// What proves it.
     pub key: PublicKey,
-    /// Whether it may talk to OpenBao itself (`ct-proxy/1`), past the release policy.
-    pub door: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -62,6 +71,9 @@ struct File {
     beacon: Vec<BeaconAddress>,
     #[serde(default)]
     client: Vec<FileClient>,
+    enrolment: Option<PathBuf>,
+    #[serde(default = "day")]
+    certificate_hours: u16,
     #[serde(default = "four")]
     legs: u16,
     #[serde(default = "thousand")]
@@ -76,7 +88,13 @@ struct File {
 struct FileClient {
     name: String,
     key: String,
-    door: Option<bool>,
+}
+
+/// A week: a certificate is not looked at again while a session goes on, but revocation is.
+const MAX_CERTIFICATE_HOURS: u16 = 168;
+
+const fn day() -> u16 {
+    24
 }
 
 const fn four() -> u16 {
@@ -101,6 +119,14 @@ impl Config {
         if file.beacon.is_empty() {
             return Err(ConfigError::Missing("no beacon: name at least one in [[beacon]]"));
         }
+        if file.enrolment.is_some() && !file.client.is_empty() {
+            return Err(ConfigError::Missing(
+                "with an enrolment nobody is let in by a list: invite whom [[client]] names",
+            ));
+        }
+        if file.certificate_hours == 0 || file.certificate_hours > MAX_CERTIFICATE_HOURS {
+            return Err(ConfigError::Missing("certificate_hours has to be from 1 to 168"));
+        }
         if file.max_sessions == 0 || file.legs == 0 {
             return Err(ConfigError::Missing("a limit of 0 lets nobody in"));
         }
@@ -110,21 +136,24 @@ impl Config {
             ))?;
             parse_key(&beacon.address, key)?;
         }
-        // SECURITY: where releases are decided, a door past the decision is asked for by name.
-        let releases = file.release.is_some();
         let known = |client: FileClient| {
             let key = parse_key(&client.name, &client.key)?;
-            let door = client.door.unwrap_or(!releases);
-            Ok(KnownClient { name: client.name, key, door })
+            Ok(KnownClient { name: client.name, key })
         };
+        // The names of clusters that enrol are not known yet.
         let names = file.client.iter().map(|client| client.name.clone()).collect::<Vec<_>>();
-        let release = file.release.map(|section| section.read(path, &names)).transpose()?;
+        let names = file.enrolment.is_none().then_some(&*names);
+        let release = file.release.map(|section| section.read(path, names)).transpose()?;
         Ok(Self {
             key: read_key(&beside(path, &file.key_file))?,
             tickets: read_tickets(&beside(path, &file.ticket_file))?,
             openbao: file.openbao,
             beacons: file.beacon,
             clients: file.client.into_iter().map(known).collect::<Result<_, ConfigError>>()?,
+            enrolment: file.enrolment.map(|folder| Enrolment {
+                folder: beside(path, &folder),
+                certificate_hours: file.certificate_hours,
+            }),
             legs: file.legs,
             max_sessions: file.max_sessions,
             drain_seconds: file.drain_seconds,
@@ -132,9 +161,9 @@ impl Config {
         })
     }
 
-    /// The client that has this key.
-    pub(crate) fn client_of(&self, key: &PublicKey) -> Option<&KnownClient> {
-        self.clients.iter().find(|client| client.key == *key)
+    /// The name of a client's key.
+    pub(crate) fn name_of(&self, key: &PublicKey) -> &str {
+        self.clients.iter().find(|client| client.key == *key).map_or("?", |client| &*client.name)
     }
 }
 

@@ -7,6 +7,8 @@ mod away;
 #[cfg(test)]
 mod bytes;
 #[cfg(test)]
+mod enrolled;
+#[cfg(test)]
 mod flood;
 #[cfg(test)]
 mod liar;

@@ -128,11 +128,8 @@ impl Keys {
             tickets: TicketSecret::new(&self.tickets),
             openbao: openbao.to_string(),
             beacons: beacons.iter().map(address).collect(),
-            clients: vec![KnownClient {
-                name: "one".to_owned(),
-                key: self.client.public(),
-                door: true,
-            }],
+            clients: vec![KnownClient { name: "one".to_owned(), key: self.client.public() }],
+            enrolment: None,
             legs: 2,
             max_sessions: 100,
             drain_seconds: 5,

@@ -98,9 +98,9 @@ fn no_bit_of_it_can_be_changed() {
 }
 
 #[test]
-fn every_byte_of_an_admission_is_read_as_it_is_written() {
+fn every_byte_of_a_reception_is_read_as_it_is_written() {
     for code in 0..=u8::MAX {
-        assert!(Admission::of(code).is_none_or(|admission| admission.code() == code));
+        assert!(Reception::of(code).is_none_or(|reception| reception.code() == code));
     }
 }
 

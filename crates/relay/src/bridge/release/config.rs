@@ -23,6 +23,8 @@ pub struct ReleaseConfig {
     pub state_dir: PathBuf,
     /// Whether a heap that is not sealed will do.
     pub unsealed: Unsealed,
+    /// Who may talk to OpenBao itself (`ct-proxy/1`), past policy and receipts.
+    pub doors: Vec<String>,
     /// How often a pod may log in.
     pub limits: LoginLimits,
     /// How long a login waits for a wrapper that lost its connection.
@@ -117,6 +119,8 @@ pub(crate) struct Section {
     state_dir: PathBuf,
     #[serde(default)]
     unsealed: Unsealed,
+    #[serde(default)]
+    doors: Vec<String>,
     #[serde(default = "one")]
     logins_per_pod: u32,
     #[serde(default = "three")]
@@ -172,7 +176,7 @@ impl Section {
     pub(crate) fn read(
         self,
         file: &Path,
-        clients: &[String],
+        clients: Option<&[String]>,
     ) -> Result<ReleaseConfig, ConfigError> {
         if self.issuer.is_empty() {
             return Err(ConfigError::Missing(
@@ -183,7 +187,7 @@ impl Section {
             return Err(ConfigError::Missing("logins_per_pod = 0 lets no pod in"));
         }
         let issuer = |issuer: IssuerSection| {
-            if !clients.contains(&issuer.client) {
+            if clients.is_some_and(|clients| !clients.contains(&issuer.client)) {
                 return Err(ConfigError::Missing(
                     "the client of a [[release.issuer]] is the name of no [[client]]",
                 ));
@@ -216,6 +220,7 @@ impl Section {
             policy_file: beside(file, &self.policy_file),
             state_dir,
             unsealed: self.unsealed,
+            doors: self.doors,
             limits: LoginLimits { at_once: self.logins_per_pod, restarts: self.restarts_per_pod },
             linger_seconds: self.linger_seconds,
             issuers,

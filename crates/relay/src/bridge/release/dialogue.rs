@@ -75,6 +75,11 @@ impl Dialogue {
         self.workload.is_none()
     }
 
+    /// The client is let in no longer: neither is its workload.
+    pub(super) fn cut(mut self) {
+        self.revoke();
+    }
+
     /// The connection is gone without a word: the wrapper may come back.
     pub(super) fn lost(self) {
         if let Some(workload) = self.workload {

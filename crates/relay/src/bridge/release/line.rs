@@ -10,7 +10,7 @@ use std::{
 };
 
 use cloudtaser_core::release::{
-    BridgeToWrapper, EXPORTER_LABEL, Ends, WrapperToBridge,
+    BridgeToWrapper, Denial, EXPORTER_LABEL, Ends, Operation, Refused, WrapperToBridge,
     frame::{decode, encode},
 };
 use cloudtaser_sys::harden::wipe_stack;
@@ -21,7 +21,7 @@ use tokio::{
     runtime::Handle,
     sync::watch,
     task::spawn_blocking,
-    time::{sleep, timeout},
+    time::{Instant, sleep_until, timeout},
 };
 use tokio_rustls::server::TlsStream;
 use tracing::warn;
@@ -49,6 +49,17 @@ struct Talk {
     dialogue: Dialogue,
 }
 
+/// Whose session it is.
+#[derive(Debug)]
+pub(in crate::bridge) struct Parties {
+    /// The client's name.
+    pub(in crate::bridge) client: String,
+    /// The key that the client proved.
+    pub(in crate::bridge) key: PublicKey,
+    /// The bridge's key.
+    pub(in crate::bridge) bridge: PublicKey,
+}
+
 /// Whether a session goes on.
 enum Step {
     Ended,
@@ -59,19 +70,34 @@ enum Step {
 pub(in crate::bridge) async fn serve(
     stream: TlsStream<TcpStream>,
     releaser: Arc<Releaser>,
-    client: (String, PublicKey),
-    bridge: PublicKey,
+    parties: Parties,
     mut stopping: watch::Receiver<bool>,
+    cut: impl Future<Output = ()>,
 ) -> io::Result<()> {
+    tokio::pin!(cut);
     let (socket, tls) = stream.into_inner();
-    let talk = begin(socket, tls, releaser, client, bridge)?;
+    let talk = begin(socket, tls, releaser, parties)?;
     let mut talk = exchange(talk, Talk::greet).await?.0;
+    let began = Instant::now();
+    let mut half = None;
     loop {
-        let patience = if talk.dialogue.is_idle() { HELLO_PATIENCE } else { PATIENCE };
-        let bounded = !talk.received.is_empty() || talk.dialogue.is_idle();
-        let late =
-            async { if bounded { sleep(patience).await } else { std::future::pending().await } };
+        // For all of a message, and not since its last byte.
+        half = (!talk.received.is_empty()).then(|| half.unwrap_or_else(Instant::now));
+        let hello = talk.dialogue.is_idle().then_some(began + HELLO_PATIENCE);
+        let end = half.map(|half| half + PATIENCE).or(hello);
+        let late = async {
+            match end {
+                Some(end) => sleep_until(end).await,
+                None => std::future::pending().await,
+            }
+        };
         let readable = tokio::select! {
+            () = &mut cut => {
+                let dialogue = talk.dialogue;
+                spawn_blocking(move || dialogue.cut()).await.map_err(io::Error::other)?;
+                let why = "the cluster was revoked";
+                return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+            }
             readable = talk.socket.readable() => readable,
             () = late => Err(io::ErrorKind::TimedOut.into()),
             () = told(&mut stopping) => Err(io::ErrorKind::ConnectionAborted.into()),
@@ -91,13 +117,21 @@ pub(in crate::bridge) async fn serve(
     }
 }
 
+/// What a bridge says that carries as much as it may.
+pub(in crate::bridge) fn busy() -> Vec<u8> {
+    let meaning = "it carries as many sessions as it may (max_sessions)".to_owned();
+    let refused = Refused::denied(Operation::Login, Denial::Busy, meaning);
+    // A short text fits into every frame.
+    encode(&BridgeToWrapper::Refused(refused)).map(|bytes| bytes.to_vec()).unwrap_or_default()
+}
+
 fn begin(
     socket: TcpStream,
     tls: ServerConnection,
     releaser: Arc<Releaser>,
-    (client, key): (String, PublicKey),
-    bridge: PublicKey,
+    parties: Parties,
 ) -> io::Result<Talk> {
+    let Parties { client, key, bridge } = parties;
     let mut nonce = [0; 32];
     cloudtaser_tls::random(&mut nonce).map_err(io::Error::other)?;
     let exporter =

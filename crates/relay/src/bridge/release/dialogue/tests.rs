@@ -119,6 +119,7 @@ impl Place {
             policy_file,
             state_dir: folder.path().join("state"),
             unsealed,
+            doors: Vec::new(),
             limits: LoginLimits { at_once: 1, restarts: 1 },
             linger_seconds: 60,
             issuers: vec![issuer().unwrap()],

@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+mod people;
+
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, ensure};
@@ -13,6 +15,7 @@ use cloudtaser_relay::{
         release::{Releaser, receipt},
     },
     client::{Client, Proxy},
+    enrol::Store,
     log,
     program::{Signal, block_on, hangup, keygen, of_arguments, run, say, stop_signal, ticketgen},
 };
@@ -24,6 +27,8 @@ use tracing::{info, warn};
 #[global_allocator]
 static HEAP: SealedHeap = SealedHeap::new();
 
+use self::people::People;
+
 /// Stands beside OpenBao, dials out to beacons, and ends the sessions that they cannot open.
 #[derive(Debug, Parser)]
 #[command(name = "cloudtaser-bridge", version, max_term_width = 100)]
@@ -34,9 +39,9 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Make the bridge's keys in a folder, and print the public one.
+    /// Make the bridge's keys and an empty enrolment in a folder, and print the public key.
     Init {
-        /// Where bridge.pem and tickets.hex go.
+        /// Where bridge.pem, tickets.hex and the folder enrolment go.
         folder: PathBuf,
     },
     /// Serve until SIGTERM.
@@ -65,6 +70,8 @@ enum Verb {
         /// The new file.
         file: PathBuf,
     },
+    #[command(flatten)]
+    People(People),
     /// At the client: open a door behind which is OpenBao.
     Proxy(ProxyArgs),
 }
@@ -116,6 +123,7 @@ fn main() -> ExitCode {
         Verb::Init { folder } => {
             let public = keygen(&folder.join("bridge.pem"))?;
             ticketgen(&folder.join("tickets.hex"))?;
+            Store::create(&folder.join("enrolment"))?;
             say(&format!("{public}\n"))
         }
         Verb::Serve { config } => serve(Config::read(&config)?),
@@ -126,6 +134,7 @@ fn main() -> ExitCode {
         Verb::AuditHash { config, path } => audit_hash(Config::read(&config)?, &path),
         Verb::Admit(args) => print_admission(&args),
         Verb::Keygen { file } => say(&format!("{}\n", keygen(&file)?)),
+        Verb::People(people) => people.run(),
         Verb::Proxy(args) => proxy(&args),
     })
 }

@@ -10,18 +10,35 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::Shared;
-
 const PATIENCE: Duration = Duration::from_secs(5);
 const MAX_REQUEST_LEN: usize = 4096;
 
-pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
+/// A status line's words and a body.
+pub(crate) type Answer = (&'static str, String);
+
+pub(crate) const fn good(body: String) -> Answer {
+    ("200 OK", body)
+}
+
+pub(crate) fn unready(why: &str) -> Answer {
+    ("503 Service Unavailable", why.to_owned())
+}
+
+pub(crate) fn unknown() -> Answer {
+    ("404 Not Found", "there are /metrics, /healthz and /readyz\n".to_owned())
+}
+
+pub(crate) async fn serve(
+    listener: TcpListener,
+    page: impl Fn(&[u8]) -> Answer + Send + Sync + 'static,
+) {
+    let page = Arc::new(page);
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                let shared = Arc::clone(&shared);
+                let page = Arc::clone(&page);
                 tokio::spawn(async move {
-                    let _gone = timeout(PATIENCE, answer(stream, &shared)).await;
+                    let _gone = timeout(PATIENCE, answer(stream, &*page)).await;
                 });
             }
             Err(_error) => sleep(Duration::from_millis(100)).await,
@@ -29,23 +46,14 @@ pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
     }
 }
 
-async fn answer(mut stream: TcpStream, shared: &Shared) -> io::Result<()> {
+async fn answer(mut stream: TcpStream, page: &(impl Fn(&[u8]) -> Answer + Sync)) -> io::Result<()> {
     let mut request = Vec::new();
     while !request.windows(4).any(|end| end == b"\r\n\r\n") {
         if request.len() > MAX_REQUEST_LEN || stream.read_buf(&mut request).await? == 0 {
             return Ok(());
         }
     }
-    let path = request.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
-    let (status, body) = match path {
-        b"/metrics" => ("200 OK", shared.metrics.text()),
-        b"/healthz" => ("200 OK", "ok\n".to_owned()),
-        b"/readyz" if *shared.draining.borrow() => {
-            ("503 Service Unavailable", "draining\n".to_owned())
-        }
-        b"/readyz" => ("200 OK", "ok\n".to_owned()),
-        _ => ("404 Not Found", "there are /metrics, /healthz and /readyz\n".to_owned()),
-    };
+    let (status, body) = page(request.split(|byte| *byte == b' ').nth(1).unwrap_or_default());
     let answer = format!(
         "HTTP/1.1 {status}\r\ncontent-type: text/plain; charset=utf-8\r\n\
          content-length: {}\r\nconnection: close\r\n\r\n{body}",
