@@ -37,7 +37,7 @@ use self::{
     config::Config, metrics::Metrics, pseudonym::Pseudonyms, registry::Registry, replay::Replay,
     splice::Pipes,
 };
-use crate::{admin, proto::frame};
+use crate::{admin, net, proto::frame};
 
 const BACKLOG: u32 = 4096;
 
@@ -177,6 +177,7 @@ fn listen(address: SocketAddr, socket_kib: u32) -> Result<TcpListener, BeaconErr
     let made = || {
         let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
         socket.set_reuseaddr(true)?;
+        net::prepare(&socket)?;
         if socket_kib > 0 {
             socket.set_recv_buffer_size(socket_kib.saturating_mul(1 << 10))?;
             socket.set_send_buffer_size(socket_kib.saturating_mul(1 << 10))?;

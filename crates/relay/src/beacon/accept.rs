@@ -57,9 +57,6 @@ pub(super) async fn serve(listener: &TcpListener, shared: &Arc<Shared>) {
         let seat = shared.pending.enter();
         let shared = Arc::clone(shared);
         tokio::spawn(async move {
-            if net::prepare(&stream).is_err() {
-                return;
-            }
             let wait = Duration::from_secs(shared.config.limits.hello_seconds.into());
             let deadline = Instant::now() + wait;
             let purpose = tokio::select! {
