@@ -45,6 +45,10 @@ struct Serve {
     /// Without a configuration: a key for this run, any bridge, 127.0.0.1:8443, metrics at 9443.
     #[arg(long, conflicts_with = "config")]
     dev: bool,
+    /// Listen beside a beacon that is there already, which is to be stopped then: nobody is turned
+    /// away meanwhile, and its tunnels go on for as long as its drain_seconds say.
+    #[arg(long)]
+    take_over: bool,
 }
 
 fn main() -> ExitCode {
@@ -74,7 +78,8 @@ fn serve(args: &Serve) -> anyhow::Result<()> {
     let key = config.key.public();
     block_on(async {
         let stop = stop_signal()?;
-        let beacon = Beacon::bind(config)?;
+        let take = if args.take_over { Beacon::take_over } else { Beacon::bind };
+        let beacon = take(config)?;
         let address = beacon.address().context("no address")?;
         info!(%address, %key, admin = ?beacon.admin_address(), "beacon listens");
         beacon.serve(stop).await;
