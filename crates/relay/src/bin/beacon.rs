@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use cloudtaser_relay::{
     beacon::{Beacon, config::Config},
     log,
-    program::{block_on, keygen, of_arguments, run, say, stop_signal},
+    program::{block_on_threads, keygen, of_arguments, run, say, stop_signal},
 };
 use tracing::info;
 
@@ -75,10 +75,10 @@ fn serve(args: &Serve) -> anyhow::Result<()> {
         }
     };
     log::start();
-    let key = config.key.public();
-    block_on(async {
+    let (key, take_over) = (config.key.public(), args.take_over);
+    block_on_threads(config.limits.threads.into(), async move {
         let stop = stop_signal()?;
-        let take = if args.take_over { Beacon::take_over } else { Beacon::bind };
+        let take = if take_over { Beacon::take_over } else { Beacon::bind };
         let beacon = take(config)?;
         let address = beacon.address().context("no address")?;
         info!(%address, %key, admin = ?beacon.admin_address(), "beacon listens");
