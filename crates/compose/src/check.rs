@@ -189,8 +189,10 @@ fn selects(object: &Object, source: &Source, workload: &Workload) -> Selects {
             let name = object.root.at(&["metadata", "name"]).and_then(Node::text);
             workload.lives_in(name)
         }
-        // Itself, by its title: objects of one name and kind are one.
-        Kind::Workload if workload.title == object.title() => Selects::Yes,
+        // Itself.
+        Kind::Workload if workload.place == Some((object.source, object.root.span.start)) => {
+            Selects::Yes
+        }
         _ => Selects::No,
     }
 }

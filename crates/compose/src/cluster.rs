@@ -40,6 +40,8 @@ pub struct Namespace {
 pub struct Workload {
     /// `Kind namespace/name`.
     pub title: String,
+    /// File and byte where it is written; none for what stands for others.
+    pub place: Option<(usize, usize)>,
     /// The namespace, where it is written down.
     pub namespace: Option<String>,
     /// Labels of its pods.
@@ -150,6 +152,7 @@ impl Workload {
         });
         Some(Self {
             title: object.title(),
+            place: Some((object.source, object.root.span.start)),
             namespace: object.namespace().map(str::to_owned),
             labels: Labels::complete(labels),
             annotations: pairs(meta.and_then(|meta| meta.get("annotations"))),
@@ -165,6 +168,7 @@ impl Workload {
         let label = (names::LABEL_INJECT.to_owned(), "true".to_owned());
         Self {
             title: "every pod with the label cloudtaser.io/inject".to_owned(),
+            place: None,
             namespace: None,
             labels: Labels::partial([label].into()),
             annotations: BTreeMap::new(),

@@ -13,6 +13,9 @@ use crate::{
 /// Version of the JSON form; grows when a field changes its meaning or goes.
 const FORM: u32 = 1;
 
+/// How many workloads a finding names to people; programs are told all.
+const MOST_PODS: usize = 5;
+
 /// Whether escape codes for colours are written.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Colour {
@@ -68,7 +71,10 @@ fn notes(finding: &Finding) -> Vec<String> {
         format!("   = step: {} ({})\n", finding.step.name(), finding.step.words()),
     ];
     if !finding.workloads.is_empty() {
-        notes.push(format!("   = pods: {}\n", finding.workloads.join(", ")));
+        let shown = finding.workloads.iter().take(MOST_PODS).cloned().collect::<Vec<_>>();
+        let more = finding.workloads.len().saturating_sub(MOST_PODS);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        notes.push(format!("   = pods: {}{more}\n", shown.join(", ")));
     }
     if let Some(exception) = &finding.exception {
         notes.push(format!("   = exception: {}\n", exception.words));

@@ -9,6 +9,7 @@ mod policies {
 
     use cloudtaser_compose::{
         Report, Settings, Source, check, fix,
+        read::documents,
         settings::{Endpoint, Posture},
     };
 
@@ -111,14 +112,36 @@ mod policies {
         }
     }
 
+    /// The sections of KubeArmor's policies that are allow-lists, as `document section`.
+    fn allow_lists(text: &str) -> Vec<String> {
+        const SECTIONS: [&str; 4] = ["process", "file", "network", "capabilities"];
+        let mut found = Vec::new();
+        for (number, document) in documents(text).into_iter().enumerate() {
+            let Ok(document) = document else { continue };
+            let Some(spec) = document.root.get("spec") else { continue };
+            for section in SECTIONS {
+                let Some(part) = spec.get(section) else { continue };
+                let items = part.entries().iter().flat_map(|(_, list)| list.items());
+                let allows = items.into_iter().any(|item| {
+                    let said = [item, part, spec].into_iter().find_map(|node| node.word("action"));
+                    said.is_some_and(|action| action.starts_with("Allow"))
+                });
+                found.extend(allows.then(|| format!("{number} {section}")));
+            }
+        }
+        found
+    }
+
     #[test]
     fn a_fix_never_makes_an_allow_list_of_a_section() {
+        let mut looked_at = 0;
         for case in cases().into_iter().filter(|case| case.text.contains("kind: KubeArmor")) {
             let source = Source::new(case.name.clone(), case.text.clone());
             let fixed = fix(&[source], &case.settings);
-            let added = fixed.sources[0].text().matches("action: Allow").count();
-            let there = case.text.matches("Allow").count();
-            assert!(added == 0 || there > 0, "{}: an Allow where there was none", case.name);
+            let text = fixed.sources[0].text();
+            assert_eq!(allow_lists(text), allow_lists(&case.text), "{}", case.name);
+            looked_at += usize::from(!fixed.changes.is_empty());
         }
+        assert!(looked_at > 20, "only {looked_at} policies were changed at all");
     }
 }
