@@ -44,11 +44,15 @@ pub use error::LogError;
 pub struct Options {
     clock: Clock,
     witnesses: Option<Witnesses>,
+    journal_bytes: u64,
 }
+
+/// The journal begins anew beyond this size: some eight thousand receipts.
+const JOURNAL_BYTES: u64 = 4 << 20;
 
 impl Default for Options {
     fn default() -> Self {
-        Self { clock: Clock::system(), witnesses: None }
+        Self { clock: Clock::system(), witnesses: None, journal_bytes: JOURNAL_BYTES }
     }
 }
 
@@ -57,6 +61,13 @@ impl Options {
     #[must_use]
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
+        self
+    }
+
+    /// Begins the journal anew beyond this size, after its tiles were synced.
+    #[must_use]
+    pub const fn journal_bytes(mut self, bytes: u64) -> Self {
+        self.journal_bytes = bytes;
         self
     }
 

@@ -17,8 +17,6 @@ use crate::{
     tree::Nodes as _,
 };
 
-/// The journal begins anew beyond this size: some ten thousand receipts.
-const JOURNAL_MAX: u64 = 4 << 20;
 /// Nodes that are kept at each height; more than a group of receipts adds.
 const KEPT: usize = 4096;
 
@@ -63,8 +61,8 @@ impl State {
     }
 
     /// Begins the journal anew where it grew long, once its tiles are known to be on the disk.
-    pub(super) fn shorten(&mut self) -> Result<(), LogError> {
-        if self.end < JOURNAL_MAX {
+    pub(super) fn shorten(&mut self, longest: u64) -> Result<(), LogError> {
+        if self.end < longest || self.edge.size() - self.base < WIDTH {
             return Ok(());
         }
         self.write_full_tiles()?;

@@ -117,7 +117,9 @@ impl Writer {
 
     /// Moves what is full to tiles.
     fn put_away(&mut self) {
-        self.behind = self.state.write_full_tiles().and_then(|()| self.state.shorten()).err();
+        let longest = self.options.journal_bytes;
+        let tiled = self.state.write_full_tiles();
+        self.behind = tiled.and_then(|()| self.state.shorten(longest)).err();
     }
 
     /// Has the newest checkpoint signed by enough witnesses.
@@ -175,7 +177,8 @@ impl Writer {
     fn publish(&mut self) {
         self.shown = Instant::now();
         if self.state.published != Some(self.state.edge.size()) && self.state.stopped.is_none() {
-            self.behind = self.state.publish().and_then(|()| self.state.shorten()).err();
+            let longest = self.options.journal_bytes;
+            self.behind = self.state.publish().and_then(|()| self.state.shorten(longest)).err();
         }
     }
 }
