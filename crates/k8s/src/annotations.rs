@@ -1,7 +1,7 @@
 //! What a pod asks for, in our annotations or in those that its authors already have.
 //!
 //! Our own prefix wins over all; of two prefixes of one family the newer wins. What another
-//! injector's annotation means here is in [`foreign`]: the same, nothing, a warning, or a refusal
+//! injector's annotation means here is in `foreign`: the same, nothing, a warning, or a refusal
 //! that says what to write instead. A suffix that nobody knows is a warning, since a typing slip
 //! must not pass in silence and another controller may own it.
 //!

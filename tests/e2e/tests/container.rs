@@ -130,6 +130,8 @@ mod tests {
                 "root": {"path": root, "readonly": true},
                 "mounts": self.mounts(container),
                 "linux": {
+                    "cgroupsPath": format!("/cloudtaser-e2e-{}", canary()),
+                    "resources": {"memory": {"limit": limit_of(container)}},
                     "namespaces": [{"type": "pid"}, {"type": "ipc"}, {"type": "mount"}],
                     "maskedPaths": ["/proc/kcore", "/proc/keys", "/proc/timer_list"],
                     "readonlyPaths": ["/proc/sys", "/proc/bus", "/proc/irq"],
@@ -169,6 +171,13 @@ mod tests {
         }
     }
 
+    /// What the container is limited to, in bytes; none for those without.
+    fn limit_of(container: &Value) -> i64 {
+        let text = container.pointer("/resources/limits/memory").and_then(Value::as_str);
+        let mebibytes = text.and_then(|text| text.strip_suffix("Mi")?.parse::<i64>().ok());
+        mebibytes.map_or(-1, |number| number << 20)
+    }
+
     impl Drop for Node {
         fn drop(&mut self) {
             let _left = Command::new("umount").arg(&self.tmpfs).status();
@@ -196,6 +205,7 @@ mod tests {
                 "containers": [{
                     "name": "app", "image": "app", "command": ["sh", "-c", APP],
                     "env": [{"name": "PW", "value": "vault:secret/data/container#password"}],
+                    "resources": {"requests": {"memory": "64Mi"}, "limits": {"memory": "64Mi"}},
                     "securityContext": {"allowPrivilegeEscalation": false,
                         "capabilities": {"drop": ["ALL"]}, "readOnlyRootFilesystem": true},
                 }],
@@ -226,6 +236,7 @@ mod tests {
         assert!(!pod.to_string().contains(&secret));
 
         let deliver = &pod["spec"]["initContainers"][0];
+        assert_eq!(limit_of(deliver), 24 << 20, "the copy is made within the limit");
         let root = node.root("deliver");
         fs::copy(wrapper(), root.join("cloudtaser-wrapper")).unwrap();
         let done = node.run(deliver, &root, 65_532);
