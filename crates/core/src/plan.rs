@@ -86,7 +86,7 @@ pub struct Server {
     /// trusted. Set where whoever writes a container's variables has not chosen the server.
     #[serde(skip_serializing_if = "is_false")]
     pub fixed: bool,
-    /// By which way; by a bridge where `via` is there, else directly.
+    /// By which way; by a bridge where `via` or `bridge_key` is there, else directly.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<Mode>,
     /// File by which a bridge lets this client in (`cloudtaser-bridge admit --json`).
@@ -95,9 +95,12 @@ pub struct Server {
     /// PEM file with this client's key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub via_key: Option<String>,
-    /// `host:port` that is dialled in the place of every beacon.
+    /// `host:port` of the cluster's broker; with `via`, of whoever passes bytes on to a beacon.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub broker: Option<String>,
+    /// The bridge's key, `ed25519:…`, where a broker lets this client in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bridge_key: Option<String>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
@@ -119,10 +122,10 @@ impl Server {
     /// The way that the settings mean.
     #[must_use]
     pub const fn way(&self) -> Mode {
-        match (self.mode, &self.via) {
-            (Some(mode), _) => mode,
-            (None, Some(_)) => Mode::Beacon,
-            (None, None) => Mode::Direct,
+        match (self.mode, &self.via, &self.bridge_key) {
+            (Some(mode), ..) => mode,
+            (None, None, None) => Mode::Direct,
+            (None, ..) => Mode::Beacon,
         }
     }
 }

@@ -51,6 +51,20 @@ pub enum ClientError {
     /// The bridge does not let this cluster in.
     #[error("the bridge does not let this cluster in: {0}")]
     TurnedAway(Reception),
+    /// The broker's cluster is not enrolled.
+    #[error(
+        "broker {broker} has no certificate of the bridge: the cluster was not approved, or was put out"
+    )]
+    NotEnrolled {
+        /// Which.
+        broker: String,
+    },
+    /// The broker reaches no beacon.
+    #[error("broker {broker} reaches no beacon")]
+    NoBeacon {
+        /// Which.
+        broker: String,
+    },
     /// The session failed otherwise.
     #[error("the session with the bridge failed")]
     Session(#[source] io::Error),
@@ -76,6 +90,8 @@ impl ClientError {
             self,
             Self::Beacon { .. }
                 | Self::Silence { .. }
+                | Self::NoBeacon { .. }
+                | Self::NotEnrolled { .. }
                 | Self::Session(_)
                 | Self::Unreachable
                 | Self::Busy

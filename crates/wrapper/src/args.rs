@@ -41,10 +41,11 @@ Server and login come from the plan or from VAULT_ADDR, VAULT_ROLE, VAULT_PATH,
 VAULT_AUTH_METHOD, VAULT_TOKEN_FILE, VAULT_CACERT, VAULT_NAMESPACE and so on (BAO_
 and CLOUDTASER_ twins win over VAULT_). The app sees none of them.
 
-Where OpenBao opens no port, a bridge decides what is released: CLOUDTASER_VIA names the
-file that cloudtaser-bridge admit --json wrote, CLOUDTASER_VIA_KEY the client's key, and
-CLOUDTASER_BROKER an address to dial in the place of the beacons. The login is then by
-the pod's own token; CLOUDTASER_MODE=direct goes to OpenBao itself all the same.
+Where OpenBao opens no port, a bridge decides what is released, and the login is by the
+pod's own token. CLOUDTASER_BRIDGE_KEY is the bridge's key and CLOUDTASER_BROKER_ADDR the
+cluster's broker; or CLOUDTASER_VIA names the file that cloudtaser-bridge admit --json
+wrote, and CLOUDTASER_VIA_KEY the client's key. CLOUDTASER_MODE=direct goes to OpenBao
+itself all the same.
 
 The node agent is asked to guard the launch before anything is fetched; it listens at
 /run/cloudtaser-agent/agent.sock unless the plan or CLOUDTASER_AGENT names another

@@ -103,20 +103,29 @@ fn bridge(
 ) -> Result<Home, ConnectError> {
     let server = settings.plan.server.clone();
     let missing = |what| ConnectError::Missing { method: "a bridge", what };
-    let via = server.via.ok_or_else(|| missing("a client file: set CLOUDTASER_VIA"))?;
-    let key = server.via_key.ok_or_else(|| missing("a client key: set CLOUDTASER_VIA_KEY"))?;
     if server.namespace.is_some() {
         return Err(ConnectError::Namespace);
     }
-    let read = |path: &str| {
-        let failed = |source| ConnectError::File { path: path.to_owned(), source };
-        std::fs::read(path).map(Secret::new).map_err(failed)
+    let route = match (server.via, server.bridge_key, server.broker) {
+        (None, Some(bridge), Some(broker)) => {
+            let bridge = bridge.parse().map_err(ConnectError::Tls)?;
+            Route::brokered(bridge, broker, Box::<Names>::default())
+        }
+        (None, Some(_), None) => {
+            return Err(missing("the cluster's broker: set CLOUDTASER_BROKER_ADDR"));
+        }
+        (None, None, _) => {
+            return Err(missing(
+                "its key and a broker, or a client file: set CLOUDTASER_BRIDGE_KEY and \
+                 CLOUDTASER_BROKER_ADDR, or CLOUDTASER_VIA and CLOUDTASER_VIA_KEY",
+            ));
+        }
+        (Some(via), _, broker) => {
+            let key = server.via_key;
+            let key = key.ok_or_else(|| missing("a client key: set CLOUDTASER_VIA_KEY"))?;
+            admitted(&via, &key, broker)?
+        }
     };
-    let file = serde_json::from_slice(read(&via)?.expose())
-        .map_err(|_quotes| ConnectError::ClientFile { path: via.clone() })?;
-    let admission = Admission::new(file).map_err(ConnectError::Admission)?;
-    let key = KeyPair::from_pem(&read(&key)?).map_err(ConnectError::Tls)?;
-    let route = Route::new(admission, &key, server.broker, Box::<Names>::default());
     let release = route.and_then(Release::new).map_err(ConnectError::Tls)?;
     let login = login(settings)?;
     let (role, jwt) = match login.method {
@@ -127,6 +136,23 @@ fn bridge(
     let facets = Facets { transport: Transport::Hybrid, ..promised.facets };
     let statement = Statement { facets, wrapper: None, agent: guard.said.clone() };
     Ok(Home::Bridge(Box::new(Bridge::new(release, role, jwt, statement))))
+}
+
+/// The way of a client that is on the bridge's list.
+fn admitted(
+    via: &str,
+    key: &str,
+    broker: Option<String>,
+) -> Result<Result<Route, TlsError>, ConnectError> {
+    let read = |path: &str| {
+        let failed = |source| ConnectError::File { path: path.to_owned(), source };
+        std::fs::read(path).map(Secret::new).map_err(failed)
+    };
+    let file = serde_json::from_slice(read(via)?.expose())
+        .map_err(|_quotes| ConnectError::ClientFile { path: via.to_owned() })?;
+    let admission = Admission::new(file).map_err(ConnectError::Admission)?;
+    let key = KeyPair::from_pem(&read(key)?).map_err(ConnectError::Tls)?;
+    Ok(Route::new(admission, &key, broker, Box::<Names>::default()))
 }
 
 /// Makes the client.

@@ -249,7 +249,8 @@ impl<'a> Lookup<'a> {
         for (field, key) in [
             (&mut server.via, "VIA"),
             (&mut server.via_key, "VIA_KEY"),
-            (&mut server.broker, "BROKER"),
+            (&mut server.broker, "BROKER_ADDR"),
+            (&mut server.bridge_key, "BRIDGE_KEY"),
         ] {
             if let Some(found) = self.strong(key)? {
                 *field = Some(found.text);

@@ -32,22 +32,83 @@ pub struct Releases {
     pub issuer: Issuer,
     scratch: Scratch,
     starts: u32,
+    enrolled: Option<Enrolled>,
+}
+
+/// A cluster that has a broker.
+#[derive(Debug)]
+struct Enrolled {
+    broker: Program,
+    bridge_key: String,
+    cluster_key: String,
+}
+
+/// Where the broker listens.
+const BROKER: &str = "127.0.0.1:7443";
+/// The name of the client, or of the cluster.
+const CLIENT: &str = "prod";
+
+/// How the bridge knows its clients.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Admitted {
+    ByEnrolment,
+    ByList,
 }
 
 impl Releases {
     /// Starts everything with this policy; `None` where `openssl` is not installed.
     #[must_use]
     pub fn start(networks: Networks, policy: &str) -> Option<Self> {
+        Self::start_with(networks, policy, Admitted::ByList)
+    }
+
+    /// The same with a cluster that is invited, joins, is approved, and has a broker.
+    #[must_use]
+    pub fn start_enrolled(networks: Networks, policy: &str) -> Option<Self> {
+        let mut road = Self::start_with(networks, policy, Admitted::ByEnrolment)?;
+        let folder = road.scratch.path();
+        let words = ["invite", "--config", "bridge.toml", "--name", CLIENT];
+        fs::write(folder.join("invitation"), said(folder, "cloudtaser-bridge", &words)).ok()?;
+        let words = ["join", "--state", "cluster", "--invitation", "invitation"];
+        let joined = road.networks.cluster.within(|| said(folder, "cloudtaser-broker", &words));
+        let key = joined.split_whitespace().find(|word| word.starts_with("ed25519:"));
+        let cluster_key = key.expect("the cluster's key").to_owned();
+        let words = ["approve", "--config", "bridge.toml", &cluster_key];
+        said(folder, "cloudtaser-bridge", &words);
+        let words = ["serve", "--state", "cluster", "--listen", BROKER];
+        let command = verb("cloudtaser-broker", &words, &road.scratch);
+        let broker = Program::start(&road.networks.cluster, command, folder.join("broker.log"));
+        broker.until_logged("broker listens");
+        broker.until_logged("the certificate was renewed");
+        let bridge_key = fs::read_to_string(folder.join("bridge.key")).expect("a key");
+        road.enrolled = Some(Enrolled { broker, bridge_key, cluster_key });
+        Some(road)
+    }
+
+    /// The broker of an enrolled cluster.
+    #[must_use]
+    pub fn broker(&self) -> &Program {
+        &self.enrolled.as_ref().expect("an enrolled cluster").broker
+    }
+
+    /// Puts the cluster out.
+    pub fn revoke(&self) {
+        let key = &self.enrolled.as_ref().expect("an enrolled cluster").cluster_key;
+        let words = ["revoke", "--config", "bridge.toml", key];
+        said(self.scratch.path(), "cloudtaser-bridge", &words);
+    }
+
+    fn start_with(networks: Networks, policy: &str, admitted: Admitted) -> Option<Self> {
         let scratch = Scratch::new();
         let bao = networks.eu.within(Bao::start);
         let issuer = Issuer::make(scratch.path())?;
         networks.eu.within(|| accept(&bao, &issuer));
-        write_files(&scratch, &bao);
+        write_files(&scratch, &bao, admitted);
         fs::write(scratch.path().join("policy.toml"), policy).expect("a file");
         let beacon = start_beacon(&networks, &scratch, 0);
         beacon.until_logged("beacon listens");
         let bridge = start_bridge(&networks, &scratch, 0);
-        Some(Self { beacon, bridge, networks, bao, issuer, scratch, starts: 0 })
+        Some(Self { beacon, bridge, networks, bao, issuer, scratch, starts: 0, enrolled: None })
     }
 
     /// Ends the bridge by this signal and starts it again.
@@ -87,12 +148,18 @@ impl Releases {
     #[must_use]
     pub fn launch(&self, token_file: &std::path::Path) -> Launch {
         let file = |name: &str| self.scratch.path().join(name);
-        Launch::wrapped_bare()
+        let launch = Launch::wrapped_bare()
             .flag("--quiet")
-            .env("CLOUDTASER_VIA", file("client.json"))
-            .env("CLOUDTASER_VIA_KEY", file("client.pem"))
             .env("VAULT_ROLE", ROLE)
-            .env("VAULT_JWT_FILE", token_file)
+            .env("VAULT_JWT_FILE", token_file);
+        match &self.enrolled {
+            None => launch
+                .env("CLOUDTASER_VIA", file("client.json"))
+                .env("CLOUDTASER_VIA_KEY", file("client.pem")),
+            Some(enrolled) => launch
+                .env("CLOUDTASER_BRIDGE_KEY", &enrolled.bridge_key)
+                .env("CLOUDTASER_BROKER_ADDR", BROKER),
+        }
     }
 
     /// A launch of this pod with a token of its own.
@@ -152,7 +219,7 @@ fn accept(bao: &Bao, issuer: &Issuer) {
     bao.api("POST", "auth/jwt/role/short", &short);
 }
 
-fn write_files(scratch: &Scratch, bao: &Bao) {
+fn write_files(scratch: &Scratch, bao: &Bao, admitted: Admitted) {
     let folder = scratch.path();
     let say = |program: &str, words: &[&str]| said(folder, program, words).trim().to_owned();
     let write = |name: &str, text: &str| fs::write(folder.join(name), text).expect("a file");
@@ -164,13 +231,20 @@ fn write_files(scratch: &Scratch, bao: &Bao) {
          bridges = [\"{bridge_key}\"]\n[limits]\ndrain_seconds = 5\n"
     );
     write("beacon.toml", &beacon);
+    let (enrolment, client) = match admitted {
+        Admitted::ByEnrolment => ("enrolment = \"enrolment\"\n", String::new()),
+        Admitted::ByList => {
+            ("", format!("[[client]]\nname = \"{CLIENT}\"\nkey = \"{client_key}\"\n"))
+        }
+    };
+    write("bridge.key", &bridge_key);
     let bridge = format!(
         "key_file = \"bridge.pem\"\nticket_file = \"tickets.hex\"\n\
-         openbao = \"127.0.0.1:{port}\"\ndrain_seconds = 2\n\
+         openbao = \"127.0.0.1:{port}\"\ndrain_seconds = 2\n{enrolment}\
          [[beacon]]\naddress = \"{RELAY_ADDRESS}:443\"\ndomain = \"beacon.example\"\n\
-         key = \"{beacon_key}\"\n[[client]]\nname = \"cluster\"\nkey = \"{client_key}\"\n\
+         key = \"{beacon_key}\"\n{client}\
          [release]\nopenbao = \"{url}\"\nca_file = \"{ca}\"\npolicy_file = \"policy.toml\"\n\
-         state_dir = \"state\"\n[[release.issuer]]\nname = \"eu\"\nclient = \"cluster\"\n\
+         state_dir = \"state\"\n[[release.issuer]]\nname = \"eu\"\nclient = \"{CLIENT}\"\n\
          issuer = \"{issuer}\"\naudience = \"{audience}\"\njwks_file = \"jwks.json\"\n",
         port = bao.port(),
         url = bao.url(),
@@ -180,6 +254,8 @@ fn write_files(scratch: &Scratch, bao: &Bao) {
     );
     write("bridge.toml", &bridge);
     say("cloudtaser-bridge", &["check-config", "bridge.toml"]);
-    let words = ["admit", "--json", "--config", "bridge.toml", "--client-key", &client_key];
-    write("client.json", &say("cloudtaser-bridge", &words));
+    if admitted == Admitted::ByList {
+        let words = ["admit", "--json", "--config", "bridge.toml", "--client-key", &client_key];
+        write("client.json", &say("cloudtaser-bridge", &words));
+    }
 }

@@ -90,7 +90,7 @@ require = ["memory=sealed", "transport=hybrid"]
         let recorder = Recorder::start(&road.networks.cluster, &road.beacon_address());
         let launch = road
             .launch(&road.token_file("token", &token))
-            .env("CLOUDTASER_BROKER", recorder.address().to_string())
+            .env("CLOUDTASER_BROKER_ADDR", recorder.address().to_string())
             .env("CLOUDTASER_ROTATE_EVERY", "1s")
             .env("S", format!("vault:secret/data/{path}#password"))
             .env("T", format!("vault:secret/{path}#more"));
@@ -410,6 +410,47 @@ require = ["memory=sealed", "transport=hybrid"]
     }
 
     #[test]
+    fn an_enrolled_clusters_app_is_released_to_by_its_broker_until_the_cluster_is_put_out() {
+        let Ok(networks) = Networks::make() else { skip!("no network namespaces") };
+        let Some(road) = Releases::start_enrolled(networks, POLICY) else { skip!("no openssl") };
+        let (value, name) = (canary(), canary());
+        road.put(&format!("shop/{name}"), &json!({ "password": value }));
+        let token = road.issuer.token(&Pod::new("shop", "web"), 3600);
+        let launch = road
+            .launch(&road.token_file("token", &token))
+            .without_flag("--quiet")
+            .env("CLOUDTASER_ROTATE_EVERY", "1s")
+            .env("S", format!("vault:secret/shop/{name}#password"));
+        let mut running = within(&road, || launch.spawn(WAITS));
+        let wanted = format!("got {value}\n");
+        running.until_stdout("the value", |out| out == wanted.as_bytes());
+        let needles = [("value", &*value), ("token", &*token), ("path", &*name)];
+        nothing_in("the broker", road.broker().pid(), &needles);
+        nothing_in("the beacon", road.beacon.pid(), &needles);
+        nothing_in("the bridge", road.bridge.pid(), &needles);
+        let line = last_of(&road, "read");
+        assert_eq!((&line["client"], &line["decision"]), (&json!("prod"), &json!("released")));
+
+        let accessors = || within_eu(&road, || road.bao.accessors().len());
+        let before = accessors();
+        road.revoke();
+        running.until_stderr("the cluster was revoked or is not enrolled");
+        assert!(!running.ended(), "the app was ended: {}", running.stderr());
+        cloudtaser_e2e::until("the end of its login", Duration::from_secs(30), || {
+            (accessors() < before).then_some(())
+        });
+        let late = road.launch_of(&Pod::new("shop", "web"));
+        let late = late.env("S", "vault:secret/shop/db#password");
+        refused(&road, &run(&road, &late), 64, "the cluster was revoked or is not enrolled");
+        running.close_stdin();
+        assert_eq!(running.wait().code(), 0);
+    }
+
+    fn within_eu<T: Send>(road: &Releases, work: impl FnOnce() -> T + Send) -> T {
+        road.networks.eu.within(work)
+    }
+
+    #[test]
     fn a_bridge_that_is_away_is_named_when_time_is_up() {
         let Some(mut road) = road() else { skip!("see above") };
         road.stop_bridge(Signal::SIGTERM);
@@ -436,7 +477,7 @@ require = ["memory=sealed", "transport=hybrid"]
         });
         let launch = road
             .launch_of(&Pod::new("shop", "web"))
-            .env("CLOUDTASER_BROKER", address.to_string())
+            .env("CLOUDTASER_BROKER_ADDR", address.to_string())
             .env("S", "vault:secret/shop/db#password");
         refused(&road, &run(&road, &launch), 77, "something on the way opens TLS");
     }

@@ -132,10 +132,12 @@ fn a_client_file_means_the_way_by_a_bridge_unless_another_is_said() {
     assert_eq!(way(&[via[0], ("CLOUDTASER_MODE", "direct")]), Mode::Direct);
     // Names of other clients of OpenBao are not ours to read.
     assert_eq!(way(&[("VAULT_VIA", "/c"), ("BAO_MODE", "beacon")]), Mode::Direct);
-    let settings = gathered(&[via[0], via[1], ("CLOUDTASER_BROKER", "broker:443")]);
+    let settings = gathered(&[via[0], via[1], ("CLOUDTASER_BROKER_ADDR", "broker:443")]);
     assert_eq!(settings.plan.server.broker.as_deref(), Some("broker:443"));
     assert_eq!(settings.plan.server.via_key.as_deref(), Some("/k"));
     assert!(app_names(&settings).is_empty());
+    let brokered = [("CLOUDTASER_BRIDGE_KEY", "ed25519:x"), ("CLOUDTASER_BROKER_ADDR", "b:1")];
+    assert_eq!(way(&brokered), Mode::Beacon);
     let odd = gather(environment(&[("CLOUDTASER_MODE", "reverse")]), None).unwrap_err();
     assert!(odd.to_string().contains("CLOUDTASER_MODE must be one of beacon, direct"), "{odd}");
 }
