@@ -10,8 +10,12 @@ use anyhow::Context as _;
 use crate::artifacts;
 use crate::command::{self, cargo};
 use crate::place;
-use crate::tools::{self, Need, rust};
+use crate::tools::{self, Need, apt, rust};
+use crate::ui;
 use crate::vm;
+
+/// The relay that the beacon is measured beside.
+const RATHOLE: &str = "0.5.0";
 
 /// Names the directory of the programs that `bench tls` compares.
 const TLS_PROGRAMS: &str = "CLOUDTASER_TLS_PROGRAMS";
@@ -38,23 +42,54 @@ const PROVIDERS: &[Provider] = &[
 
 /// The verb; without a name the bench program says what it has.
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
-    if arguments.first().is_some_and(|name| name == "agent") {
-        return vm::cost::run();
+    match arguments {
+        [name] if name == "agent" => return vm::cost::run(None),
+        [name, flag, part] if name == "agent" && flag == "--only" => {
+            return vm::cost::run(Some(part));
+        }
+        _ => {}
     }
-    tools::ensure(Need::Demo)?;
+    // Receipts need no server and no other program.
+    let alone = arguments.first().is_some_and(|name| name == "evidence");
+    if !alone {
+        tools::ensure(Need::Demo)?;
+    }
     let mut bench = cargo(["run", "--quiet", "--locked", "--release", "--package"]);
     bench.args(["cloudtaser-bench", "--"]).args(arguments);
     match arguments.first().map(String::as_str) {
         Some("tls") => {
             bench.env("CLOUDTASER_BAO", place::bao()).env(TLS_PROGRAMS, tls_programs()?);
         }
+        Some("relay") => {
+            apt::ensure(Need::Bench);
+            bench.env("CLOUDTASER_BEACON", artifacts::build_relay()?.beacon);
+            bench.env("CLOUDTASER_BENCH_TOOLS", rathole());
+        }
         Some("webhook") => {
             bench.env("CLOUDTASER_OPERATOR", artifacts::build_operator()?);
         }
+        Some(_) if alone => {}
         Some(_) => artifacts::build_programs()?.announce(&mut bench),
         None => {}
     }
     command::run(&mut bench)
+}
+
+/// Where rathole is, or would be: it is built once, and where it cannot be had the bench goes
+/// without and says so.
+fn rathole() -> PathBuf {
+    let root = place::target().join("tools/rathole");
+    let folder = root.join("bin");
+    if !folder.join("rathole").is_file() {
+        ui::say("building rathole, once");
+        let mut install = cargo(["install", "--quiet", "rathole", "--version", RATHOLE, "--root"]);
+        install.arg(&root).args(["--no-default-features", "--features", "server,client"]);
+        install.env("CARGO_TARGET_DIR", place::target().join("rathole"));
+        if let Err(error) = command::run(&mut install) {
+            ui::say(&format!("going on without rathole: {error:#}"));
+        }
+    }
+    folder
 }
 
 /// Builds each provider's program, statically with glibc: the C library of one of them has no musl

@@ -13,6 +13,8 @@ use crate::ui;
 /// How much a verb needs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Need {
+    /// What the beacon is measured beside.
+    Bench,
     /// What all shipped programs are built with, the agent's kernel side included.
     Build,
     /// OpenBao, and what the demo's apps are written in.
@@ -27,8 +29,8 @@ impl Need {
     /// Whether what `other` needs is needed here too.
     pub(crate) fn includes(self, other: Self) -> bool {
         match self {
-            Self::Build | Self::Demo => other == self,
-            Self::Tests => other != Self::Vm,
+            Self::Bench | Self::Build | Self::Demo => other == self,
+            Self::Tests => !matches!(other, Self::Bench | Self::Vm),
             Self::Vm => matches!(other, Self::Build | Self::Vm),
         }
     }

@@ -31,6 +31,17 @@ pub(crate) enum ToolError {
         /// Its value.
         path: String,
     },
+    /// A program of the road.
+    #[error(
+        "{program} is not beside this program nor on the PATH; install it where you want to use \
+         it, or set {variable}"
+    )]
+    Road {
+        /// Which.
+        program: &'static str,
+        /// The variable that may name it.
+        variable: &'static str,
+    },
     /// The wrapper.
     #[error(
         "cloudtaser-wrapper is not beside this program nor on the PATH; build it, or set {env}",
@@ -49,6 +60,16 @@ pub(crate) fn wrapper() -> Result<PathBuf, ToolError> {
         .filter(|path| is_program(path))
         .or_else(|| on_path("cloudtaser-wrapper"))
         .ok_or(ToolError::Wrapper)
+}
+
+/// Finds a program of the road in the same places.
+pub(crate) fn of_road(program: &'static str, variable: &'static str) -> Result<PathBuf, ToolError> {
+    if let Some(named) = named(variable)? {
+        return Ok(named);
+    }
+    let beside = env::current_exe().ok().map(|own| own.with_file_name(program));
+    let beside = beside.filter(|path| is_program(path));
+    beside.or_else(|| on_path(program)).ok_or(ToolError::Road { program, variable })
 }
 
 /// Finds the node agent in the same places; a demo goes without where there is none.

@@ -42,8 +42,11 @@ pub const AGENT_SOCKET: &str = "/run/cloudtaser-agent/agent.sock";
 /// Path of the beacon, for tests.
 pub const ENV_BEACON: &str = "CLOUDTASER_BEACON";
 
-/// Path of the bridge, for tests.
+/// Path of the bridge, for tests and for `cloudtaser bridge`.
 pub const ENV_BRIDGE: &str = "CLOUDTASER_BRIDGE";
+
+/// Path of the broker, for tests and for `cloudtaser broker`.
+pub const ENV_BROKER: &str = "CLOUDTASER_BROKER";
 
 /// Where the node agent keeps the number of its last audit record, and what its hook has not taken.
 pub const AGENT_AUDIT_STATE: &str = "/var/lib/cloudtaser-agent";
@@ -159,6 +162,9 @@ pub mod kubernetes {
     pub const OPERATOR_CONFIG: &str = "/etc/cloudtaser/operator.toml";
 }
 
+/// More arguments of an agent that runs `from-node`, as a JSON array of strings.
+pub const ENV_AGENT_ARGUMENTS: &str = "CLOUDTASER_AGENT_ARGUMENTS";
+
 /// Metrics of the node agent.
 pub mod agent_metrics {
     /// 1 at the state that holds, by `state` and `tier`.
@@ -196,6 +202,24 @@ pub mod agent_metrics {
     /// What waits for the hook.
     pub const SPOOL: &str = "cloudtaser_agent_audit_spool_bytes";
 }
+
+/// Label of a pod that asks for secrets; `"true"` does.
+pub const LABEL_INJECT: &str = "cloudtaser.io/inject";
+
+/// Where the wrapper lies in a pod that it was put into.
+pub const POD_WRAPPER: &str = "/cloudtaser/bin/cloudtaser-wrapper";
+
+/// Where such a pod has authorities for OpenBao's certificate.
+pub const POD_CA: &str = "/cloudtaser/bin/ca.pem";
+
+/// Where such a pod has the token of the login.
+pub const POD_TOKEN: &str = "/cloudtaser/identity/token";
+
+/// Where any pod has its ServiceAccount's token; a wrapper that nobody injected logs in with it.
+pub const SERVICE_ACCOUNT_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
+
+/// The node agent's program in its own container.
+pub const POD_AGENT: &str = "/cloudtaser-agent";
 
 /// Metrics of the operator.
 pub mod operator_metrics {

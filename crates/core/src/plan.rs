@@ -86,11 +86,48 @@ pub struct Server {
     /// trusted. Set where whoever writes a container's variables has not chosen the server.
     #[serde(skip_serializing_if = "is_false")]
     pub fixed: bool,
+    /// By which way; by a bridge where `via` or `bridge_key` is there, else directly.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Mode>,
+    /// File by which a bridge lets this client in (`cloudtaser-bridge admit --json`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub via: Option<String>,
+    /// PEM file with this client's key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub via_key: Option<String>,
+    /// `host:port` of the cluster's broker; with `via`, of whoever passes bytes on to a beacon.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub broker: Option<String>,
+    /// The bridge's key, `ed25519:…`, where a broker lets this client in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bridge_key: Option<String>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
 const fn is_false(flag: &bool) -> bool {
     !*flag
+}
+
+/// The way to secrets.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// Through a beacon to a bridge, which decides what is released.
+    Beacon,
+    /// To OpenBao itself.
+    Direct,
+}
+
+impl Server {
+    /// The way that the settings mean.
+    #[must_use]
+    pub const fn way(&self) -> Mode {
+        match (self.mode, &self.via, &self.bridge_key) {
+            (Some(mode), ..) => mode,
+            (None, None, None) => Mode::Direct,
+            (None, ..) => Mode::Beacon,
+        }
+    }
 }
 
 /// Whether a server's certificate is checked.

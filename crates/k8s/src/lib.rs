@@ -16,6 +16,7 @@ pub mod config;
 pub mod fuzz;
 pub mod image;
 pub mod inject;
+pub mod install;
 pub mod patch;
 pub mod refusal;
 pub mod review;

@@ -3,45 +3,50 @@
 //! It speaks to the beacon only by the first message of TLS, which is meant for the bridge.
 
 use std::{
-    collections::BTreeMap,
     io,
     net::SocketAddr,
     path::Path,
-    sync::Arc,
+    slice,
+    sync::{Arc, PoisonError, RwLock},
     time::{Duration, Instant},
 };
 
+use cloudtaser_road::admission::{Admission, BeaconAddress, Day};
 use cloudtaser_tls::{
-    Digest, TlsError,
-    raw::{self, KeyPair, PublicKey},
+    TlsError,
+    raw::{KeyPair, PublicKey},
 };
-use data_encoding::HEXLOWER;
-use rustls::pki_types::ServerName;
-use serde::Deserialize;
 use tokio::{
-    io::{AsyncReadExt as _, copy_bidirectional},
+    io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional},
     net::{TcpListener, TcpStream},
     time::{sleep, timeout},
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tracing::{info, warn};
 
+pub use cloudtaser_road::ClientError;
+
 use crate::{
     backoff::Backoff,
-    bridge::config::BeaconAddress,
     clock::unix_seconds,
-    file::{ConfigError, parse_key, read_toml},
+    cluster::Given,
+    control::Control,
+    file::{ConfigError, read_toml},
     net,
     proto::{
-        rendezvous::{Epoch, RendezvousId},
+        broker::Pass,
+        credential::{Certificate, Credential, ENROLLED_PROTOCOL, Presentation, Reception},
+        enrol::{BridgeToCluster, ClusterToBridge, PROTOCOL as ENROL_PROTOCOL},
+        rendezvous::Epoch,
         session::{PROXY_PROTOCOL, Verdict},
-        ticket::{ClientKey, ClientTag, Ticket},
     },
 };
 
 const DIAL_PATIENCE: Duration = Duration::from_secs(3);
 /// The beacon waits five seconds for a leg, and the handshake comes behind that.
 const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(15);
+/// How long the cluster's word on a key of a session is good for.
+const LEAF_SECONDS: u64 = 600;
 /// Longer than the bridge tries OpenBao.
 const VERDICT_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -52,84 +57,14 @@ pub type Session = TlsStream<TcpStream>;
 #[derive(Debug)]
 pub struct Client {
     config: rustls::ClientConfig,
-    digest: Digest,
-    bridge: PublicKey,
-    beacons: Vec<BeaconAddress>,
-    tag: ClientTag,
-    max_tunnels: u16,
-    days: BTreeMap<u32, ClientKey>,
+    access: RwLock<Arc<Access>>,
 }
 
-/// Why there is no session. What can be mended by waiting is told apart.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ClientError {
-    /// No beacon can be reached.
-    #[error("beacon {beacon} cannot be reached")]
-    Beacon {
-        /// Which.
-        beacon: String,
-        /// Why.
-        source: io::Error,
-    },
-    /// The connection ended before the bridge said anything.
-    #[error(
-        "beacon {beacon} closed the connection without a word: the bridge is not there, the ticket \
-         is not (or no longer) good, the client has too many tunnels, or a clock is wrong"
-    )]
-    Silence {
-        /// Which.
-        beacon: String,
-    },
-    /// There is no key for today's tickets.
-    #[error("the client file has no key for day {day}: have the bridge write a new one (admit)")]
-    Expired {
-        /// Days since 1970.
-        day: u32,
-    },
-    /// Something between here and the bridge is not the bridge.
-    #[error("who answers is not the bridge: something on the way opens TLS, and that is refused")]
-    Intercepted(#[source] io::Error),
-    /// The bridge does not know this client's key.
-    #[error("the bridge refuses this client: its key is not among the clients of the bridge")]
-    Unknown(#[source] io::Error),
-    /// The session failed otherwise.
-    #[error("the session with the bridge failed")]
-    Session(#[source] io::Error),
-    /// The bridge has no connection to OpenBao.
-    #[error("the bridge cannot reach OpenBao")]
-    Unreachable,
-    /// The bridge carries as much as it may.
-    #[error("the bridge carries as many sessions as it may")]
-    Busy,
-    /// TLS cannot be set up.
-    #[error("TLS cannot be set up")]
-    Tls(#[from] TlsError),
-}
-
-impl ClientError {
-    /// Whether another attempt may have another end.
-    #[must_use]
-    pub const fn is_passing(&self) -> bool {
-        matches!(
-            self,
-            Self::Beacon { .. }
-                | Self::Silence { .. }
-                | Self::Session(_)
-                | Self::Unreachable
-                | Self::Busy
-        )
-    }
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    bridge: String,
-    tag: String,
-    max_tunnels: u16,
-    beacon: Vec<BeaconAddress>,
-    days: BTreeMap<String, String>,
+/// What lets the client in; an enrolled one is given another now and then.
+#[derive(Debug)]
+struct Access {
+    admission: Admission,
+    certificate: Option<Certificate>,
 }
 
 impl Client {
@@ -138,32 +73,40 @@ impl Client {
     /// # Errors
     /// [`ConfigError`].
     pub fn read(path: &Path, key: &KeyPair) -> Result<Self, ConfigError> {
-        let file: File = read_toml(path)?;
-        let bridge = parse_key("bridge", &file.bridge)?;
-        let odd = ConfigError::Missing("the client file is not as the bridge writes it");
-        let tag = HEXLOWER.decode(file.tag.as_bytes()).ok();
-        let Some(tag) = tag.and_then(|tag| tag.try_into().ok()) else { return Err(odd) };
-        let mut days = BTreeMap::new();
-        for (day, key) in &file.days {
-            let bytes = HEXLOWER.decode(key.as_bytes()).ok().map(zeroize::Zeroizing::new);
-            let key = bytes.as_ref().and_then(|bytes| bytes.as_slice().try_into().ok());
-            match (day.parse(), key) {
-                (Ok(day), Some(key)) => days.insert(day, ClientKey::new(key)),
-                _ => return Err(odd),
-            };
-        }
+        let admission = Admission::new(read_toml(path)?).map_err(ConfigError::Admission)?;
         let failed = |source| ConfigError::PublicKey { name: "bridge".to_owned(), source };
-        let mut config = raw::client_config(key, bridge).map_err(failed)?;
-        config.enable_sni = true;
-        Ok(Self {
-            config,
-            digest: Digest::new().map_err(failed)?,
-            bridge,
-            beacons: file.beacon,
-            tag: ClientTag(tag),
-            max_tunnels: file.max_tunnels,
-            days,
-        })
+        Self::new(key, Given { admission, certificate: None }).map_err(failed)
+    }
+
+    /// A client that is enrolled, or is about to be.
+    ///
+    /// # Errors
+    /// [`TlsError`].
+    pub fn new(key: &KeyPair, given: Given) -> Result<Self, TlsError> {
+        let config = given.admission.config(key)?;
+        let client = Self { config, access: RwLock::new(Arc::new(Access::of(given))) };
+        Ok(client)
+    }
+
+    /// Takes what the bridge gave anew.
+    pub fn renew(&self, given: Given) {
+        *self.access.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Access::of(given));
+    }
+
+    fn access(&self) -> Arc<Access> {
+        Arc::clone(&self.access.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The bridge's key.
+    #[must_use]
+    pub fn bridge(&self) -> PublicKey {
+        self.access().admission.bridge()
+    }
+
+    /// By which the bridge lets this client in, where it is enrolled.
+    #[must_use]
+    pub fn certificate(&self) -> Option<Certificate> {
+        self.access().certificate
     }
 
     /// Opens a session, trying again for so long.
@@ -192,12 +135,11 @@ impl Client {
     /// # Errors
     /// What the last one ended with.
     pub async fn open_once(&self) -> Result<Session, ClientError> {
-        let day = Epoch::of(unix_seconds());
-        let key = self.days.get(&day.0).ok_or(ClientError::Expired { day: day.0 })?;
-        let id = RendezvousId::new(self.digest, &self.bridge, day);
-        let mut last = ClientError::Expired { day: day.0 };
-        for beacon in self.in_order(&id) {
-            match self.through(beacon, day, key, &id).await {
+        let access = self.access();
+        let day = access.admission.day(unix_seconds())?;
+        let mut last = ClientError::Busy;
+        for beacon in access.admission.in_order(&day) {
+            match self.door(&access, beacon, &day).await {
                 Err(error) if error.is_passing() => last = error,
                 done => return done,
             }
@@ -205,81 +147,160 @@ impl Client {
         Err(last)
     }
 
-    /// Highest random weight: clients spread over beacons, and each bridge's clients move only when
-    /// their own beacon goes.
-    fn in_order(&self, id: &RendezvousId) -> Vec<&BeaconAddress> {
-        let mut beacons: Vec<&BeaconAddress> = self.beacons.iter().collect();
-        let weight = |beacon: &&BeaconAddress| {
-            self.digest.sha256(&[id.as_bytes(), beacon.address.as_bytes()])
+    async fn door(
+        &self,
+        access: &Access,
+        beacon: &BeaconAddress,
+        day: &Day<'_>,
+    ) -> Result<Session, ClientError> {
+        let Some(certificate) = access.certificate else {
+            let stream = self.handshake(access, beacon, day, PROXY_PROTOCOL).await?;
+            return hear_verdict(stream, beacon).await;
         };
-        beacons.sort_by_cached_key(|beacon| std::cmp::Reverse(weight(beacon)));
-        beacons
+        let mut stream = self.handshake(access, beacon, day, ENROLLED_PROTOCOL).await?;
+        present(&mut stream, certificate, beacon).await?;
+        hear_verdict(stream, beacon).await
     }
 
-    async fn through(
+    /// Says one thing about enrolment, and hears the answer.
+    ///
+    /// # Errors
+    /// What the last beacon ended with.
+    pub async fn enrol(&self, say: &ClusterToBridge) -> Result<BridgeToCluster, ClientError> {
+        let access = self.access();
+        let day = access.admission.day(unix_seconds())?;
+        let mut last = ClientError::Busy;
+        for beacon in access.admission.in_order(&day) {
+            match self.enrol_through(&access, beacon, &day, say).await {
+                Err(error) if error.is_passing() => last = error,
+                done => return done,
+            }
+        }
+        Err(last)
+    }
+
+    async fn enrol_through(
         &self,
+        access: &Access,
         beacon: &BeaconAddress,
-        day: Epoch,
-        key: &ClientKey,
-        id: &RendezvousId,
-    ) -> Result<Session, ClientError> {
-        let name = || beacon.address.clone();
-        let mut nonce = [0; 12];
-        cloudtaser_tls::random(&mut nonce)?;
-        let issued_at = u32::try_from(unix_seconds()).unwrap_or(u32::MAX);
-        let (tag, max_tunnels) = (self.tag, self.max_tunnels);
-        let ticket = Ticket { tag, day: day.0, max_tunnels, issued_at, nonce };
-        let mut config = self.config.clone();
-        config.alpn_protocols =
-            vec![key.protocol(self.digest, id, &ticket), PROXY_PROTOCOL.to_vec()];
-        let server_name = ServerName::try_from(id.server_name(beacon.domain()))
-            .map_err(|_odd| ClientError::Tls(TlsError::ServerName))?;
-        let stream = net::dial(&beacon.address, DIAL_PATIENCE)
+        day: &Day<'_>,
+        say: &ClusterToBridge,
+    ) -> Result<BridgeToCluster, ClientError> {
+        let stream = self.handshake(access, beacon, day, ENROL_PROTOCOL).await?;
+        let mut control = Control::new(stream);
+        let heard = async {
+            control.send(slice::from_ref(say)).await?;
+            control.next::<BridgeToCluster>().await
+        };
+        in_time(heard).await.map_err(|error| explain(error, beacon))
+    }
+
+    /// What somebody else needs to open one session in the name of this client.
+    ///
+    /// # Errors
+    /// [`ClientError::Expired`], or where there is no certificate or no randomness.
+    pub fn pass(&self, cluster: &KeyPair, key: PublicKey) -> Result<Pass, ClientError> {
+        let access = self.access();
+        let now = unix_seconds();
+        let day = access.admission.day(now)?;
+        let certificate = access.certificate.filter(|certificate| certificate.not_after > now);
+        let certificate = certificate.ok_or(ClientError::Expired { day: Epoch::of(now).0 })?;
+        let beacons = access.admission.in_order(&day);
+        let beacon = beacons.first().ok_or(ClientError::Busy)?;
+        let hello = access.admission.hello(&self.config, ENROLLED_PROTOCOL, beacon, &day, now)?;
+        let (config, server_name) = hello;
+        let leaf = certificate.leaf(cluster, key, (now, now + LEAF_SECONDS))?;
+        Ok(Pass {
+            bridge: access.admission.bridge(),
+            server_name: server_name.to_str().into_owned(),
+            ticket: config.alpn_protocols.into_iter().next().unwrap_or_default(),
+            credential: Credential { certificate, leaf: Some(leaf) },
+        })
+    }
+
+    /// A connection to whichever beacon takes it first: the next is dialled a quarter of a second
+    /// after the one before, or at once where that one fails.
+    ///
+    /// # Errors
+    /// What the last one ended with.
+    pub async fn dial(&self) -> Result<TcpStream, ClientError> {
+        let access = self.access();
+        let day = access.admission.day(unix_seconds())?;
+        let beacons = access.admission.in_order(&day);
+        let addresses = beacons.iter().map(|beacon| beacon.address.clone()).collect();
+        net::dial_any(addresses, DIAL_PATIENCE)
             .await
-            .map_err(|source| ClientError::Beacon { beacon: name(), source })?;
+            .map_err(|(beacon, source)| ClientError::Beacon { beacon, source })
+    }
+
+    async fn handshake(
+        &self,
+        access: &Access,
+        beacon: &BeaconAddress,
+        day: &Day<'_>,
+        protocol: &[u8],
+    ) -> Result<Session, ClientError> {
+        let now = unix_seconds();
+        let hello = access.admission.hello(&self.config, protocol, beacon, day, now)?;
+        let (config, server_name) = hello;
+        let stream = net::dial(&beacon.address, DIAL_PATIENCE).await;
+        let failed = |source| ClientError::Beacon { beacon: beacon.address.clone(), source };
+        let stream = stream.map_err(failed)?;
         let connector = TlsConnector::from(Arc::new(config));
         let connected = timeout(HANDSHAKE_PATIENCE, connector.connect(server_name, stream)).await;
-        let mut stream = match connected {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return Err(explain(error, name())),
-            Err(_late) => return Err(ClientError::Session(io::ErrorKind::TimedOut.into())),
-        };
-        let verdict = timeout(VERDICT_PATIENCE, stream.read_u8()).await;
-        match verdict {
-            Ok(Ok(code)) => match Verdict::of(code) {
-                Some(Verdict::Connected) => Ok(stream),
-                Some(Verdict::Unreachable) => Err(ClientError::Unreachable),
-                Some(Verdict::Busy) => Err(ClientError::Busy),
-                None => Err(ClientError::Session(io::ErrorKind::InvalidData.into())),
-            },
-            Ok(Err(error)) => Err(explain(error, name())),
+        match connected {
+            Ok(Ok(stream)) => Ok(stream),
+            Ok(Err(error)) => Err(explain(error, beacon)),
             Err(_late) => Err(ClientError::Session(io::ErrorKind::TimedOut.into())),
         }
     }
 }
 
-/// What an error of the handshake means to the one who has to mend it.
-fn explain(error: io::Error, beacon: String) -> ClientError {
-    let cause = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    match cause {
-        Some(rustls::Error::AlertReceived(
-            rustls::AlertDescription::CertificateUnknown
-            | rustls::AlertDescription::BadCertificate
-            | rustls::AlertDescription::UnknownCA,
-        )) => ClientError::Unknown(error),
-        Some(
-            rustls::Error::InvalidCertificate(_)
-            | rustls::Error::PeerIncompatible(_)
-            | rustls::Error::AlertReceived(_)
-            | rustls::Error::InvalidMessage(_),
-        ) => ClientError::Intercepted(error),
-        Some(_) => ClientError::Session(error),
-        None => match error.kind() {
-            io::ErrorKind::UnexpectedEof
-            | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::BrokenPipe => ClientError::Silence { beacon },
-            _ => ClientError::Session(error),
-        },
+impl Access {
+    fn of(Given { admission, certificate }: Given) -> Self {
+        Self { admission, certificate }
+    }
+}
+
+fn explain(error: io::Error, beacon: &BeaconAddress) -> ClientError {
+    ClientError::explain(error, beacon.address.clone())
+}
+
+async fn in_time<T>(work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    let late = |_late| io::Error::from(io::ErrorKind::TimedOut);
+    timeout(VERDICT_PATIENCE, work).await.map_err(late)?
+}
+
+/// Shows the certificate, and asks for the door.
+async fn present(
+    stream: &mut Session,
+    certificate: Certificate,
+    beacon: &BeaconAddress,
+) -> Result<(), ClientError> {
+    let credential = Credential { certificate, leaf: None };
+    let presentation = Presentation { protocol: PROXY_PROTOCOL.to_vec(), credential };
+    let answered = in_time(async {
+        stream.write_all(&presentation.encode()).await?;
+        stream.flush().await?;
+        stream.read_u8().await
+    });
+    match answered.await.map(Reception::of) {
+        Ok(Some(Reception::Admitted)) => Ok(()),
+        Ok(Some(Reception::Busy)) => Err(ClientError::Busy),
+        Ok(Some(other)) => Err(ClientError::TurnedAway(other)),
+        Ok(None) => Err(ClientError::Session(io::ErrorKind::InvalidData.into())),
+        Err(error) => Err(explain(error, beacon)),
+    }
+}
+
+async fn hear_verdict(mut stream: Session, beacon: &BeaconAddress) -> Result<Session, ClientError> {
+    match in_time(stream.read_u8()).await.map(Verdict::of) {
+        Ok(Some(Verdict::Connected)) => Ok(stream),
+        Ok(Some(Verdict::Unreachable)) => Err(ClientError::Unreachable),
+        Ok(Some(Verdict::Busy)) => Err(ClientError::Busy),
+        Ok(Some(Verdict::Forbidden)) => Err(ClientError::Forbidden { protocol: "the door" }),
+        Ok(None) => Err(ClientError::Session(io::ErrorKind::InvalidData.into())),
+        Err(error) => Err(explain(error, beacon)),
     }
 }
 
@@ -296,9 +317,13 @@ impl Proxy {
     ///
     /// # Errors
     /// What the kernel says.
-    pub async fn bind(client: Client, address: SocketAddr, patience: Duration) -> io::Result<Self> {
+    pub async fn bind(
+        client: impl Into<Arc<Client>>,
+        address: SocketAddr,
+        patience: Duration,
+    ) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
-        Ok(Self { client: Arc::new(client), listener, patience })
+        Ok(Self { client: client.into(), listener, patience })
     }
 
     /// Where it listens.
@@ -338,6 +363,10 @@ async fn carry(client: Arc<Client>, mut stream: TcpStream, patience: Duration) {
     };
     match done {
         Ok((up_bytes, down_bytes)) => info!(up_bytes, down_bytes, "connection ended"),
-        Err(error) => warn!(error = %error, "connection broke"),
+        Err(error) => {
+            // A failure on the way must not look like an end to the app.
+            net::reset(&stream);
+            warn!(error = %error, "connection broke");
+        }
     }
 }

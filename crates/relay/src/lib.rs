@@ -5,18 +5,22 @@
 //! client and bridge, whose first bytes the beacon reads and whose keys it never has.
 //!
 //! Reading order: [`proto`] (what all three agree on), [`beacon`], [`bridge`], [`client`],
-//! [`mod@file`], [`program`], [`log`].
+//! [`enrol`] (at the bridge), [`cluster`] and [`broker`] (in the cluster), [`mod@file`], [`program`], [`log`].
 
 #![forbid(unsafe_code)]
 
 pub mod beacon;
 pub mod bridge;
+pub mod broker;
 pub mod client;
+pub mod cluster;
+pub mod enrol;
 pub mod file;
 pub mod log;
 pub mod program;
 pub mod proto;
 
+mod admin;
 mod backoff;
 mod clock;
 mod control;

@@ -1,9 +1,13 @@
 //! What all sockets of ours have in common.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr, os::fd::AsFd, time::Duration};
 
 use nix::sys::socket::{setsockopt, sockopt};
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{
+    net::TcpStream,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
 
 /// Below the idle timers of the clouds' gateways (AWS 350 s, Azure 240 s).
 const KEEPALIVE_IDLE_SECONDS: u32 = 75;
@@ -13,8 +17,10 @@ const KEEPALIVE_PROBES: u32 = 3;
 const USER_TIMEOUT_MS: u32 = 30_000;
 
 /// No delay for small messages; a peer that is gone is noticed by the kernel, without a wake-up.
-pub(crate) fn prepare(stream: &TcpStream) -> io::Result<()> {
-    stream.set_nodelay(true)?;
+///
+/// KERNEL: what is set on a listener its connections inherit, so a beacon pays for it once.
+pub(crate) fn prepare(stream: &impl AsFd) -> io::Result<()> {
+    setsockopt(stream, sockopt::TcpNoDelay, &true)?;
     setsockopt(stream, sockopt::KeepAlive, &true)?;
     setsockopt(stream, sockopt::TcpKeepIdle, &KEEPALIVE_IDLE_SECONDS)?;
     setsockopt(stream, sockopt::TcpKeepInterval, &KEEPALIVE_INTERVAL_SECONDS)?;
@@ -32,6 +38,38 @@ pub(crate) async fn dial(address: &str, patience: Duration) -> io::Result<TcpStr
     Ok(stream)
 }
 
+/// How long one of several that could be dialled is left alone.
+const HEAD_START: Duration = Duration::from_millis(250);
+
+/// Dials several in turn, each a little after the one before or as soon as that one failed, and
+/// takes the first that answers; else which was last, and why.
+pub(crate) async fn dial_any(
+    addresses: Vec<String>,
+    patience: Duration,
+) -> Result<TcpStream, (String, io::Error)> {
+    let mut last = (String::new(), io::Error::from(io::ErrorKind::NotFound));
+    let mut dialling = JoinSet::new();
+    let mut addresses = addresses.into_iter();
+    loop {
+        if let Some(address) = addresses.next() {
+            dialling.spawn(async move {
+                let dialled = dial(&address, patience).await;
+                dialled.map_err(|error| (address, error))
+            });
+        }
+        let next = sleep(if addresses.len() == 0 { Duration::MAX } else { HEAD_START });
+        tokio::select! {
+            done = dialling.join_next() => match done {
+                Some(Ok(Ok(stream))) => return Ok(stream),
+                Some(Ok(Err(error))) => last = error,
+                Some(Err(_ended)) => {}
+                None => return Err(last),
+            },
+            () = next => {}
+        }
+    }
+}
+
 /// Ends a connection at once, so that the peer sees a failure and not an end.
 pub(crate) fn reset(stream: &TcpStream) {
     // Where it fails the connection is gone already.
@@ -41,4 +79,57 @@ pub(crate) fn reset(stream: &TcpStream) {
 /// The peer's address, with IPv4 in its own form.
 pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_a_listener_is_given_its_connections_have() {
+        use nix::sys::socket::getsockopt;
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        prepare(&listener).unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        assert!(getsockopt(&stream, sockopt::TcpNoDelay).unwrap());
+        assert!(getsockopt(&stream, sockopt::KeepAlive).unwrap());
+        let got = [
+            getsockopt(&stream, sockopt::TcpKeepIdle).unwrap(),
+            getsockopt(&stream, sockopt::TcpKeepInterval).unwrap(),
+            getsockopt(&stream, sockopt::TcpKeepCount).unwrap(),
+            getsockopt(&stream, sockopt::TcpUserTimeout).unwrap(),
+        ];
+        let wanted =
+            [KEEPALIVE_IDLE_SECONDS, KEEPALIVE_INTERVAL_SECONDS, KEEPALIVE_PROBES, USER_TIMEOUT_MS];
+        assert_eq!(got, wanted);
+    }
+
+    #[tokio::test]
+    async fn of_several_the_first_that_answers_is_taken() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let good = listener.local_addr().unwrap().to_string();
+        let closed = "127.0.0.1:1".to_owned();
+        // One that never answers: its queue is full.
+        let full = tokio::net::TcpSocket::new_v4().unwrap();
+        full.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let full = full.listen(1).unwrap();
+        let silent = full.local_addr().unwrap();
+        let mut waiting = Vec::new();
+        for _ in 0..4 {
+            waiting.push(tokio::spawn(TcpStream::connect(silent)));
+        }
+        sleep(Duration::from_millis(50)).await;
+        let began = Instant::now();
+        let all = vec![silent.to_string(), closed.clone(), good.clone()];
+        let patience = Duration::from_secs(20);
+        let stream = dial_any(all, patience).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap().to_string(), good);
+        assert!(began.elapsed() < Duration::from_secs(10), "the silent one was waited for");
+        let (which, error) = dial_any(vec![closed.clone()], patience).await.unwrap_err();
+        assert_eq!((which, error.kind()), (closed, io::ErrorKind::ConnectionRefused));
+        assert!(dial_any(Vec::new(), patience).await.is_err());
+    }
 }

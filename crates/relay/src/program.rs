@@ -14,6 +14,8 @@ use cloudtaser_tls::raw::{KeyPair, PublicKey};
 use data_encoding::HEXLOWER;
 use tokio::signal::unix::{SignalKind, signal};
 
+pub use tokio::signal::unix::Signal;
+
 use crate::file::ConfigError;
 
 /// Runs a program to its end; an error is one line on standard error.
@@ -74,6 +76,12 @@ fn write_new(path: &Path, content: &Secret) -> anyhow::Result<()> {
     written.with_context(|| format!("cannot write {}", path.display()))
 }
 
+/// Seconds since 1970.
+#[must_use]
+pub fn unix_now() -> u64 {
+    crate::clock::unix_seconds()
+}
+
 /// A runtime, and within it what comes of this.
 ///
 /// # Errors
@@ -81,6 +89,35 @@ fn write_new(path: &Path, content: &Secret) -> anyhow::Result<()> {
 pub fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     runtime.context("cannot start the runtime")?.block_on(future)
+}
+
+/// Hears when the program is asked to read its files anew.
+///
+/// # Errors
+/// Where signals cannot be heard.
+pub fn hangup() -> anyhow::Result<Signal> {
+    signal(SignalKind::hangup()).context("cannot hear signals")
+}
+
+/// As [`block_on`], with so many threads. One thread hands nothing to another, which makes each
+/// thing cheaper; more of them do more.
+///
+/// # Errors
+/// As [`block_on`].
+pub fn block_on_threads<T: Send + 'static>(
+    threads: usize,
+    future: impl Future<Output = anyhow::Result<T>> + Send + 'static,
+) -> anyhow::Result<T> {
+    use tokio::runtime::Builder;
+    let no_runtime = "cannot start the runtime";
+    if threads <= 1 {
+        let runtime = Builder::new_current_thread().enable_all().build();
+        return runtime.context(no_runtime)?.block_on(future);
+    }
+    let runtime = Builder::new_multi_thread().worker_threads(threads).enable_all().build();
+    // Within, and not beside the workers: what it takes in would go to them by a detour.
+    let runtime = runtime.context(no_runtime)?;
+    runtime.block_on(async { tokio::spawn(future).await.context("the program failed")? })
 }
 
 /// Ends when the program is asked to.

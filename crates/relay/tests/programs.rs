@@ -60,9 +60,138 @@ mod tests {
 
     #[test]
     fn a_word_that_is_not_known_is_a_wrong_usage() {
-        for program in [BEACON, BRIDGE] {
+        for program in [BEACON, BRIDGE, BROKER] {
             assert_eq!(run(program, Path::new("/"), &["dance"]).status.code(), Some(64));
             assert_eq!(run(program, Path::new("/"), &["--help"]).status.code(), Some(0));
         }
+    }
+
+    const BROKER: &str = env!("CARGO_BIN_EXE_cloudtaser-broker");
+
+    /// A bridge's folder with a configuration, in which nobody is let in yet.
+    fn realm() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let made = run(BRIDGE, folder.path(), &["init", "."]);
+        assert!(made.status.success(), "{}", said(&made));
+        let beacon = run(BEACON, folder.path(), &["keygen", "beacon.pem"]);
+        let beacon = String::from_utf8(beacon.stdout).unwrap();
+        let config = format!(
+            "key_file = \"bridge.pem\"\nticket_file = \"tickets.hex\"\nopenbao = \"127.0.0.1:1\"\n\
+             enrolment = \"enrolment\"\n[[beacon]]\naddress = \"127.0.0.1:1\"\nkey = \"{}\"\n",
+            beacon.trim()
+        );
+        fs::write(folder.path().join("bridge.toml"), config).unwrap();
+        folder
+    }
+
+    fn verb(folder: &Path, words: &[&str]) -> Output {
+        run(BRIDGE, folder, &[&words[..1], &["--config", "bridge.toml"], &words[1..]].concat())
+    }
+
+    #[test]
+    fn an_invitation_is_shown_once_and_kept_nowhere() {
+        let folder = realm();
+        let invited = verb(folder.path(), &["invite", "--name", "prod"]);
+        assert!(invited.status.success(), "{}", said(&invited));
+        let text = String::from_utf8(invited.stdout).unwrap();
+        assert!(text.starts_with("ctinv1.") && text.ends_with('\n') && text.lines().count() == 1);
+        let digest = cloudtaser_tls::Digest::new().unwrap();
+        let read = cloudtaser_relay::proto::invitation::Invitation::parse(digest, &text).unwrap();
+        let secret = read.secret.expose();
+        let hex = data_encoding::HEXLOWER.encode(secret);
+        for entry in fs::read_dir(folder.path().join("enrolment")).unwrap() {
+            let path = entry.unwrap().path();
+            let bytes = fs::read(&path).unwrap();
+            for needle in [&secret[..], hex.as_bytes(), text.trim().as_bytes()] {
+                let found = bytes.windows(needle.len()).any(|window| window == needle);
+                assert!(!found, "{} has the secret", path.display());
+            }
+            let mode = fs::metadata(&path).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{}", path.display());
+        }
+        let status = verb(folder.path(), &["status"]);
+        let status = String::from_utf8(status.stdout).unwrap();
+        assert!(status.contains("prod  invited"), "{status}");
+        let again = verb(folder.path(), &["invite", "--name", "prod"]);
+        assert!(!again.status.success() && said(&again).contains("prod"), "{}", said(&again));
+    }
+
+    #[test]
+    fn whom_nobody_knows_can_be_neither_let_in_nor_put_out() {
+        let folder = realm();
+        let key = run(BRIDGE, folder.path(), &["keygen", "other.pem"]);
+        let key = String::from_utf8(key.stdout).unwrap();
+        for word in ["approve", "revoke"] {
+            let output = verb(folder.path(), &[word, key.trim()]);
+            assert!(!output.status.success());
+            assert!(said(&output).contains(key.trim()), "in full: {}", said(&output));
+            // A part of a key is no key.
+            let output = verb(folder.path(), &[word, key.trim().get(..30).unwrap()]);
+            assert_eq!(output.status.code(), Some(64), "{}", said(&output));
+        }
+        assert!(!folder.path().join("enrolment/audit.jsonl").exists(), "nothing was done");
+    }
+
+    #[test]
+    fn with_an_enrolment_no_list_lets_anybody_in() {
+        let folder = realm();
+        let key = run(BRIDGE, folder.path(), &["keygen", "other.pem"]);
+        let key = String::from_utf8(key.stdout).unwrap();
+        let path = folder.path().join("bridge.toml");
+        let config = fs::read_to_string(&path).unwrap();
+        let config = format!("{config}[[client]]\nname = \"a\"\nkey = \"{}\"\n", key.trim());
+        fs::write(&path, config).unwrap();
+        let output = run(BRIDGE, folder.path(), &["check-config", "bridge.toml"]);
+        assert_eq!(output.status.code(), Some(64));
+        assert!(said(&output).contains("invite"), "{}", said(&output));
+    }
+
+    #[test]
+    fn an_invitation_with_a_slip_is_told_before_anybody_is_asked() {
+        let folder = realm();
+        let invited = verb(folder.path(), &["invite", "--name", "prod"]);
+        let mut text = invited.stdout;
+        text[20] = if text[20] == b'A' { b'B' } else { b'A' };
+        fs::write(folder.path().join("invitation"), text).unwrap();
+        let words = ["join", "--state", "cluster", "--invitation", "invitation"];
+        let output = run(BROKER, folder.path(), &words);
+        assert!(!output.status.success());
+        assert!(said(&output).contains("copy it again"), "{}", said(&output));
+        assert!(!folder.path().join("cluster").exists());
+    }
+
+    #[test]
+    fn verbs_that_are_killed_at_any_moment_lose_and_double_no_line() {
+        let folder = realm();
+        let mut killed = 0;
+        for number in 0..60_u64 {
+            let name = format!("n{number}");
+            let mut child = Command::new(BRIDGE)
+                .args(["invite", "--config", "bridge.toml", "--name", &name])
+                .current_dir(folder.path())
+                .stdout(std::process::Stdio::null())
+                .spawn()
+                .unwrap();
+            std::thread::sleep(std::time::Duration::from_micros(number % 20 * 700));
+            // It may have ended by itself.
+            drop(child.kill());
+            killed += usize::from(!child.wait().unwrap().success());
+        }
+        println!("{killed} of 60 were killed");
+        // One that is let to its end makes good what was left undone.
+        let last = verb(folder.path(), &["invite", "--name", "last"]);
+        assert!(last.status.success(), "{}", said(&last));
+        let read =
+            |file: &str| fs::read_to_string(folder.path().join("enrolment").join(file)).unwrap();
+        let state: serde_json::Value = serde_json::from_str(&read("enrolment.json")).unwrap();
+        let number =
+            |value: &serde_json::Value| value.pointer("/revision").unwrap().as_u64().unwrap();
+        let lines: Vec<u64> = read("audit.jsonl")
+            .lines()
+            .map(|line| number(&serde_json::from_str(line).unwrap()))
+            .collect();
+        assert_eq!(lines, (1..=number(&state)).collect::<Vec<_>>());
+        let invited = state.pointer("/invitations").unwrap().as_array().unwrap().len();
+        assert_eq!(invited, lines.len());
     }
 }

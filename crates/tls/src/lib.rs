@@ -6,7 +6,8 @@
 //! machine that cannot run the provider gets an error before the first handshake.
 //!
 //! Reading order: `trust` (who may answer), `client` (the configuration), then `pin`,
-//! `provider` and `explain`. `issue` makes certificates for our own servers. `raw` and `digest` are for protocols of which both ends are ours.
+//! `provider` and `explain`. `issue` makes certificates for our own servers. `raw` and `digest` are
+//! for protocols of which both ends are ours, `signature` is for tokens.
 
 #![forbid(unsafe_code)]
 
@@ -22,6 +23,7 @@ pub mod issue;
 pub mod pin;
 pub mod provider;
 pub mod raw;
+pub mod signature;
 pub mod spki;
 pub mod trust;
 

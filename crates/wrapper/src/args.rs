@@ -41,6 +41,12 @@ Server and login come from the plan or from VAULT_ADDR, VAULT_ROLE, VAULT_PATH,
 VAULT_AUTH_METHOD, VAULT_TOKEN_FILE, VAULT_CACERT, VAULT_NAMESPACE and so on (BAO_
 and CLOUDTASER_ twins win over VAULT_). The app sees none of them.
 
+Where OpenBao opens no port, a bridge decides what is released, and the login is by the
+pod's own token. CLOUDTASER_BRIDGE_KEY is the bridge's key and CLOUDTASER_BROKER_ADDR the
+cluster's broker; or CLOUDTASER_VIA names the file that cloudtaser-bridge admit --json
+wrote, and CLOUDTASER_VIA_KEY the client's key. CLOUDTASER_MODE=direct goes to OpenBao
+itself all the same.
+
 The node agent is asked to guard the launch before anything is fetched; it listens at
 /run/cloudtaser-agent/agent.sock unless the plan or CLOUDTASER_AGENT names another
 path. --require agent=enforcing refuses to log in, and to start, without its guard.
@@ -49,8 +55,8 @@ deliver copies this program into FOLDER, for other containers of the pod to star
 under it, and the PEM text of CLOUDTASER_DELIVER_CA beside it as ca.pem.
 
 Exit codes: the app's own; 128+N when signal N ended it; 64 usage, 69 OpenBao not
-reachable, 70 internal, 76 refused by OpenBao, 77 below a required level, 125 not
-launched, 126 not executable, 127 not found.
+reachable, 70 internal, 76 refused by OpenBao or the bridge, 77 below a required level
+or something opens TLS on the way, 125 not launched, 126 not executable, 127 not found.
 ";
 
 /// What the command line asks for.

@@ -1,13 +1,15 @@
 //! `cloudtaser-wrapper`: starts an unmodified program with secrets in sealed memory.
 //!
 //! Reading order: [`args`] and [`settings`] (what is asked), [`variables`] (what will be needed),
-//! [`guard`] (the node agent), [`protection`] (what this place allows), [`connect`], [`vault`] and [`resolve`] (the values),
-//! [`launch`] (the app), [`keeper`] (what stays alive). [`deliver`] stands beside all this. Nothing here is `unsafe`; nothing here
+//! [`guard`] (the node agent), [`protection`] (what this place allows), [`connect`],
+//! [`home`], [`vault`] and [`resolve`] (the values), [`launch`] (the app), [`keeper`] (what stays
+//! alive). [`deliver`] stands beside all this. Nothing here is `unsafe`; nothing here
 //! prints a value.
 
 #![forbid(unsafe_code)]
 
 mod args;
+mod bridge;
 mod chain;
 mod connect;
 mod deliver;
@@ -15,6 +17,7 @@ mod explain;
 mod failure;
 mod fetch;
 mod guard;
+mod home;
 mod keeper;
 mod launch;
 mod log;

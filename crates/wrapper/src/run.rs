@@ -103,10 +103,9 @@ fn try_run(asked: Run, log: &mut Log) -> Result<u8, Failure> {
     if let Some(delay) = prepared.plan.reads.delay {
         std::thread::sleep(delay.0);
     }
-    let client = connect::client(&settings)?;
-    let login = connect::login(&mut settings)?;
+    let home = connect::home(&mut settings, &promised, &prepared.guard)?;
     drop(settings);
-    let mut fetched = fetch(client, login, variables, &prepared.plan, &signals)?;
+    let mut fetched = fetch(home, variables, &prepared.plan, &signals)?;
     if let Err(failure) = report(&prepared, &facts, transport, &fetched) {
         // A launch that fails leaves no token behind, as far as OpenBao can be reached.
         let _given_back = fetched.bao.give_back();

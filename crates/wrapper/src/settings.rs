@@ -11,8 +11,8 @@ use cloudtaser_core::{
     level::{Requirement, RequirementError},
     names,
     plan::{
-        AuthMethod, Bulk, DeliveryMode, Dumpable, LaunchPlan, LogFormat, LogLevel, Missing, Revoke,
-        RotationAction, Transit, Untraceable, Verify,
+        AuthMethod, Bulk, DeliveryMode, Dumpable, LaunchPlan, LogFormat, LogLevel, Missing, Mode,
+        Revoke, RotationAction, Server, Transit, Untraceable, Verify,
     },
 };
 mod found;
@@ -221,6 +221,7 @@ impl<'a> Lookup<'a> {
         let mut address = Some(std::mem::take(&mut server.address)).filter(|a| !a.is_empty());
         self.over(&mut address, &["ADDR", "ADDRESS"])?;
         server.address = address.unwrap_or_default();
+        self.road(server)?;
         self.over(&mut server.namespace, &["NAMESPACE"])?;
         self.over(&mut server.ca_file, &["CACERT"])?;
         self.over(&mut server.ca_dir, &["CAPATH"])?;
@@ -230,6 +231,30 @@ impl<'a> Lookup<'a> {
             && found.truth()?
         {
             server.verify = Verify::Skip;
+        }
+        Ok(())
+    }
+
+    /// The way by a bridge, of which other clients of OpenBao know nothing.
+    fn road(&self, server: &mut Server) -> Result<(), SettingsError> {
+        if let Some(found) = self.strong("MODE")? {
+            server.mode = Some(found.choice("beacon, direct", |word| {
+                Some(match word {
+                    "beacon" => Mode::Beacon,
+                    "direct" => Mode::Direct,
+                    _ => return None,
+                })
+            })?);
+        }
+        for (field, key) in [
+            (&mut server.via, "VIA"),
+            (&mut server.via_key, "VIA_KEY"),
+            (&mut server.broker, "BROKER_ADDR"),
+            (&mut server.bridge_key, "BRIDGE_KEY"),
+        ] {
+            if let Some(found) = self.strong(key)? {
+                *field = Some(found.text);
+            }
         }
         Ok(())
     }

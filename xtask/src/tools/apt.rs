@@ -27,6 +27,12 @@ const PROGRAMS: &[(&str, &[&str], Need)] = &[
     ("dash", &["dash"], Need::Tests),
     ("gcc", &["gcc", "libc6-dev"], Need::Build),
     ("gcc", &["gcc", "libc6-dev"], Need::Demo),
+    ("/usr/sbin/haproxy", &["haproxy"], Need::Bench),
+    (
+        "/usr/lib/nginx/modules/ngx_stream_module.so",
+        &["nginx-light", "libnginx-mod-stream"],
+        Need::Bench,
+    ),
     ("gdb", &["gdb"], Need::Tests),
     ("go", &["golang-go"], Need::Tests),
     ("javac", &["default-jdk-headless"], Need::Tests),
@@ -41,7 +47,7 @@ const PROGRAMS: &[(&str, &[&str], Need)] = &[
 ];
 
 /// Installs the missing programs of a need; says so and returns true when there was one.
-pub(super) fn ensure(need: Need) -> bool {
+pub(crate) fn ensure(need: Need) -> bool {
     let packages = missing(need, is_there);
     if packages.is_empty() {
         return false;

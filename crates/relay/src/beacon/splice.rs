@@ -42,14 +42,21 @@ thread_local! {
 
 /// What went through, readable while it goes on.
 #[derive(Debug, Default)]
-pub(super) struct Moved {
-    pub(super) copied: AtomicU64,
-    pub(super) spliced: AtomicU64,
+pub(crate) struct Moved {
+    pub(crate) copied: AtomicU64,
+    pub(crate) spliced: AtomicU64,
+}
+
+impl Moved {
+    /// Both together.
+    pub(crate) fn total(&self) -> u64 {
+        self.copied.load(Ordering::Relaxed).saturating_add(self.spliced.load(Ordering::Relaxed))
+    }
 }
 
 /// Pipes that wait for work.
 #[derive(Debug, Default)]
-pub(super) struct Pipes(Mutex<Spare>);
+pub(crate) struct Pipes(Mutex<Spare>);
 
 #[derive(Debug, Default)]
 struct Spare {
@@ -109,14 +116,14 @@ impl Drop for Loan<'_> {
 
 /// How long a tunnel may live.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
-    pub(super) half_open: Duration,
-    pub(super) age: Duration,
+pub(crate) struct Limits {
+    pub(crate) half_open: Duration,
+    pub(crate) age: Duration,
 }
 
 /// Why a tunnel ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum End {
+pub(crate) enum End {
     /// It was older than tunnels may be.
     Age,
     /// One side failed, and the other was told so by a reset.
@@ -128,23 +135,25 @@ pub(super) enum End {
 }
 
 /// Carries bytes both ways until both ends are done or one fails.
-pub(super) async fn relay(
+pub(crate) async fn relay(
     client: &TcpStream,
     leg: &TcpStream,
     pipes: &Pipes,
     (up, down): (&Moved, &Moved),
     limits: Limits,
 ) -> End {
-    let both = async {
+    // Not bound to a name first: it would have its place twice.
+    let end = timeout(limits.age, async {
         let mut ascending = pin!(one_way(client, leg, pipes, up));
         let mut descending = pin!(one_way(leg, client, pipes, down));
         let rest = tokio::select! {
+            // Boxed, as all that an idle tunnel does not need.
             first = &mut ascending => match first {
-                Ok(()) => timeout(limits.half_open, descending).await,
+                Ok(()) => Box::pin(timeout(limits.half_open, descending)).await,
                 Err(error) => Ok(Err(error)),
             },
             first = &mut descending => match first {
-                Ok(()) => timeout(limits.half_open, ascending).await,
+                Ok(()) => Box::pin(timeout(limits.half_open, ascending)).await,
                 Err(error) => Ok(Err(error)),
             },
         };
@@ -153,8 +162,9 @@ pub(super) async fn relay(
             Ok(Err(_broken)) => End::Broken,
             Err(_late) => End::HalfOpen,
         }
-    };
-    let end = timeout(limits.age, both).await.unwrap_or(End::Age);
+    })
+    .await
+    .unwrap_or(End::Age);
     if end != End::Clean {
         // A failure of one side must not look like an end to the other.
         net::reset(client);
@@ -173,7 +183,7 @@ async fn one_way(from: &TcpStream, to: &TcpStream, pipes: &Pipes, moved: &Moved)
             Step::End => return shut_down(to),
             Step::Copied { len, rest } => {
                 if !rest.is_empty() {
-                    write_all(to, &rest).await?;
+                    Box::pin(write_all(to, rest)).await?;
                 }
                 moved.copied.fetch_add(len as u64, Ordering::Relaxed);
                 full_reads = if len == BUFFER_LEN { full_reads + 1 } else { 0 };
@@ -215,7 +225,8 @@ fn copy(from: &TcpStream, to: &TcpStream, buffer: &mut [u8]) -> io::Result<Step>
     Ok(Step::Copied { len, rest: read.get(taken..).unwrap_or_default().to_vec() })
 }
 
-async fn write_all(to: &TcpStream, mut rest: &[u8]) -> io::Result<()> {
+async fn write_all(to: &TcpStream, rest: Vec<u8>) -> io::Result<()> {
+    let mut rest = &*rest;
     while !rest.is_empty() {
         to.writable().await?;
         match to.try_write(rest) {

@@ -1,7 +1,7 @@
 //! The bridge's configuration: one TOML file, where a word that is not known is an error.
 
 use std::{
-    fmt, fs,
+    fs,
     path::{Path, PathBuf},
 };
 
@@ -10,9 +10,12 @@ use cloudtaser_tls::raw::{KeyPair, PublicKey};
 use data_encoding::HEXLOWER;
 use serde::Deserialize;
 
+pub use cloudtaser_road::admission::BeaconAddress;
+
+use super::release::config::{ReleaseConfig, Section};
 use crate::{
     file::{ConfigError, beside, parse_key, read_key, read_toml},
-    proto::ticket::{ClientTag, TicketSecret},
+    proto::ticket::TicketSecret,
 };
 
 /// A configuration, read and checked.
@@ -28,24 +31,25 @@ pub struct Config {
     pub beacons: Vec<BeaconAddress>,
     /// Who may open a session.
     pub clients: Vec<KnownClient>,
+    /// Where it is kept which clusters may, in the place of that list.
+    pub enrolment: Option<Enrolment>,
     /// Idle legs at each beacon.
     pub legs: u16,
     /// Sessions at once, over all beacons.
     pub max_sessions: u16,
     /// How long sessions may go on after a stop.
     pub drain_seconds: u16,
+    /// How the bridge releases, where it does.
+    pub release: Option<ReleaseConfig>,
 }
 
-/// A beacon as bridges and clients are told of it.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct BeaconAddress {
-    /// Where to dial: `host:port`.
-    pub address: String,
-    /// The domain in server names; the host, where it is left out.
-    pub domain: Option<String>,
-    /// By which it is known. Clients need none: they never speak to the beacon.
-    pub key: Option<String>,
+/// Clusters that enrol.
+#[derive(Clone, Debug)]
+pub struct Enrolment {
+    /// The folder with all that is known of them.
+    pub folder: PathBuf,
+    /// For how long a certificate is good.
+    pub certificate_hours: u16,
 }
 
 /// A client that may open a session.
@@ -67,12 +71,16 @@ struct File {
     beacon: Vec<BeaconAddress>,
     #[serde(default)]
     client: Vec<FileClient>,
+    enrolment: Option<PathBuf>,
+    #[serde(default = "day")]
+    certificate_hours: u16,
     #[serde(default = "four")]
     legs: u16,
     #[serde(default = "thousand")]
     max_sessions: u16,
     #[serde(default = "thirty")]
     drain_seconds: u16,
+    release: Option<Section>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -80,6 +88,13 @@ struct File {
 struct FileClient {
     name: String,
     key: String,
+}
+
+/// A week: a certificate is not looked at again while a session goes on, but revocation is.
+const MAX_CERTIFICATE_HOURS: u16 = 168;
+
+const fn day() -> u16 {
+    24
 }
 
 const fn four() -> u16 {
@@ -94,15 +109,6 @@ const fn thousand() -> u16 {
     1000
 }
 
-impl BeaconAddress {
-    /// The domain in server names.
-    #[must_use]
-    pub fn domain(&self) -> &str {
-        let host = || self.address.rsplit_once(':').map_or(&*self.address, |(host, _)| host);
-        self.domain.as_deref().unwrap_or_else(host)
-    }
-}
-
 impl Config {
     /// Reads the file, and the keys that it names (relative to the file's folder).
     ///
@@ -112,6 +118,14 @@ impl Config {
         let file: File = read_toml(path)?;
         if file.beacon.is_empty() {
             return Err(ConfigError::Missing("no beacon: name at least one in [[beacon]]"));
+        }
+        if file.enrolment.is_some() && !file.client.is_empty() {
+            return Err(ConfigError::Missing(
+                "with an enrolment nobody is let in by a list: invite whom [[client]] names",
+            ));
+        }
+        if file.certificate_hours == 0 || file.certificate_hours > MAX_CERTIFICATE_HOURS {
+            return Err(ConfigError::Missing("certificate_hours has to be from 1 to 168"));
         }
         if file.max_sessions == 0 || file.legs == 0 {
             return Err(ConfigError::Missing("a limit of 0 lets nobody in"));
@@ -126,15 +140,24 @@ impl Config {
             let key = parse_key(&client.name, &client.key)?;
             Ok(KnownClient { name: client.name, key })
         };
+        // The names of clusters that enrol are not known yet.
+        let names = file.client.iter().map(|client| client.name.clone()).collect::<Vec<_>>();
+        let names = file.enrolment.is_none().then_some(&*names);
+        let release = file.release.map(|section| section.read(path, names)).transpose()?;
         Ok(Self {
             key: read_key(&beside(path, &file.key_file))?,
             tickets: read_tickets(&beside(path, &file.ticket_file))?,
             openbao: file.openbao,
             beacons: file.beacon,
             clients: file.client.into_iter().map(known).collect::<Result<_, ConfigError>>()?,
+            enrolment: file.enrolment.map(|folder| Enrolment {
+                folder: beside(path, &folder),
+                certificate_hours: file.certificate_hours,
+            }),
             legs: file.legs,
             max_sessions: file.max_sessions,
             drain_seconds: file.drain_seconds,
+            release,
         })
     }
 
@@ -154,10 +177,4 @@ fn read_tickets(path: &Path) -> Result<TicketSecret, ConfigError> {
     secret.filter(|_| text.len() == 64).ok_or(ConfigError::Missing(
         "the ticket_file must have 64 hexadecimal digits, as `init` writes it",
     ))
-}
-
-impl fmt::Display for ClientTag {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&HEXLOWER.encode(&self.0))
-    }
 }

@@ -7,6 +7,12 @@ mod away;
 #[cfg(test)]
 mod bytes;
 #[cfg(test)]
+mod enrolled;
+#[cfg(test)]
+mod flood;
+#[cfg(test)]
+mod liar;
+#[cfg(test)]
 mod road;
 #[cfg(test)]
 mod support;

@@ -9,7 +9,7 @@ use std::{
 
 use cloudtaser_relay::{
     beacon::{
-        Beacon,
+        Beacon, BeaconError,
         config::{Bridges, Config as BeaconConfig, Limits},
     },
     bridge::{
@@ -34,6 +34,11 @@ pub(crate) const DOMAIN: &str = "beacon.example";
 
 pub(crate) const fn any() -> Bridges {
     Bridges::Any
+}
+
+/// Limits that do not mind many clients on one address.
+pub(crate) fn roomy() -> Limits {
+    Limits { pending_per_source: 10_000, ..Limits::default() }
 }
 
 /// Something that serves until it is stopped, in a runtime of its own: what is killed is gone with
@@ -87,13 +92,24 @@ pub(crate) struct Place {
 }
 
 pub(crate) fn beacon(limits: Limits, bridges: Bridges, place: Option<&Place>) -> (Place, Served) {
+    begin(limits, bridges, place, Beacon::bind)
+}
+
+/// A beacon in the place of one that still runs.
+pub(crate) fn successor(limits: Limits, place: &Place) -> (Place, Served) {
+    begin(limits, Bridges::Any, Some(place), Beacon::take_over)
+}
+
+type Begin = fn(BeaconConfig) -> Result<Beacon, BeaconError>;
+
+fn begin(limits: Limits, bridges: Bridges, place: Option<&Place>, bind: Begin) -> (Place, Served) {
     let (fresh, _) = KeyPair::generate().unwrap();
     let free = "127.0.0.1:0".parse().unwrap();
     let key = place.map_or(fresh, |place| place.key.clone());
     let listen = place.map_or(free, |place| place.address);
     let config = BeaconConfig { listen, admin: Some(free), key: key.clone(), bridges, limits };
     Served::begin(|stopped| {
-        let beacon = Beacon::bind(config).unwrap();
+        let beacon = bind(config).unwrap();
         let (address, admin) = (beacon.address().unwrap(), beacon.admin_address().unwrap());
         (Place { key, address, admin }, beacon.serve(stopped))
     })
@@ -124,9 +140,11 @@ impl Keys {
             openbao: openbao.to_string(),
             beacons: beacons.iter().map(address).collect(),
             clients: vec![KnownClient { name: "one".to_owned(), key: self.client.public() }],
+            enrolment: None,
             legs: 2,
             max_sessions: 100,
             drain_seconds: 5,
+            release: None,
         }
     }
 
@@ -140,9 +158,9 @@ impl Keys {
 
     pub(crate) fn client_with(&self, beacons: &[&Place], key: &KeyPair, most: u16) -> Client {
         let config = self.config(beacons, "127.0.0.1:1".parse().unwrap());
-        let text = admit::client_file(&config, &key.public(), 2, most).unwrap();
+        let admitted = admit::client_file(&config, &key.public(), 2, most).unwrap();
+        let text = admit::as_toml(&admitted, &key.public()).unwrap();
         let file = tempfile::NamedTempFile::new().unwrap();
-        // A beacon's key is not the client's business.
         fs::write(file.path(), text).unwrap();
         Client::read(file.path(), key).unwrap()
     }

@@ -1,0 +1,223 @@
+//! What people at the bridge decide: who is invited, let in, put out. Each verb changes the folder
+//! of the enrolment, at which a running bridge looks.
+
+use std::{fmt::Write as _, path::PathBuf};
+
+use anyhow::{Context as _, Result};
+use clap::{Args, Subcommand};
+use cloudtaser_relay::{
+    bridge::config::Config,
+    enrol::{
+        Act, Cluster, Invited, Standing, State, Store,
+        state::{Impossible, NewInvitation, hash_of},
+    },
+    program::{say, unix_now},
+    proto::{
+        enrol::{DayBytes, InvitationId, InvitationSecret},
+        invitation::Invitation,
+        rendezvous::Epoch,
+        ticket::ClientTag,
+    },
+};
+use cloudtaser_tls::{Digest, raw::PublicKey};
+
+/// Tunnels of who has an invitation only: one to join, one to ask, and what was not closed yet.
+const INVITED_TUNNELS: u16 = 4;
+const MAX_HOURS: i64 = 168;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum People {
+    /// Print an invitation for one cluster. It is shown once and kept nowhere: only its hash is.
+    Invite(Invite),
+    /// Let a cluster in that has joined, by its key in full, as the cluster's side shows it.
+    Approve(Named),
+    /// Put a cluster out: its sessions end at once, and it cannot come back with the same key.
+    Revoke(Named),
+    /// Print who is invited, waits, is in, is out.
+    Status(Status),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Invite {
+    /// The bridge's configuration.
+    #[arg(long)]
+    config: PathBuf,
+    /// What you call the cluster.
+    #[arg(long)]
+    name: String,
+    /// For how long the invitation is good.
+    #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u16).range(1..=MAX_HOURS))]
+    hours: u16,
+    /// How many tunnels the cluster may have at once.
+    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u16).range(1..))]
+    max_tunnels: u16,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Named {
+    /// The bridge's configuration.
+    #[arg(long)]
+    config: PathBuf,
+    /// The cluster's key: ed25519:…
+    key: PublicKey,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    /// The bridge's configuration.
+    #[arg(long)]
+    config: PathBuf,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl People {
+    pub(crate) fn run(self) -> Result<()> {
+        match self {
+            Self::Invite(args) => invite(args),
+            Self::Approve(Named { config, key }) => {
+                change(&config, |state, now| state.approve(&key, now))?;
+                say(&format!("{key} is let in\n"))
+            }
+            Self::Revoke(Named { config, key }) => {
+                change(&config, |state, _| state.revoke(&key))?;
+                say(&format!("{key} is put out\n"))
+            }
+            Self::Status(Status { config, json }) => {
+                let (_, store) = open(&config)?;
+                let state = store.read()?;
+                say(&if json { as_json(&state)? } else { as_text(&state, unix_now()) })
+            }
+        }
+    }
+}
+
+fn open(config: &std::path::Path) -> Result<(Config, Store)> {
+    let config = Config::read(config)?;
+    let enrolment = config.enrolment.as_ref();
+    let enrolment = enrolment.context(
+        "the configuration has no enrolment: set enrolment = \"enrolment\", the folder that `init` \
+         made beside the keys",
+    )?;
+    let store = Store::open(&enrolment.folder)?;
+    Ok((config, store))
+}
+
+fn change(
+    config: &std::path::Path,
+    act: impl FnOnce(&mut State, u64) -> Result<Act, Impossible>,
+) -> Result<()> {
+    let (_, store) = open(config)?;
+    done(&store, act)
+}
+
+fn done(store: &Store, act: impl FnOnce(&mut State, u64) -> Result<Act, Impossible>) -> Result<()> {
+    let by = format!("uid {}", nix::unistd::getuid());
+    let now = unix_now();
+    store.act(&by, now, |state| match act(state, now) {
+        Ok(act) => (Ok(()), Some(act)),
+        Err(impossible) => (Err(impossible), None),
+    })??;
+    Ok(())
+}
+
+fn invite(args: Invite) -> Result<()> {
+    let (config, store) = open(&args.config)?;
+    let digest = Digest::new()?;
+    let (mut id, mut secret) = ([0; 16], zeroize::Zeroizing::new([0; 32]));
+    cloudtaser_tls::random(&mut id)?;
+    cloudtaser_tls::random(&mut *secret)?;
+    let (id, secret) = (InvitationId(id), InvitationSecret::new(*secret));
+    let now = unix_now();
+    let not_after = now + u64::from(args.hours) * 3600;
+    let secret_hash = hash_of(digest, &secret);
+    let (name, max_tunnels) = (args.name, args.max_tunnels);
+    let tag = tag_of(digest, id);
+    let day = |day| {
+        let key = config.tickets.day(digest, day).client(digest, tag, INVITED_TUNNELS);
+        (day, DayBytes::new(key.expose()))
+    };
+    let invitation = Invitation {
+        bridge: config.key.public(),
+        id,
+        secret,
+        not_after,
+        tag,
+        max_tunnels: INVITED_TUNNELS,
+        beacons: config
+            .beacons
+            .iter()
+            .map(|beacon| (beacon.address.clone(), beacon.domain().to_owned()))
+            .collect(),
+        days: (Epoch::of(now).0..=Epoch::of(not_after).0).map(day).collect(),
+    };
+    let text = invitation.to_text(digest);
+    done(&store, |state, now| {
+        state.invite(NewInvitation { id, secret_hash, name, not_after, max_tunnels }, now)
+    })?;
+    say(&format!("{}\n", *text))
+}
+
+/// The pseudonym of an invitation's tickets follows from its number.
+fn tag_of(digest: Digest, id: InvitationId) -> ClientTag {
+    let hash = digest.sha256(&[b"cte1/invitation tag", &id.0]);
+    let mut tag = [0; 8];
+    tag.iter_mut().zip(hash).for_each(|(to, from)| *to = from);
+    ClientTag(tag)
+}
+
+fn as_json(state: &State) -> Result<String> {
+    let cluster = |cluster: &Cluster| {
+        serde_json::json!({
+            "key": cluster.key().to_string(),
+            "name": cluster.name,
+            "standing": cluster.standing,
+            "joined": cluster.joined,
+            "good_until": cluster.good_until,
+            "max_tunnels": cluster.max_tunnels,
+        })
+    };
+    let invited = |invited: &Invited| {
+        serde_json::json!({
+            "invitation": data_encoding::HEXLOWER.encode(&invited.id().0),
+            "name": invited.name,
+            "not_after": invited.not_after,
+            "used_by": invited.used_by.map(|key| key.to_string()),
+        })
+    };
+    let all = serde_json::json!({
+        "revision": state.revision,
+        "clusters": state.clusters.iter().map(cluster).collect::<Vec<_>>(),
+        "invitations": state.invitations.iter().map(invited).collect::<Vec<_>>(),
+    });
+    Ok(format!("{}\n", serde_json::to_string_pretty(&all)?))
+}
+
+fn as_text(state: &State, now: u64) -> String {
+    let mut text = String::new();
+    let names = state.clusters.iter().map(|cluster| cluster.name.len());
+    let widest = names.chain(state.invitations.iter().map(|one| one.name.len())).max().unwrap_or(0);
+    let mut line = |name: &str, standing: &str, key: &str, more: &str| {
+        // Writing to a String does not fail.
+        let _never = writeln!(text, "{name:widest$}  {standing:8}  {key}  {more}");
+    };
+    for cluster in &state.clusters {
+        let until = cluster.good_until.saturating_sub(now).div_ceil(3600);
+        let more = match cluster.standing {
+            Standing::Approved if until > 0 => format!("certificate good for {until} h"),
+            Standing::Approved => "no good certificate".to_owned(),
+            Standing::Pending => {
+                "compare this key with what the cluster shows, then approve it".into()
+            }
+            Standing::Revoked => String::new(),
+        };
+        line(&cluster.name, &cluster.standing.to_string(), &cluster.key().to_string(), &more);
+    }
+    for invited in state.invitations.iter().filter(|one| one.used_by.is_none()) {
+        let left = invited.not_after.saturating_sub(now).div_ceil(3600);
+        let more = if left > 0 { format!("for {left} h") } else { "ran out".to_owned() };
+        line(&invited.name, "invited", "-", &more);
+    }
+    if text.is_empty() { "nobody is invited or has joined\n".to_owned() } else { text }
+}

@@ -1,0 +1,107 @@
+//! The cluster's certificate: asked for until somebody has approved it, and again long before it
+//! runs out.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::sleep;
+use tracing::{info, warn};
+
+use crate::{
+    backoff::between,
+    client::{Client, ClientError},
+    clock::unix_seconds,
+    cluster::{Home, HomeError, fits},
+    proto::{
+        enrol::{BridgeToCluster, ClusterToBridge, Refusal},
+        invitation::Invitation,
+    },
+};
+
+/// How long to wait for a person, from one question to the next.
+const PENDING_PAUSE: Duration = Duration::from_secs(5);
+/// After a failure or a refusal; a revoked cluster does not hammer at the bridge.
+const FAILED_PAUSE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
+/// At most so long between two renewals, so that a clock that was set is noticed.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
+
+/// Why there is no certificate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotEnrolled {
+    /// The bridge cannot be asked.
+    #[error("the bridge cannot be asked")]
+    Client(#[from] ClientError),
+    /// The bridge says no.
+    #[error("{0}")]
+    Refused(Refusal),
+    /// What came is not for this cluster, or not from that bridge.
+    #[error("what the bridge gave does not fit, or a clock is wrong")]
+    Unfit,
+    /// It cannot be kept.
+    #[error("what the bridge gave cannot be kept")]
+    Home(#[from] HomeError),
+}
+
+/// Where a cluster stands.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Standing {
+    /// It has a certificate, good until then, in seconds since 1970.
+    Enrolled(u64),
+    /// A person at the bridge has to say yes.
+    Pending,
+}
+
+/// Says one thing, and keeps what comes of it.
+///
+/// # Errors
+/// [`NotEnrolled`].
+pub async fn ask(
+    home: &Home,
+    client: &Client,
+    invitation: Option<&Invitation>,
+) -> Result<Standing, NotEnrolled> {
+    let say = match invitation {
+        None => ClusterToBridge::Ask,
+        Some(invitation) => {
+            ClusterToBridge::Join { invitation: invitation.id, secret: invitation.secret.clone() }
+        }
+    };
+    match client.enrol(&say).await? {
+        BridgeToCluster::Pending => Ok(Standing::Pending),
+        BridgeToCluster::Refused(refusal) => Err(NotEnrolled::Refused(refusal)),
+        BridgeToCluster::Grant(grant) => {
+            let key = home.key().public();
+            if !fits(&grant, &client.bridge(), &key, unix_seconds()) {
+                return Err(NotEnrolled::Unfit);
+            }
+            client.renew(home.take(&grant)?);
+            Ok(Standing::Enrolled(grant.certificate.not_after))
+        }
+    }
+}
+
+/// Keeps the certificate good, for as long as it is polled.
+pub async fn keep(home: Arc<Home>, client: Arc<Client>) {
+    loop {
+        sleep(until_renewal(&client)).await;
+        match ask(&home, &client, None).await {
+            Ok(Standing::Enrolled(until)) => info!(until, "the certificate was renewed"),
+            Ok(Standing::Pending) => {
+                info!(key = %home.key().public(), "not approved yet");
+                sleep(PENDING_PAUSE).await;
+            }
+            Err(error) => {
+                warn!(error = crate::log::chain(&error), "the certificate was not renewed");
+                sleep(between(FAILED_PAUSE.0, FAILED_PAUSE.1)).await;
+            }
+        }
+    }
+}
+
+/// Half of a certificate's time, so that a bridge may be away for the other half.
+fn until_renewal(client: &Client) -> Duration {
+    let Some(certificate) = client.certificate() else { return Duration::ZERO };
+    let half = certificate.not_after.saturating_sub(certificate.not_before) / 2;
+    let at = certificate.not_before.saturating_add(half);
+    Duration::from_secs(at.saturating_sub(unix_seconds())).min(LONGEST_PAUSE)
+}

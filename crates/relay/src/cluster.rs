@@ -1,0 +1,270 @@
+//! What an enrolled cluster keeps: its key, which never leaves, and what the bridge gave it.
+//!
+//! The key is on the disk before the invitation is shown, so that a crash between the two leaves a
+//! cluster that can show it again. What the bridge gave is replaced in one step.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    os::unix::fs::DirBuilderExt as _,
+    path::{Path, PathBuf},
+};
+
+use cloudtaser_core::Secret;
+use cloudtaser_road::admission::{Admission, AdmissionError, BeaconAddress, ClientFile};
+use cloudtaser_tls::{
+    Digest, TlsError,
+    raw::{KeyPair, PublicKey},
+};
+use data_encoding::HEXLOWER;
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::{
+    enrol::store::replace,
+    proto::{
+        credential::Certificate,
+        enrol::{DayBytes, Grant},
+        invitation::{Invitation, NoInvitation},
+        ticket::ClientTag,
+    },
+};
+
+const KEY: &str = "cluster.pem";
+const GIVEN: &str = "cluster.json";
+const NEXT: &str = "cluster.json.next";
+
+/// The folder of an enrolled cluster.
+#[derive(Debug)]
+pub struct Home {
+    folder: PathBuf,
+    key: KeyPair,
+}
+
+/// What the bridge gave.
+#[derive(Debug)]
+pub struct Given {
+    /// Where the bridge is, and with which tickets.
+    pub admission: Admission,
+    /// By which it lets this cluster in; none before somebody has approved it.
+    pub certificate: Option<Certificate>,
+}
+
+/// Why there is no enrolled cluster.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HomeError {
+    /// The disk.
+    #[error("cannot read or write {}", path.display())]
+    Disk {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It has joined another bridge already.
+    #[error("{} is of a cluster that joined another bridge: take another folder", .0.display())]
+    Another(PathBuf),
+    /// A file is not as it was written.
+    #[error("{} is damaged", .0.display())]
+    Damaged(PathBuf),
+    /// The invitation.
+    #[error("the invitation cannot be used")]
+    Invitation(#[from] NoInvitation),
+    /// What the bridge gave is not in form.
+    #[error(transparent)]
+    Admission(#[from] AdmissionError),
+    /// The cryptography.
+    #[error("TLS cannot be set up")]
+    Tls(#[from] TlsError),
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    certificate: Option<String>,
+    client: ClientFile,
+}
+
+impl Home {
+    /// Opens the folder of a cluster that has joined.
+    ///
+    /// # Errors
+    /// [`HomeError`].
+    pub fn open(folder: &Path) -> Result<Self, HomeError> {
+        let path = folder.join(KEY);
+        let text = fs::read(&path).map_err(|source| HomeError::Disk { path, source })?;
+        let key = KeyPair::from_pem(&Secret::new(text))?;
+        Ok(Self { folder: folder.to_owned(), key })
+    }
+
+    /// Makes a key, where there is none, and keeps where the invitation leads.
+    ///
+    /// # Errors
+    /// [`HomeError`].
+    pub fn prepare(folder: &Path, invitation: &Invitation) -> Result<Self, HomeError> {
+        let failed = |path: &Path, source| HomeError::Disk { path: path.to_owned(), source };
+        let made = fs::DirBuilder::new().mode(0o700).recursive(true).create(folder);
+        made.map_err(|source| failed(folder, source))?;
+        let home = match Self::open(folder) {
+            Err(HomeError::Disk { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                let (key, pem) = KeyPair::generate()?;
+                replace(folder, KEY, "cluster.pem.next", pem.expose())
+                    .map_err(|source| failed(&folder.join(KEY), source))?;
+                Self { folder: folder.to_owned(), key }
+            }
+            opened => opened?,
+        };
+        match home.given() {
+            Ok(given) if given.admission.bridge() != invitation.bridge => {
+                return Err(HomeError::Another(folder.to_owned()));
+            }
+            // It was let in already: what it has is more than the invitation gives.
+            Ok(given) if given.certificate.is_some() => return Ok(home),
+            Ok(_) => {}
+            Err(HomeError::Disk { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        home.keep(&invited(invitation))?;
+        Ok(home)
+    }
+
+    /// The cluster's key.
+    #[must_use]
+    pub const fn key(&self) -> &KeyPair {
+        &self.key
+    }
+
+    /// What the bridge gave last.
+    ///
+    /// # Errors
+    /// [`HomeError`].
+    pub fn given(&self) -> Result<Given, HomeError> {
+        let file = self.read()?;
+        let damaged = || HomeError::Damaged(self.folder.join(GIVEN));
+        let certificate = file.certificate.map(|text| {
+            let bytes = HEXLOWER.decode(text.as_bytes()).ok();
+            let bytes = bytes.and_then(|bytes| bytes.try_into().ok());
+            bytes.and_then(|bytes| Certificate::decode(&bytes)).ok_or_else(damaged)
+        });
+        Ok(Given { admission: Admission::new(file.client)?, certificate: certificate.transpose()? })
+    }
+
+    /// Keeps what the bridge gave, and says what it is.
+    ///
+    /// # Errors
+    /// [`HomeError`].
+    pub fn take(&self, grant: &Grant) -> Result<Given, HomeError> {
+        let mut file = self.read()?;
+        file.certificate = Some(HEXLOWER.encode(&grant.certificate.encode()));
+        file.client.tag = grant.tag.to_string();
+        file.client.max_tunnels = grant.max_tunnels;
+        file.client.days = days(&grant.days);
+        self.keep(&file)?;
+        self.given()
+    }
+
+    fn read(&self) -> Result<File, HomeError> {
+        let path = self.folder.join(GIVEN);
+        match fs::read(&path).map(Zeroizing::new) {
+            Ok(text) => serde_json::from_slice(&text).map_err(|_quotes| HomeError::Damaged(path)),
+            Err(source) => Err(HomeError::Disk { path, source }),
+        }
+    }
+
+    fn keep(&self, file: &File) -> Result<(), HomeError> {
+        let path = self.folder.join(GIVEN);
+        let text = serde_json::to_vec(file).map(Zeroizing::new);
+        let text = text.map_err(|_never| HomeError::Damaged(path.clone()))?;
+        replace(&self.folder, GIVEN, NEXT, &text).map_err(|source| HomeError::Disk { path, source })
+    }
+}
+
+fn invited(invitation: &Invitation) -> File {
+    let beacon = |(address, domain): &(String, String)| BeaconAddress {
+        address: address.clone(),
+        domain: Some(domain.clone()),
+        key: None,
+    };
+    let client = ClientFile {
+        bridge: invitation.bridge.to_string(),
+        tag: ClientTag::to_string(&invitation.tag),
+        max_tunnels: invitation.max_tunnels,
+        beacon: invitation.beacons.iter().map(beacon).collect(),
+        days: days(&invitation.days),
+    };
+    File { certificate: None, client }
+}
+
+fn days(days: &[(u32, DayBytes)]) -> BTreeMap<String, String> {
+    let day = |(day, key): &(u32, DayBytes)| (day.to_string(), HEXLOWER.encode(key.expose()));
+    days.iter().map(day).collect()
+}
+
+/// Reads an invitation.
+///
+/// # Errors
+/// [`HomeError`].
+pub fn invitation(text: &str) -> Result<Invitation, HomeError> {
+    Ok(Invitation::parse(Digest::new()?, text)?)
+}
+
+/// Whether the bridge that wrote a certificate is the one that was expected, and it is this key's.
+#[must_use]
+pub fn fits(grant: &Grant, bridge: &PublicKey, key: &PublicKey, now: u64) -> bool {
+    grant.certificate.cluster == *key && grant.certificate.check(bridge, now).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::enrol::{InvitationId, InvitationSecret};
+
+    fn invitation(bridge: PublicKey) -> Invitation {
+        Invitation {
+            bridge,
+            id: InvitationId([1; 16]),
+            secret: InvitationSecret::new([2; 32]),
+            not_after: 3,
+            tag: ClientTag([4; 8]),
+            max_tunnels: 2,
+            beacons: vec![("127.0.0.1:1".to_owned(), "a.example".to_owned())],
+            days: vec![(5, DayBytes::new([6; 32]))],
+        }
+    }
+
+    #[test]
+    fn a_key_is_made_once_and_the_grant_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().join("cluster");
+        let (bridge, _) = KeyPair::generate().unwrap();
+        let invitation = invitation(bridge.public());
+        let home = Home::prepare(&folder, &invitation).unwrap();
+        let again = Home::prepare(&folder, &invitation).unwrap();
+        assert_eq!(home.key().public(), again.key().public());
+        assert!(home.given().unwrap().certificate.is_none());
+        let key = home.key().public();
+        let certificate = Certificate::issue(&bridge, key, [7; 16], (0, 100)).unwrap();
+        let days = vec![(8, DayBytes::new([9; 32]))];
+        let grant = Grant { certificate, tag: ClientTag([1; 8]), max_tunnels: 9, days };
+        assert!(fits(&grant, &bridge.public(), &key, 50));
+        assert!(!fits(&grant, &key, &key, 50));
+        home.take(&grant).unwrap();
+        let given = Home::open(&folder).unwrap().given().unwrap();
+        assert_eq!(given.certificate, Some(certificate));
+        // A half-written file beside it changes nothing; the invitation takes nothing back.
+        fs::write(folder.join(NEXT), "{").unwrap();
+        let given = Home::prepare(&folder, &invitation).unwrap().given().unwrap();
+        assert_eq!(given.certificate, Some(certificate));
+    }
+
+    #[test]
+    fn a_folder_is_of_one_bridge() {
+        let folder = tempfile::tempdir().unwrap();
+        let bridge = || KeyPair::generate().unwrap().0.public();
+        Home::prepare(folder.path(), &invitation(bridge())).unwrap();
+        let other = Home::prepare(folder.path(), &invitation(bridge()));
+        assert!(matches!(other, Err(HomeError::Another(_))));
+    }
+}

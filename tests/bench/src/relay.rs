@@ -1,0 +1,172 @@
+//! Carrying bytes: `cloudtaser-beacon` beside haproxy (copying and splicing), nginx's stream module
+//! and rathole, and no relay at all as the floor.
+//!
+//! What is told is per second of the *relay's* CPU (schedstat of all its threads): on a machine that
+//! is shared, wall clock is noise. All stand between the same two ends, in turn. The beacon has its
+//! ticket check and its pairing to do, which the others have not; rathole's second half, its client,
+//! is not counted.
+
+mod beacon;
+mod ends;
+mod measure;
+mod peers;
+mod storm;
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use anyhow::Context as _;
+use serde_json::{Value, json};
+
+use crate::relay::measure::Figures;
+use crate::relay::peers::Relay;
+use crate::relay::storm::Storm;
+use crate::report::{self, markdown, short};
+use crate::{Effort, machine, ui};
+
+/// Sizes of the messages whose way is timed.
+const SIZES: [usize; 4] = [64, 1024, 4096, 16_384];
+/// Tunnels that carry bulk at once.
+const BULK: [usize; 3] = [1, 8, 64];
+
+/// How much is done.
+#[derive(Clone, Copy, Debug)]
+struct Rounds {
+    rounds: usize,
+    bulk_ms: u64,
+    pings: usize,
+    setup_ms: u64,
+    idle: &'static [usize],
+    storm: usize,
+}
+
+impl Rounds {
+    const fn of(effort: Effort) -> Self {
+        match effort {
+            Effort::Full => Self {
+                rounds: 5,
+                bulk_ms: 1000,
+                pings: 3000,
+                setup_ms: 1500,
+                idle: &[1000, 4000],
+                storm: 9000,
+            },
+            Effort::Quick => Self {
+                rounds: 1,
+                bulk_ms: 300,
+                pings: 300,
+                setup_ms: 400,
+                idle: &[500],
+                storm: 1000,
+            },
+        }
+    }
+}
+
+/// Runs all and writes `relay.{json,md}`.
+pub(crate) fn run(effort: Effort, out: &Path, scratch: &Path) -> anyhow::Result<()> {
+    let machine = machine::describe();
+    ui::say(&format!("load before: {}", machine::load()));
+    let rounds = Rounds::of(effort);
+    let mut relays = peers::all(scratch)?;
+    let mut figures: Vec<Figures> =
+        relays.iter().map(|relay| Figures::of(relay.name(), relay.version())).collect();
+    for round in 0..rounds.rounds {
+        ui::say(&format!("round {} of {}", round + 1, rounds.rounds));
+        for turn in 0..relays.len() {
+            let at = (turn + round) % relays.len();
+            let (Some(relay), Some(figures)) = (relays.get_mut(at), figures.get_mut(at)) else {
+                continue;
+            };
+            once(relay.as_mut(), figures, rounds)
+                .with_context(|| format!("measuring {}", relay.name()))?;
+        }
+    }
+    for tunnels in rounds.idle {
+        for (relay, figures) in relays.iter_mut().zip(&mut figures) {
+            measure::idle(relay.as_mut(), *tunnels, figures)
+                .with_context(|| format!("idle tunnels of {}", relay.name()))?;
+        }
+    }
+    drop(relays);
+    ui::say("all clients of a beacon that was killed come back");
+    // As many as one process of this bench may have descriptors for.
+    let storm = storm::run(scratch, rounds.storm)?;
+    let record = json!({
+        "what": "bytes, messages and tunnels through a relay on the loopback, per second of its CPU",
+        "machine": machine,
+        "load_after": machine::load(),
+        "relays": figures.iter().map(Figures::to_json).collect::<Vec<_>>(),
+        "storm": storm.to_json(),
+    });
+    report::write(out, "relay.json", &format!("{record:#}\n"))?;
+    let text = table(&record, &figures, &storm)?;
+    report::write(out, "relay.md", &text)?;
+    ui::say(&text);
+    Ok(())
+}
+
+fn once(relay: &mut dyn Relay, figures: &mut Figures, rounds: Rounds) -> anyhow::Result<()> {
+    for tunnels in BULK {
+        measure::bulk(relay, tunnels, rounds.bulk_ms, figures)?;
+    }
+    for size in SIZES {
+        measure::latency(relay, size, rounds.pings, figures)?;
+    }
+    measure::setups(relay, rounds.setup_ms, figures)
+}
+
+fn table(record: &Value, all: &[Figures], storm: &Storm) -> anyhow::Result<String> {
+    let mut text = String::from("# Carrying bytes\n\n");
+    text.push_str(
+        "`cloudtaser-beacon` beside what a user could put in its place, between the same ends on \
+         the loopback, in turn. Per second of the relay's own CPU time (schedstat); medians of all \
+         rounds. The beacon reads each hello (1.6 KB, hybrid), checks its ticket and pairs it with a \
+         leg; the others open a connection for whoever comes. rathole's client half is not counted. \
+         Made by `cargo xtask bench relay`; raw figures are in `relay.json`.\n\n",
+    );
+    writeln!(text, "{}\n", markdown::place(record))?;
+    text.push_str("| relay | bulk, 1 tunnel | 8 | 64 | set-ups | user memory per idle tunnel |\n");
+    text.push_str("|---|---:|---:|---:|---:|---:|\n");
+    let number = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), short);
+    for figures in all {
+        let bulk: Vec<String> = BULK.iter().map(|n| number(figures.bulk(*n))).collect();
+        let idle: Vec<String> = figures
+            .idle()
+            .map(|(tunnels, bytes)| format!("{} B ({tunnels})", short(bytes)))
+            .collect();
+        writeln!(
+            text,
+            "| {} | {} Gbit | {} Gbit | {} Gbit | {} | {} |",
+            figures.shown(),
+            bulk.first().map_or("–", |text| text),
+            bulk.get(1).map_or("–", |text| text),
+            bulk.get(2).map_or("–", |text| text),
+            number(figures.setups()),
+            if idle.is_empty() { "–".to_owned() } else { idle.join(", ") },
+        )?;
+    }
+    text.push_str(
+        "\nRound trip of one message, p50 / p99 in microseconds, best of the rounds:\n\n",
+    );
+    text.push_str("| relay | 64 B | 1 KiB | 4 KiB | 16 KiB |\n|---|---:|---:|---:|---:|\n");
+    for figures in all {
+        write!(text, "| {} |", figures.shown())?;
+        for size in SIZES {
+            let (p50, p99) = figures.latency(size);
+            write!(text, " {} / {} |", number(p50), number(p99))?;
+        }
+        text.push('\n');
+    }
+    write!(
+        text,
+        "\nA beacon with {} tunnels was killed; {:.1} s after the start of the next one all clients \
+         had theirs again, with hellos and tickets. It took {:.1} s of its CPU and {} MB of memory \
+         at most.\n",
+        storm.tunnels,
+        storm.seconds,
+        storm.cpu_seconds,
+        storm.peak_kib >> 10,
+    )?;
+    Ok(text)
+}

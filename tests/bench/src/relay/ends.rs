@@ -1,0 +1,61 @@
+//! The two ends that all relays stand between.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+/// Far longer than anything takes.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Both ends of one tunnel.
+pub(crate) type Tunnel = (TcpStream, TcpStream);
+
+/// A listener behind a relay.
+pub(crate) fn listener() -> anyhow::Result<(TcpListener, SocketAddr)> {
+    // Below the range of ports from which connections take theirs.
+    let listener = (20_000..32_000_u16)
+        .step_by(7)
+        .find_map(|port| TcpListener::bind(("127.0.0.1", port)).ok())
+        .context("no port is free")?;
+    let address = listener.local_addr()?;
+    Ok((listener, address))
+}
+
+/// A port that nobody has just now.
+pub(crate) fn free_port() -> anyhow::Result<u16> {
+    Ok(listener()?.1.port())
+}
+
+/// Dials, with what all ends have.
+pub(crate) fn dial(address: SocketAddr) -> anyhow::Result<TcpStream> {
+    prepared(TcpStream::connect(address).with_context(|| format!("cannot connect to {address}"))?)
+}
+
+/// No delay, and no waiting for ever.
+pub(crate) fn prepared(stream: TcpStream) -> anyhow::Result<TcpStream> {
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    Ok(stream)
+}
+
+/// The first record of TLS, and nothing behind it.
+pub(crate) fn read_record(stream: &mut TcpStream) -> anyhow::Result<()> {
+    let mut head = [0; 5];
+    stream.read_exact(&mut head)?;
+    let [.., high, low] = head;
+    stream.read_exact(&mut vec![0; usize::from(u16::from_be_bytes([high, low]))])?;
+    Ok(())
+}
+
+/// One byte there and back, so that the tunnel stands.
+pub(crate) fn settle(near: &mut TcpStream, far: &mut TcpStream) -> anyhow::Result<()> {
+    let mut byte = [0];
+    near.write_all(&[7])?;
+    far.read_exact(&mut byte)?;
+    far.write_all(&byte)?;
+    near.read_exact(&mut byte)?;
+    Ok(())
+}

@@ -1,0 +1,243 @@
+//! What is measured, and what it comes to.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::Shutdown;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use serde_json::{Value, json};
+
+use super::peers::Relay;
+use crate::stats::Samples;
+
+/// Ends that open and close tunnels at once.
+const OPENERS: usize = 16;
+const BULK_LEN: usize = 256 << 10;
+const BITS: f64 = 8.0;
+
+/// All of one relay.
+#[derive(Debug)]
+pub(crate) struct Figures {
+    name: &'static str,
+    version: String,
+    bulk: BTreeMap<usize, Samples>,
+    latency: BTreeMap<usize, (Samples, Samples)>,
+    setups: Samples,
+    idle: BTreeMap<usize, f64>,
+}
+
+impl Figures {
+    /// None yet.
+    pub(crate) fn of(name: &'static str, version: String) -> Self {
+        let (bulk, latency, setups, idle) = Default::default();
+        Self { name, version, bulk, latency, setups, idle }
+    }
+
+    /// As a reader knows it.
+    pub(crate) fn shown(&self) -> String {
+        format!("{} {}", self.name, self.version).trim().to_owned()
+    }
+
+    /// Gbit for each second of the relay's CPU.
+    pub(crate) fn bulk(&self, tunnels: usize) -> Option<f64> {
+        self.bulk.get(&tunnels)?.median()
+    }
+
+    /// p50 and p99 of a round trip, in microseconds.
+    pub(crate) fn latency(&self, size: usize) -> (Option<f64>, Option<f64>) {
+        let both = self.latency.get(&size);
+        (both.and_then(|(p50, _)| p50.min()), both.and_then(|(_, p99)| p99.min()))
+    }
+
+    /// Tunnels for each second of the relay's CPU.
+    pub(crate) fn setups(&self) -> Option<f64> {
+        self.setups.median()
+    }
+
+    /// Bytes of user memory by number of tunnels.
+    pub(crate) fn idle(&self) -> impl Iterator<Item = (usize, f64)> {
+        self.idle.iter().map(|(tunnels, bytes)| (*tunnels, *bytes))
+    }
+
+    pub(crate) fn to_json(&self) -> Value {
+        let bulk = |(tunnels, samples): (&usize, &Samples)| json!({ "tunnels": tunnels, "gbit_per_relay_cpu_s": samples.to_json() });
+        let latency = |(size, (p50, p99)): (&usize, &(Samples, Samples))| json!({ "bytes": size, "p50_us": p50.to_json(), "p99_us": p99.to_json() });
+        let idle = |(tunnels, bytes): (&usize, &f64)| json!({ "tunnels": tunnels, "user_bytes_per_tunnel": bytes });
+        json!({
+            "relay": self.name,
+            "version": self.version,
+            "bulk": self.bulk.iter().map(bulk).collect::<Vec<_>>(),
+            "latency": self.latency.iter().map(latency).collect::<Vec<_>>(),
+            "setups_per_relay_cpu_s": self.setups.to_json(),
+            "idle": self.idle.iter().map(idle).collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// As much as goes through so many tunnels in a while.
+pub(crate) fn bulk(
+    relay: &mut dyn Relay,
+    tunnels: usize,
+    for_ms: u64,
+    figures: &mut Figures,
+) -> anyhow::Result<()> {
+    let (over, moved) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let mut threads = Vec::new();
+    for _ in 0..tunnels {
+        let (mut near, mut far) = relay.tunnel()?;
+        let (told, count) = (Arc::clone(&over), Arc::clone(&moved));
+        threads.push(thread::spawn(move || {
+            let part = vec![0x5a; BULK_LEN];
+            while !told.load(Ordering::Relaxed) && near.write_all(&part).is_ok() {}
+            // Where it failed the other end notices as well.
+            let _gone = near.shutdown(Shutdown::Write);
+        }));
+        threads.push(thread::spawn(move || {
+            let mut part = vec![0; BULK_LEN];
+            while let Ok(len @ 1..) = far.read(&mut part) {
+                count.fetch_add(u64::try_from(len).unwrap_or(0), Ordering::Relaxed);
+            }
+        }));
+    }
+    // What begins is not what goes on.
+    thread::sleep(Duration::from_millis(100));
+    let (before, cpu) = (moved.load(Ordering::Relaxed), used(relay)?);
+    thread::sleep(Duration::from_millis(for_ms));
+    let (bytes, cpu) = (moved.load(Ordering::Relaxed) - before, used(relay)? - cpu);
+    over.store(true, Ordering::Relaxed);
+    for thread in threads {
+        ensure!(thread.join().is_ok(), "an end failed");
+    }
+    if relay.pid().is_some() {
+        #[expect(clippy::cast_precision_loss, reason = "a figure of three digits comes of it")]
+        let gbit = bytes as f64 * BITS / 1e9;
+        ensure!(cpu > 0.0 && gbit > 0.0, "nothing went through");
+        figures.bulk.entry(tunnels).or_default().push(gbit / cpu);
+    }
+    Ok(())
+}
+
+/// One message there and back, again and again.
+pub(crate) fn latency(
+    relay: &mut dyn Relay,
+    size: usize,
+    pings: usize,
+    figures: &mut Figures,
+) -> anyhow::Result<()> {
+    let (mut near, mut far) = relay.tunnel()?;
+    let echo = thread::spawn(move || {
+        let mut message = vec![0; size];
+        while far.read_exact(&mut message).is_ok() && far.write_all(&message).is_ok() {}
+    });
+    let (mut message, mut took) = (vec![0x5a; size], Samples::default());
+    for turn in 0..pings + pings / 10 {
+        let began = Instant::now();
+        near.write_all(&message)?;
+        near.read_exact(&mut message)?;
+        // The first tenth warms up.
+        if turn >= pings / 10 {
+            took.push(began.elapsed().as_secs_f64() * 1e6);
+        }
+    }
+    drop(near);
+    ensure!(echo.join().is_ok(), "an end failed");
+    let (p50, p99) = figures.latency.entry(size).or_default();
+    p50.push(took.percentile(50).context("no sample")?);
+    p99.push(took.percentile(99).context("no sample")?);
+    Ok(())
+}
+
+/// Tunnels that are opened, carry a hello and a byte, and are closed.
+pub(crate) fn setups(
+    relay: &mut dyn Relay,
+    for_ms: u64,
+    figures: &mut Figures,
+) -> anyhow::Result<()> {
+    if relay.pid().is_none() {
+        return Ok(());
+    }
+    let (over, opened) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let mut ends = Vec::new();
+    for _ in 0..OPENERS {
+        let (mut open, told) = (relay.near()?, Arc::clone(&over));
+        let count = Arc::clone(&opened);
+        ends.push(thread::spawn(move || {
+            while !told.load(Ordering::Relaxed) {
+                if open().is_ok() {
+                    count.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        }));
+        let (mut answer, told) = (relay.far()?, Arc::clone(&over));
+        ends.push(thread::spawn(move || {
+            while !told.load(Ordering::Relaxed) {
+                // Nobody came in time, or the near end has gone.
+                let _again = answer();
+            }
+        }));
+    }
+    thread::sleep(Duration::from_millis(200));
+    let (before, cpu) = (opened.load(Ordering::Relaxed), used(relay)?);
+    thread::sleep(Duration::from_millis(for_ms));
+    let (count, cpu) = (opened.load(Ordering::Relaxed) - before, used(relay)? - cpu);
+    over.store(true, Ordering::Relaxed);
+    for thread in ends {
+        ensure!(thread.join().is_ok(), "an end failed");
+    }
+    ensure!(count > 0 && cpu > 0.0, "no tunnel was opened");
+    #[expect(clippy::cast_precision_loss, reason = "a figure of three digits comes of it")]
+    figures.setups.push(count as f64 / cpu);
+    Ok(())
+}
+
+/// Tunnels on which nothing happens.
+pub(crate) fn idle(
+    relay: &mut dyn Relay,
+    tunnels: usize,
+    figures: &mut Figures,
+) -> anyhow::Result<()> {
+    let Some(pid) = relay.pid() else { return Ok(()) };
+    let before = resident(pid)?;
+    let mut kept = Vec::with_capacity(tunnels);
+    for _ in 0..tunnels {
+        kept.push(relay.tunnel()?);
+    }
+    thread::sleep(Duration::from_millis(500));
+    let after = resident(pid)?;
+    #[expect(clippy::cast_precision_loss, reason = "a figure of three digits comes of it")]
+    let each = after.saturating_sub(before) as f64 / tunnels as f64;
+    figures.idle.insert(tunnels, each.round());
+    drop(kept);
+    thread::sleep(Duration::from_millis(500));
+    Ok(())
+}
+
+fn used(relay: &dyn Relay) -> anyhow::Result<f64> {
+    relay.pid().map_or(Ok(0.0), cpu_of)
+}
+
+/// Seconds of CPU that a process has used, in all its threads.
+pub(crate) fn cpu_of(pid: u32) -> anyhow::Result<f64> {
+    let mut nanoseconds = 0_u64;
+    for task in fs::read_dir(format!("/proc/{pid}/task")).context("the relay has ended")? {
+        let text = match fs::read_to_string(task?.path().join("schedstat")) {
+            Ok(text) => text,
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            Err(error) => return Err(error.into()),
+        };
+        nanoseconds += text.split(' ').next().unwrap_or_default().parse::<u64>()?;
+    }
+    Ok(Duration::from_nanos(nanoseconds).as_secs_f64())
+}
+
+/// Bytes of its own memory.
+fn resident(pid: u32) -> anyhow::Result<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/statm")).context("the relay has ended")?;
+    let pages = text.split_whitespace().nth(1).context("no statm")?.parse::<u64>()?;
+    Ok(pages * 4096)
+}
