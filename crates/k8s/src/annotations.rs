@@ -165,6 +165,11 @@ const METHODS: &[(&str, AuthMethod)] = &[
 ];
 
 fn chosen<'c>(given: &Given<'_>, config: &'c Config) -> Result<&'c Server, Refusal> {
+    if config.servers.is_empty() {
+        return Err(Refusal::Pod(
+            "the operator's configuration has no [[server]] yet: pods may use none".to_owned(),
+        ));
+    }
     let asked = given.text(names::SERVER);
     config.server(asked.as_deref()).ok_or_else(|| {
         let known: Vec<&str> = config.servers.iter().map(|server| server.name.as_str()).collect();

@@ -14,8 +14,9 @@ use serde::Deserialize;
 pub struct Config {
     /// The image that carries the wrapper, and how it is pulled.
     pub wrapper: Wrapper,
-    /// The servers that pods may use; the first is the one of pods that name none.
-    #[serde(rename = "server")]
+    /// The servers that pods may use; the first is the one of pods that name none. Without any,
+    /// every opted-in pod is refused with that reason.
+    #[serde(default, rename = "server")]
     pub servers: Vec<Server>,
     /// The token that pods log in with.
     #[serde(default)]
@@ -132,9 +133,6 @@ pub enum ConfigError {
         /// The registry.
         name: String,
     },
-    /// Nothing that pods may use.
-    #[error("no [[server]] is given: pods may use none")]
-    NoServer,
     /// Two servers of one name.
     #[error("two servers are called `{name}`")]
     Twice {
@@ -169,9 +167,6 @@ impl Config {
         }
         if self.token.audience.trim().is_empty() {
             return Err(ConfigError::Empty { field: "token.audience" });
-        }
-        if self.servers.is_empty() {
-            return Err(ConfigError::NoServer);
         }
         if !(600..=86_400).contains(&self.token.lifetime_seconds) {
             return Err(ConfigError::Lifetime);
@@ -283,9 +278,6 @@ pub(crate) mod tests {
 
     #[test]
     fn configurations_that_cannot_work_are_refused_by_name() {
-        let mut broken = config();
-        broken.servers.clear();
-        assert_eq!(broken.checked().unwrap_err(), ConfigError::NoServer);
         let mut broken = config();
         broken.servers[1].name = "main".to_owned();
         assert!(matches!(broken.checked(), Err(ConfigError::Twice { .. })));

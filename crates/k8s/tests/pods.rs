@@ -451,3 +451,70 @@ fn a_field_of_a_later_version_stays_where_it_is() {
     assert_eq!(after["spec"]["futureOfSpec"], before["spec"]["futureOfSpec"]);
     assert_eq!(after["spec"]["containers"][0]["futureOfContainer"], 7);
 }
+
+/// All places of a document, as JSON Pointers.
+fn places(value: &Value, at: &str, all: &mut Vec<String>) {
+    all.push(at.to_owned());
+    match value {
+        Value::Array(list) => {
+            for (n, value) in list.iter().enumerate() {
+                places(value, &format!("{at}/{n}"), all);
+            }
+        }
+        Value::Object(members) => {
+            for (name, value) in members {
+                let step = name.replace('~', "~0").replace('/', "~1");
+                places(value, &format!("{at}/{step}"), all);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn anything() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        Just(Value::Null),
+        Just(json!(true)),
+        Just(json!(-1)),
+        Just(json!("")),
+        Just(json!("vault:a/b#c")),
+        Just(json!(names::WRAPPER_PATH)),
+        Just(json!([names::WRAPPER_PATH, "run", "--"])),
+        Just(json!([])),
+        Just(json!([null])),
+        Just(json!({})),
+        Just(json!({"name": names::DELIVER})),
+        Just(json!([{"name": names::BIN_VOLUME, "mountPath": names::BIN_MOUNT}])),
+        "\\PC{0,12}".prop_map(Value::String),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1500, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_pod_with_anything_anywhere_is_refused_or_comes_out_stable(
+        is_wrapped in any::<bool>(),
+        changes in proptest::collection::vec((any::<prop::sample::Index>(), anything()), 1..4),
+    ) {
+        let mut pod = recorded("1-create-p1")["request"]["object"].clone();
+        pod["metadata"]["labels"] = json!({names::INJECT: "true"});
+        pod["spec"]["containers"][0]["env"] = json!([{"name": "A", "value": "vault:a/b#c"}]);
+        if is_wrapped {
+            pod = apply(&pod);
+        }
+        for (place, value) in changes {
+            let mut all = Vec::new();
+            places(&pod, "", &mut all);
+            *pod.pointer_mut(place.get(all.as_slice()).as_str()).unwrap() = value;
+        }
+        let Ok(injection) = inject(&pod, &config(), &Images) else { return Ok(()) };
+        let mut after = pod.clone();
+        let patch = serde_json::to_value(&injection.patch).unwrap();
+        let patch: json_patch::Patch = serde_json::from_value(patch).unwrap();
+        prop_assert!(json_patch::patch(&mut after, &patch).is_ok(), "{patch:?}");
+        let second = inject(&after, &config(), &NoRegistry);
+        let second = second.map(|injection| injection.patch.is_empty());
+        prop_assert_eq!(second, Ok(true), "{}", after);
+    }
+}

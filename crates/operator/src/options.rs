@@ -60,7 +60,7 @@ pub(crate) struct Options {
 #[non_exhaustive]
 pub(crate) enum OptionsError {
     /// The content contradicts itself.
-    #[error("{path}: {source}")]
+    #[error("{path} cannot be used")]
     Content {
         /// The file.
         path: String,
@@ -68,7 +68,7 @@ pub(crate) enum OptionsError {
         source: ConfigError,
     },
     /// The file is not of the form.
-    #[error("{path}: {source}")]
+    #[error("{path} cannot be used")]
     Form {
         /// The file.
         path: String,
@@ -87,7 +87,7 @@ pub(crate) enum OptionsError {
     #[error("--certificate-lifetime must be at least 3s")]
     Lifetime,
     /// The file cannot be read.
-    #[error("{path}: {source}")]
+    #[error("{path} cannot be used")]
     Read {
         /// The file.
         path: String,

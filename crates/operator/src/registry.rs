@@ -36,8 +36,8 @@ pub(crate) use credentials::PullSecret;
 
 /// Look-ups at the same time; a registry is somebody else's machine.
 const MOST: usize = 8;
-/// Less than what the API server waits for an answer.
-const PATIENCE: Duration = Duration::from_secs(8);
+/// How long is asked where the caller does not say how long it waits.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(8);
 
 /// Asks registries, and remembers.
 #[derive(Debug)]
@@ -76,9 +76,10 @@ impl Registry {
         self: &Arc<Self>,
         namespace: &str,
         requests: Vec<ImageRequest>,
+        patience: Duration,
     ) -> BTreeMap<ImageRequest, Result<Entrypoint, String>> {
         let mut answers = BTreeMap::new();
-        let end = tokio::time::Instant::now() + PATIENCE;
+        let end = tokio::time::Instant::now() + patience;
         for request in requests {
             let key = (namespace.to_owned(), request.clone());
             let known = self.cached(&key);
@@ -86,7 +87,7 @@ impl Registry {
                 Some(known) => Ok(known),
                 None => match tokio::time::timeout_at(end, self.ask(key)).await {
                     Ok(answer) => answer,
-                    Err(_late) => Err(format!("no registry answered within {PATIENCE:?}")),
+                    Err(_late) => Err(format!("no registry answered within {patience:?}")),
                 },
             };
             answers.insert(request, answer);

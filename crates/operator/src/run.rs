@@ -8,7 +8,7 @@ use tokio::{
     sync::watch,
     time::sleep,
 };
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::{
     admin::{self, Admin},
@@ -35,6 +35,9 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         return std::io::stdout().write_all(b"the configuration is good\n").context("no output");
     }
     log::start();
+    if config.servers.is_empty() {
+        warn!("no [[server]] is configured: every opted-in pod is refused");
+    }
     let serving = Arc::new(Serving::default());
     let metrics = Arc::new(Metrics::new());
     let stop = Stop::default();

@@ -18,14 +18,14 @@ use axum::{
     response::{IntoResponse as _, Response},
     routing::post,
 };
-use cloudtaser_core::names::kubernetes as names;
+use cloudtaser_core::{names::kubernetes as names, plan::Period};
 use cloudtaser_k8s::{Config, Entrypoint, ImageRequest, Review, Verdict};
 use tracing::{info, warn};
 
 use crate::{
     log::chain,
     metrics::{self, Metrics},
-    registry::Registry,
+    registry::{PATIENCE, Registry},
 };
 
 /// The API server takes no object above 3 MiB; a review has two of them.
@@ -79,9 +79,10 @@ async fn validate(State(webhook): State<Arc<Webhook>>, request: Request) -> Resp
 impl Webhook {
     async fn answer(&self, path: Path, request: Request) -> Response {
         let started = Instant::now();
+        let patience = patience(request.uri().query().unwrap_or_default());
         let answer = match self.read(request).await {
             Ok(review) => {
-                let images = self.images(path, &review).await;
+                let images = self.images(path, &review, patience).await;
                 Ok(self.judge(path, &review, &images))
             }
             Err(failed) => Err(failed),
@@ -126,7 +127,7 @@ impl Webhook {
     }
 
     /// Asks registries, for the containers of which only the image knows what they start.
-    async fn images(&self, path: Path, review: &Review) -> Images {
+    async fn images(&self, path: Path, review: &Review, patience: Duration) -> Images {
         let unknown = match path {
             Path::Mutate => catch_unwind(AssertUnwindSafe(|| review.unknown_images(&self.config))),
             Path::Validate => return Images::new(),
@@ -136,7 +137,7 @@ impl Webhook {
         if unknown.is_empty() {
             return Images::new();
         }
-        let images = self.registry.look_up(&review.namespace, unknown).await;
+        let images = self.registry.look_up(&review.namespace, unknown, patience).await;
         for answer in images.values() {
             let outcome = if answer.is_ok() { "found" } else { "failed" };
             self.metrics.images.get_or_create(&metrics::Outcome { outcome }).inc();
@@ -160,6 +161,14 @@ impl Webhook {
         }
         verdict
     }
+}
+
+/// The API server says how long it waits (`?timeout=10s`). What comes later it does not read, so the
+/// reason for a refusal must come before.
+fn patience(query: &str) -> Duration {
+    let said = query.split('&').find_map(|part| part.strip_prefix("timeout="));
+    let said = said.and_then(|text| text.parse::<Period>().ok());
+    said.map_or(PATIENCE, |Period(time)| PATIENCE.min(time.mul_f32(0.8)))
 }
 
 /// Why there is no verdict.
@@ -187,4 +196,18 @@ async fn body_of(body: Body) -> Result<axum::body::Bytes, Failed> {
         label: "oversize",
         text: format!("a review is at most {MAX_BODY_LEN} bytes, and comes whole"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_comes_before_the_api_server_stops_waiting() {
+        assert_eq!(patience("timeout=5s"), Duration::from_secs(4));
+        assert_eq!(patience("a=b&timeout=30s"), PATIENCE);
+        for odd in ["", "timeout=", "timeout=-1s", "timeout=soon"] {
+            assert_eq!(patience(odd), PATIENCE, "{odd}");
+        }
+    }
 }

@@ -174,3 +174,11 @@ fn an_approle_brings_its_own_credential_and_no_token() {
     let wishes = read(&[("cloudtaser.io/auth-method", "approle")]).unwrap();
     assert_eq!(wishes.plan.auth.credential_file, None);
 }
+
+#[test]
+fn where_no_server_is_configured_yet_a_pod_is_refused_with_that_reason() {
+    let mut config = config();
+    config.servers.clear();
+    let message = Wishes::read(&Map::new(), &config.checked().unwrap()).unwrap_err().to_string();
+    assert!(message.contains("[[server]]"), "{message}");
+}
