@@ -32,6 +32,7 @@ complete -c cloudtaser -n "__fish_cloudtaser_needs_command" -f -a "install" -d '
 complete -c cloudtaser -n "__fish_cloudtaser_needs_command" -f -a "status" -d 'Say what is protected on a cluster, at which level, and why not'
 complete -c cloudtaser -n "__fish_cloudtaser_needs_command" -f -a "doctor" -d 'Say what stands in the way, on a cluster or this machine, and how to mend it'
 complete -c cloudtaser -n "__fish_cloudtaser_needs_command" -f -a "discover" -d 'Find workloads that use Kubernetes Secrets, and plan their way out'
+complete -c cloudtaser -n "__fish_cloudtaser_needs_command" -f -a "migrate" -d 'Copy the values of Kubernetes Secrets into OpenBao, as a plan says'
 complete -c cloudtaser -n "__fish_cloudtaser_needs_command" -f -a "upgrade" -d 'Renew the cloudtaser of a cluster'
 complete -c cloudtaser -n "__fish_cloudtaser_needs_command" -f -a "uninstall" -d 'Take cloudtaser off a cluster, and leave nothing'
 complete -c cloudtaser -n "__fish_cloudtaser_needs_command" -f -a "probe" -d 'Attack a running process: try every road by which others could read its secrets'
@@ -88,6 +89,17 @@ complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand discover" -l plan 
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand discover" -l json -d 'Print the plan as JSON'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand discover" -s h -l help -d 'Print help'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand discover" -s V -l version -d 'Print version'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand migrate" -l kubeconfig -d 'The file that says where the cluster is; else KUBECONFIG, else ~/.kube/config' -r -F
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand migrate" -l context -d 'The context in it; else its current one' -r
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand migrate" -l plan -d 'The plan that `cloudtaser discover` wrote' -r -F
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand migrate" -l openbao -d 'The OpenBao: https://HOST:PORT' -r
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand migrate" -l openbao-ca -d 'The authorities for its certificate, as PEM; else the system\'s' -r -F
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand migrate" -l openbao-namespace -d 'Its namespace' -r
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand migrate" -l token-file -d 'A file with a token of OpenBao' -r -F
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand migrate" -l delete -d 'Remove each Secret that is in OpenBao and no longer used'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand migrate" -l json -d 'Print the result as JSON'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand migrate" -s h -l help -d 'Print help'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand migrate" -s V -l version -d 'Print version'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand upgrade" -l values -d 'What differs from the defaults; also the values of the Helm chart' -r -F
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand upgrade" -l registry -d 'Where the images are that the values do not name: HOST/PATH' -r
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand upgrade" -l tag -d 'Their tag' -r
@@ -125,15 +137,16 @@ complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand completions" -s V 
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand man" -l dir -d 'Write one page per verb into this directory' -r -F
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand man" -s h -l help -d 'Print help'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand man" -s V -l version -d 'Print version'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo install status doctor discover upgrade uninstall probe completions man help" -f -a "run" -d 'Start a program with secrets from OpenBao in sealed memory'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo install status doctor discover upgrade uninstall probe completions man help" -f -a "demo" -d 'Show what an attacker gets, without and with cloudtaser, on this machine'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo install status doctor discover upgrade uninstall probe completions man help" -f -a "install" -d 'Put cloudtaser on a cluster'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo install status doctor discover upgrade uninstall probe completions man help" -f -a "status" -d 'Say what is protected on a cluster, at which level, and why not'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo install status doctor discover upgrade uninstall probe completions man help" -f -a "doctor" -d 'Say what stands in the way, on a cluster or this machine, and how to mend it'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo install status doctor discover upgrade uninstall probe completions man help" -f -a "discover" -d 'Find workloads that use Kubernetes Secrets, and plan their way out'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo install status doctor discover upgrade uninstall probe completions man help" -f -a "upgrade" -d 'Renew the cloudtaser of a cluster'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo install status doctor discover upgrade uninstall probe completions man help" -f -a "uninstall" -d 'Take cloudtaser off a cluster, and leave nothing'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo install status doctor discover upgrade uninstall probe completions man help" -f -a "probe" -d 'Attack a running process: try every road by which others could read its secrets'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo install status doctor discover upgrade uninstall probe completions man help" -f -a "completions" -d 'Print completions for a shell'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo install status doctor discover upgrade uninstall probe completions man help" -f -a "man" -d 'Print the manual page, or write one per verb'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo install status doctor discover upgrade uninstall probe completions man help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo install status doctor discover migrate upgrade uninstall probe completions man help" -f -a "run" -d 'Start a program with secrets from OpenBao in sealed memory'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo install status doctor discover migrate upgrade uninstall probe completions man help" -f -a "demo" -d 'Show what an attacker gets, without and with cloudtaser, on this machine'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo install status doctor discover migrate upgrade uninstall probe completions man help" -f -a "install" -d 'Put cloudtaser on a cluster'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo install status doctor discover migrate upgrade uninstall probe completions man help" -f -a "status" -d 'Say what is protected on a cluster, at which level, and why not'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo install status doctor discover migrate upgrade uninstall probe completions man help" -f -a "doctor" -d 'Say what stands in the way, on a cluster or this machine, and how to mend it'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo install status doctor discover migrate upgrade uninstall probe completions man help" -f -a "discover" -d 'Find workloads that use Kubernetes Secrets, and plan their way out'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo install status doctor discover migrate upgrade uninstall probe completions man help" -f -a "migrate" -d 'Copy the values of Kubernetes Secrets into OpenBao, as a plan says'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo install status doctor discover migrate upgrade uninstall probe completions man help" -f -a "upgrade" -d 'Renew the cloudtaser of a cluster'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo install status doctor discover migrate upgrade uninstall probe completions man help" -f -a "uninstall" -d 'Take cloudtaser off a cluster, and leave nothing'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo install status doctor discover migrate upgrade uninstall probe completions man help" -f -a "probe" -d 'Attack a running process: try every road by which others could read its secrets'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo install status doctor discover migrate upgrade uninstall probe completions man help" -f -a "completions" -d 'Print completions for a shell'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo install status doctor discover migrate upgrade uninstall probe completions man help" -f -a "man" -d 'Print the manual page, or write one per verb'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo install status doctor discover migrate upgrade uninstall probe completions man help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

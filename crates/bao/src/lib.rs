@@ -34,6 +34,7 @@ mod json;
 mod kv;
 mod request;
 mod retry;
+mod store;
 
 pub use address::{Address, Plaintext};
 pub use answer::{Answer, Fields, Lease, Session};

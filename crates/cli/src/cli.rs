@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::{demo, deploy, discover, doctor, generate, probe, run};
+use crate::{demo, deploy, discover, doctor, generate, migrate, probe, run};
 
 const AFTER: &str = "\
 Start here:
@@ -44,6 +44,8 @@ enum Verb {
     Doctor(doctor::DoctorArgs),
     /// Find workloads that use Kubernetes Secrets, and plan their way out.
     Discover(discover::DiscoverArgs),
+    /// Copy the values of Kubernetes Secrets into OpenBao, as a plan says.
+    Migrate(migrate::MigrateArgs),
     /// Renew the cloudtaser of a cluster.
     Upgrade(deploy::UpgradeArgs),
     /// Take cloudtaser off a cluster, and leave nothing.
@@ -69,6 +71,7 @@ impl Cli {
             Verb::Uninstall(args) => deploy::uninstall(&args),
             Verb::Upgrade(args) => deploy::upgrade(&args),
             Verb::Man(args) => generate::man(&args, Self::command()),
+            Verb::Migrate(args) => migrate::run(&args),
             Verb::Probe(args) => probe::command::run(&args),
             Verb::Run(args) => run::run(&args),
         }

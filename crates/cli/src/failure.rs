@@ -2,7 +2,9 @@
 
 use std::process::ExitCode;
 
+use cloudtaser_bao::BaoError;
 use cloudtaser_core::exit::Code;
+use cloudtaser_tls::TlsError;
 
 use crate::{
     demo::interrupt::Interrupted,
@@ -38,6 +40,13 @@ pub(crate) fn of_arguments(error: &clap::Error) -> ExitCode {
 fn code(error: &anyhow::Error) -> Code {
     if let Some(error) = error.downcast_ref::<DeployError>() {
         return error.code();
+    }
+    if let Some(error) = error.downcast_ref::<BaoError>() {
+        let refused = matches!(error.status(), Some(400..=499));
+        return if refused { Code::Refused } else { error.blame().into() };
+    }
+    if let Some(error) = error.downcast_ref::<TlsError>() {
+        return error.blame().into();
     }
     let usage = error.is::<NeedleError>() || error.is::<YamlError>() || error.is::<ToolError>();
     if usage {

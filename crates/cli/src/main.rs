@@ -13,6 +13,7 @@ mod discover;
 mod doctor;
 mod failure;
 mod generate;
+mod migrate;
 mod probe;
 mod run;
 mod tools;
