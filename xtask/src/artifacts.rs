@@ -109,8 +109,23 @@ pub(crate) fn build_programs() -> anyhow::Result<Programs> {
     })
 }
 
-/// Builds all programs, silently when nothing changed.
-pub(crate) fn build() -> anyhow::Result<Artifacts> {
+/// What goes into container images: everything but the command line.
+#[derive(Debug)]
+pub(crate) struct Contained {
+    /// The static wrapper.
+    pub(crate) wrapper: PathBuf,
+    /// The static agent.
+    pub(crate) agent: PathBuf,
+    /// The static beacon.
+    pub(crate) beacon: PathBuf,
+    /// The static bridge.
+    pub(crate) bridge: PathBuf,
+    /// The static operator, where the workspace has one.
+    pub(crate) operator: Option<PathBuf>,
+}
+
+/// Builds what goes into container images, silently when nothing changed.
+pub(crate) fn build_contained() -> anyhow::Result<Contained> {
     let (target, linkage_flags) = static_target();
     let relay = build_one("cloudtaser-relay", &target, linkage_flags)?;
     let operator = if place::root().join("crates/operator/Cargo.toml").is_file() {
@@ -119,13 +134,32 @@ pub(crate) fn build() -> anyhow::Result<Artifacts> {
     } else {
         None
     };
-    Ok(Artifacts {
-        operator,
-        programs: build_programs()?,
+    Ok(Contained {
+        wrapper: build_one("cloudtaser-wrapper", &target, linkage_flags)?
+            .join("cloudtaser-wrapper"),
         agent: build_agent(&["--bins"])?,
         beacon: relay.join("cloudtaser-beacon"),
         bridge: relay.join("cloudtaser-bridge"),
+        operator,
     })
+}
+
+/// Holds what goes into container images to its promises.
+pub(crate) fn gate_contained(built: &Contained) -> anyhow::Result<()> {
+    let Contained { wrapper, agent, beacon, bridge, operator } = built;
+    gate_sized(wrapper, WRAPPER_MAX_BYTES)?;
+    gate_sized(beacon, RELAY_MAX_BYTES)?;
+    gate_sized(bridge, RELAY_MAX_BYTES)?;
+    for file in [agent].into_iter().chain(operator) {
+        gate_one(file, Linkage::Static)?;
+    }
+    Ok(())
+}
+
+/// Builds all programs, silently when nothing changed.
+pub(crate) fn build() -> anyhow::Result<Artifacts> {
+    let Contained { agent, beacon, bridge, operator, .. } = build_contained()?;
+    Ok(Artifacts { programs: build_programs()?, agent, beacon, bridge, operator })
 }
 
 /// Fails with each promise that the built files break.

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
 
-use crate::artifacts::{self, Artifacts};
+use crate::artifacts::{self, Contained};
 use crate::command::{program, read};
 use crate::place;
 use crate::tools::{self, Need};
@@ -29,8 +29,8 @@ const ROOT: u32 = 0;
 /// The verb.
 pub(crate) fn run() -> anyhow::Result<()> {
     tools::ensure(Need::Build)?;
-    let built = artifacts::build()?;
-    artifacts::gate(&built)?;
+    let built = artifacts::build_contained()?;
+    artifacts::gate_contained(&built)?;
     let folder = place::target().join("images");
     if folder.exists() {
         // An image of an earlier version must not be shipped with these.
@@ -61,8 +61,8 @@ struct Recipe {
     user: u32,
 }
 
-fn recipes(built: &Artifacts) -> Vec<Recipe> {
-    let wrapper = &built.programs.wrapper;
+fn recipes(built: &Contained) -> Vec<Recipe> {
+    let wrapper = &built.wrapper;
     let mut recipes = vec![
         Recipe {
             name: "cloudtaser-agent",
