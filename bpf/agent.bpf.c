@@ -6,6 +6,7 @@
 #include "vmlinux.h"
 
 #include <bpf/bpf_core_read.h>
+#include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
 #include "lib/abi.h"
@@ -13,9 +14,12 @@
 #include "lib/hook.h"
 #include "lib/maps.h"
 
+#include "lib/egress.h"
 #include "lib/file.h"
+#include "lib/grant.h"
 #include "lib/pin.h"
 #include "lib/report.h"
+#include "lib/seal.h"
 #include "lib/task.h"
 
 #include "bpf.bpf.c"
@@ -24,17 +28,22 @@
 #include "bprm_creds_for_exec.bpf.c"
 #include "file_open.bpf.c"
 #include "file_permission.bpf.c"
+#include "file_receive.bpf.c"
 #include "inode_rename.bpf.c"
 #include "inode_rmdir.bpf.c"
 #include "inode_unlink.bpf.c"
 #include "kernel_load_data.bpf.c"
 #include "kernel_read_file.bpf.c"
 #include "lifecycle.bpf.c"
+#include "locked_down.bpf.c"
 #include "mmap_file.bpf.c"
 #include "perf_event_open.bpf.c"
 #include "ptrace_access_check.bpf.c"
 #include "ptrace_traceme.bpf.c"
 #include "sb_umount.bpf.c"
+#include "socket_connect.bpf.c"
+#include "socket_create.bpf.c"
+#include "socket_sendmsg.bpf.c"
 #include "task_kill.bpf.c"
 #include "task_setrlimit.bpf.c"
 

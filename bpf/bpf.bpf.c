@@ -13,7 +13,7 @@ CT_HOOK(bpf, int cmd, union bpf_attr *attr)
 	if (cmd == BPF_PROG_LOAD) {
 		if (ct_is_agent() || ct_is_loader())
 			return 0;
-		return ct_deny(CT_HOOK_BPF, 0);
+		return ct_deny_unless_node(CT_GRANT_TRACING, CT_HOOK_BPF);
 	}
 	if (cmd == BPF_LINK_UPDATE || cmd == BPF_LINK_DETACH) {
 		if (ct_is_agent() || ct_is_loader())

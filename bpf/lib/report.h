@@ -6,6 +6,7 @@
 #include "maps.h"
 
 #define EPERM 1
+#define EAGAIN 11
 #define ENOMEM 12
 
 static __always_inline void ct_report(__u32 kind, __u32 hook, __u32 target_tgid)

@@ -28,14 +28,8 @@ complete -c cloudtaser -n "__fish_cloudtaser_needs_command" -s h -l help -d 'Pri
 complete -c cloudtaser -n "__fish_cloudtaser_needs_command" -s V -l version -d 'Print version'
 complete -c cloudtaser -n "__fish_cloudtaser_needs_command" -f -a "run" -d 'Start a program with secrets from OpenBao in sealed memory'
 complete -c cloudtaser -n "__fish_cloudtaser_needs_command" -f -a "demo" -d 'Show what an attacker gets, without and with cloudtaser, on this machine'
-complete -c cloudtaser -n "__fish_cloudtaser_needs_command" -f -a "install" -d 'Put cloudtaser on a cluster'
-complete -c cloudtaser -n "__fish_cloudtaser_needs_command" -f -a "status" -d 'Say what is protected on a cluster, at which level, and why not'
-complete -c cloudtaser -n "__fish_cloudtaser_needs_command" -f -a "doctor" -d 'Say what stands in the way, on a cluster or this machine, and how to mend it'
-complete -c cloudtaser -n "__fish_cloudtaser_needs_command" -f -a "discover" -d 'Find workloads that use Kubernetes Secrets, and plan their way out'
-complete -c cloudtaser -n "__fish_cloudtaser_needs_command" -f -a "migrate" -d 'Copy the values of Kubernetes Secrets into OpenBao, as a plan says'
-complete -c cloudtaser -n "__fish_cloudtaser_needs_command" -f -a "upgrade" -d 'Renew the cloudtaser of a cluster'
-complete -c cloudtaser -n "__fish_cloudtaser_needs_command" -f -a "uninstall" -d 'Take cloudtaser off a cluster, and leave nothing'
 complete -c cloudtaser -n "__fish_cloudtaser_needs_command" -f -a "probe" -d 'Attack a running process: try every road by which others could read its secrets'
+complete -c cloudtaser -n "__fish_cloudtaser_needs_command" -f -a "policy" -d 'Say what a release policy of a bridge would do'
 complete -c cloudtaser -n "__fish_cloudtaser_needs_command" -f -a "completions" -d 'Print completions for a shell'
 complete -c cloudtaser -n "__fish_cloudtaser_needs_command" -f -a "man" -d 'Print the manual page, or write one per verb'
 complete -c cloudtaser -n "__fish_cloudtaser_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
@@ -53,73 +47,6 @@ complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand demo" -l keep -d '
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand demo" -l no-color -d 'Print without colour, as with NO_COLOR set'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand demo" -s h -l help -d 'Print help'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand demo" -s V -l version -d 'Print version'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand install" -l values -d 'What differs from the defaults; also the values of the Helm chart' -r -F
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand install" -l registry -d 'Where the images are that the values do not name: HOST/PATH' -r
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand install" -l tag -d 'Their tag' -r
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand install" -l openbao -d 'The OpenBao of pods, where the values name none: https://HOST:PORT' -r
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand install" -l openbao-ca -d 'The authorities for its certificate, as PEM' -r -F
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand install" -s n -l namespace -d 'Where the operator runs' -r
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand install" -l kubeconfig -d 'The file that says where the cluster is; else KUBECONFIG, else ~/.kube/config' -r -F
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand install" -l context -d 'The context in it; else its current one' -r
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand install" -l wait -d 'How long to wait until it is ready; 0 not to' -r
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand install" -s o -l output -d 'Form of what is printed' -r -f -a "json\t'A list object'
-yaml\t'One document per object'"
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand install" -l chart -d 'Write a Helm chart to this folder instead' -r -F
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand install" -l take-over -d 'Take fields over that somebody else has set'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand install" -l json -d 'Print the result as JSON'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand install" -l dry-run -d 'Print what would be applied; ask no cluster'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand install" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand install" -s V -l version -d 'Print version'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand status" -l kubeconfig -d 'The file that says where the cluster is; else KUBECONFIG, else ~/.kube/config' -r -F
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand status" -l context -d 'The context in it; else its current one' -r
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand status" -l json -d 'Print the result as JSON'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand status" -s h -l help -d 'Print help'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand status" -s V -l version -d 'Print version'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand doctor" -l kubeconfig -d 'The file that says where the cluster is; else KUBECONFIG, else ~/.kube/config' -r -F
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand doctor" -l context -d 'The context in it; else its current one' -r
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand doctor" -l local -d 'Look at this machine instead of a cluster'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand doctor" -l json -d 'Print the result as JSON'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand doctor" -s h -l help -d 'Print help'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand doctor" -s V -l version -d 'Print version'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand discover" -l kubeconfig -d 'The file that says where the cluster is; else KUBECONFIG, else ~/.kube/config' -r -F
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand discover" -l context -d 'The context in it; else its current one' -r
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand discover" -s n -l namespace -d 'Look at this namespace alone; else at all but those of the system' -r
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand discover" -l mount -d 'The KV engine where the values are to live' -r
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand discover" -l plan -d 'Write the plan to this file' -r -F
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand discover" -l json -d 'Print the plan as JSON'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand discover" -s h -l help -d 'Print help'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand discover" -s V -l version -d 'Print version'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand migrate" -l kubeconfig -d 'The file that says where the cluster is; else KUBECONFIG, else ~/.kube/config' -r -F
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand migrate" -l context -d 'The context in it; else its current one' -r
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand migrate" -l plan -d 'The plan that `cloudtaser discover` wrote' -r -F
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand migrate" -l openbao -d 'The OpenBao: https://HOST:PORT' -r
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand migrate" -l openbao-ca -d 'The authorities for its certificate, as PEM; else the system\'s' -r -F
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand migrate" -l openbao-namespace -d 'Its namespace' -r
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand migrate" -l token-file -d 'A file with a token of OpenBao' -r -F
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand migrate" -l delete -d 'Remove each Secret that is in OpenBao and no longer used'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand migrate" -l json -d 'Print the result as JSON'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand migrate" -s h -l help -d 'Print help'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand migrate" -s V -l version -d 'Print version'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand upgrade" -l values -d 'What differs from the defaults; also the values of the Helm chart' -r -F
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand upgrade" -l registry -d 'Where the images are that the values do not name: HOST/PATH' -r
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand upgrade" -l tag -d 'Their tag' -r
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand upgrade" -l openbao -d 'The OpenBao of pods, where the values name none: https://HOST:PORT' -r
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand upgrade" -l openbao-ca -d 'The authorities for its certificate, as PEM' -r -F
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand upgrade" -s n -l namespace -d 'Where the operator runs' -r
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand upgrade" -l kubeconfig -d 'The file that says where the cluster is; else KUBECONFIG, else ~/.kube/config' -r -F
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand upgrade" -l context -d 'The context in it; else its current one' -r
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand upgrade" -l wait -d 'How long to wait until it is ready; 0 not to' -r
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand upgrade" -l take-over -d 'Take fields over that somebody else has set'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand upgrade" -l json -d 'Print the result as JSON'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand upgrade" -s h -l help -d 'Print help'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand upgrade" -s V -l version -d 'Print version'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand uninstall" -l kubeconfig -d 'The file that says where the cluster is; else KUBECONFIG, else ~/.kube/config' -r -F
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand uninstall" -l context -d 'The context in it; else its current one' -r
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand uninstall" -l wait -d 'How long to wait until all is gone' -r
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand uninstall" -l even-if-used -d 'Also while pods are opted in'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand uninstall" -l json -d 'Print the result as JSON'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand uninstall" -s h -l help -d 'Print help'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand uninstall" -s V -l version -d 'Print version'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand probe" -l canary-file -d 'Read the canary, the value to look for, from a file; `-` is standard input' -r -F
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand probe" -l canary-env -d 'Take the canary from this variable of your own environment; debuggers ask for the same name' -r
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand probe" -l needle-fd -d 'Read the canary from an open descriptor' -r
@@ -132,21 +59,36 @@ complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand probe" -l no-activ
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand probe" -l destructive -d 'Also kill the target to get a core file from the kernel'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand probe" -s h -l help -d 'Print help'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand probe" -s V -l version -d 'Print version'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand policy; and not __fish_seen_subcommand_from check explain help" -s h -l help -d 'Print help'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand policy; and not __fish_seen_subcommand_from check explain help" -s V -l version -d 'Print version'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand policy; and not __fish_seen_subcommand_from check explain help" -f -a "check" -d 'Read a policy, and say what is wrong with it'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand policy; and not __fish_seen_subcommand_from check explain help" -f -a "explain" -d 'Say whether a path would be released to a workload, and which rule decides'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand policy; and not __fish_seen_subcommand_from check explain help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand policy; and __fish_seen_subcommand_from check" -s h -l help -d 'Print help'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand policy; and __fish_seen_subcommand_from check" -s V -l version -d 'Print version'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand policy; and __fish_seen_subcommand_from explain" -l identity -d 'Who asks: issuer:namespace/serviceaccount' -r
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand policy; and __fish_seen_subcommand_from explain" -l path -d 'For which path; for decrypt it is MOUNT/decrypt/KEY' -r
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand policy; and __fish_seen_subcommand_from explain" -l action -d 'To do what with it' -r -f -a "decrypt\t''
+read\t''
+write\t''"
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand policy; and __fish_seen_subcommand_from explain" -l level -d 'What the launch has reached, such as memory=sealed,agent=enforcing. What is not named is at its weakest' -r
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand policy; and __fish_seen_subcommand_from explain" -l json -d 'Print the answer as JSON: {released, rule?, why}'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand policy; and __fish_seen_subcommand_from explain" -s h -l help -d 'Print help'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand policy; and __fish_seen_subcommand_from explain" -s V -l version -d 'Print version'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand policy; and __fish_seen_subcommand_from help" -f -a "check" -d 'Read a policy, and say what is wrong with it'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand policy; and __fish_seen_subcommand_from help" -f -a "explain" -d 'Say whether a path would be released to a workload, and which rule decides'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand policy; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand completions" -s h -l help -d 'Print help'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand completions" -s V -l version -d 'Print version'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand man" -l dir -d 'Write one page per verb into this directory' -r -F
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand man" -s h -l help -d 'Print help'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand man" -s V -l version -d 'Print version'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo install status doctor discover migrate upgrade uninstall probe completions man help" -f -a "run" -d 'Start a program with secrets from OpenBao in sealed memory'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo install status doctor discover migrate upgrade uninstall probe completions man help" -f -a "demo" -d 'Show what an attacker gets, without and with cloudtaser, on this machine'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo install status doctor discover migrate upgrade uninstall probe completions man help" -f -a "install" -d 'Put cloudtaser on a cluster'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo install status doctor discover migrate upgrade uninstall probe completions man help" -f -a "status" -d 'Say what is protected on a cluster, at which level, and why not'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo install status doctor discover migrate upgrade uninstall probe completions man help" -f -a "doctor" -d 'Say what stands in the way, on a cluster or this machine, and how to mend it'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo install status doctor discover migrate upgrade uninstall probe completions man help" -f -a "discover" -d 'Find workloads that use Kubernetes Secrets, and plan their way out'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo install status doctor discover migrate upgrade uninstall probe completions man help" -f -a "migrate" -d 'Copy the values of Kubernetes Secrets into OpenBao, as a plan says'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo install status doctor discover migrate upgrade uninstall probe completions man help" -f -a "upgrade" -d 'Renew the cloudtaser of a cluster'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo install status doctor discover migrate upgrade uninstall probe completions man help" -f -a "uninstall" -d 'Take cloudtaser off a cluster, and leave nothing'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo install status doctor discover migrate upgrade uninstall probe completions man help" -f -a "probe" -d 'Attack a running process: try every road by which others could read its secrets'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo install status doctor discover migrate upgrade uninstall probe completions man help" -f -a "completions" -d 'Print completions for a shell'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo install status doctor discover migrate upgrade uninstall probe completions man help" -f -a "man" -d 'Print the manual page, or write one per verb'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo install status doctor discover migrate upgrade uninstall probe completions man help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo probe policy completions man help" -f -a "run" -d 'Start a program with secrets from OpenBao in sealed memory'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo probe policy completions man help" -f -a "demo" -d 'Show what an attacker gets, without and with cloudtaser, on this machine'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo probe policy completions man help" -f -a "probe" -d 'Attack a running process: try every road by which others could read its secrets'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo probe policy completions man help" -f -a "policy" -d 'Say what a release policy of a bridge would do'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo probe policy completions man help" -f -a "completions" -d 'Print completions for a shell'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo probe policy completions man help" -f -a "man" -d 'Print the manual page, or write one per verb'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from run demo probe policy completions man help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and __fish_seen_subcommand_from policy" -f -a "check" -d 'Read a policy, and say what is wrong with it'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and __fish_seen_subcommand_from policy" -f -a "explain" -d 'Say whether a path would be released to a workload, and which rule decides'

@@ -38,16 +38,25 @@ const PROVIDERS: &[Provider] = &[
 
 /// The verb; without a name the bench program says what it has.
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
-    if arguments.first().is_some_and(|name| name == "agent") {
-        return vm::cost::run();
+    match arguments {
+        [name] if name == "agent" => return vm::cost::run(None),
+        [name, flag, part] if name == "agent" && flag == "--only" => {
+            return vm::cost::run(Some(part));
+        }
+        _ => {}
     }
-    tools::ensure(Need::Demo)?;
+    // Receipts need no server and no other program.
+    let alone = arguments.first().is_some_and(|name| name == "evidence");
+    if !alone {
+        tools::ensure(Need::Demo)?;
+    }
     let mut bench = cargo(["run", "--quiet", "--locked", "--release", "--package"]);
     bench.args(["cloudtaser-bench", "--"]).args(arguments);
     match arguments.first().map(String::as_str) {
         Some("tls") => {
             bench.env("CLOUDTASER_BAO", place::bao()).env(TLS_PROGRAMS, tls_programs()?);
         }
+        Some(_) if alone => {}
         Some(_) => artifacts::build_programs()?.announce(&mut bench),
         None => {}
     }

@@ -44,14 +44,16 @@ const RULES: &[Rule] = &[
     Rule { package: "cloudtaser-evidence", ours: &["core"], never: &["tokio", "rustls", "kube"] },
     Rule { package: "cloudtaser-compose", ours: &["core"], never: &["tokio", "kube"] },
     Rule { package: "cloudtaser-k8s", ours: &["core", "compose"], never: &["tokio", "hyper"] },
+    Rule { package: "cloudtaser-road", ours: &["core", "tls"], never: &["tokio", "ureq"] },
     Rule {
         package: "cloudtaser-relay",
-        ours: &["core", "tls", "evidence"],
+        // bao, sys: the bridge reads from OpenBao, and its heap is sealed (docs/adr/0024).
+        ours: &["core", "sys", "tls", "bao", "road", "evidence"],
         never: &["kube", "hyper"],
     },
     Rule {
         package: "cloudtaser-wrapper",
-        ours: &["core", "sys", "bao", "tls", "evidence"],
+        ours: &["core", "sys", "bao", "tls", "road", "evidence"],
         never: &["tokio", "hyper", "kube", "clap", "regex", "tracing-subscriber"],
     },
     Rule {

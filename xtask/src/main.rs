@@ -40,9 +40,9 @@ cargo xtask VERB: the chores of this repository
   bench [NAME ARGS] builds the programs and measures them (without a name: what there is)
   codegen           writes manual pages, completions and the Helm chart from what the programs say
   boundaries        who may depend on whom, licences, sources, sizes of files
-  vm test [--full] [--write]
-                    the agent in virtual machines, attacked on every road; --full also boots what
-                    degrades it, --write renews docs/kernel-support.md
+  vm test [FLAGS]   the agent in virtual machines, attacked on every road; --full also boots what
+                    degrades it, --write renews docs/kernel-support.md, --only TEXT boots those
+                    whose names have it, such as `6.12-cloud-amd64-lsm`
   fuzz [SECONDS]    each target of fuzz/ for so long (default 60; needs nightly and cargo-fuzz)
   images            the programs as reproducible OCI image archives in target/images, no engine needed
   dist              release build of the programs into target/dist, with their sha256
@@ -82,8 +82,12 @@ fn main() -> ExitCode {
         "dist" => dist::run(),
         "images" => images::run(),
         "vm" => match vm::parse(rest) {
-            Some((matrix, document)) => vm::test(matrix, document),
-            None => return misused("vm takes `test`, and after it `--full` or `--write`, or both"),
+            Some((matrix, document)) => vm::test(matrix, &document),
+            None => {
+                return misused(
+                    "vm takes `test`, and after it `--full` and one of `--write` and `--only TEXT`",
+                );
+            }
         },
         "tools" => tools::ensure(Need::Tests).and_then(|()| tools::ensure(Need::Vm)),
         "help" | "--help" | "-h" => {

@@ -68,7 +68,7 @@ fn steps(outcome: &mut Outcome) -> anyhow::Result<()> {
     })?;
     step("documentation", lint::documentation)?;
     // Last: it takes minutes, and has nothing to say about code that fails above.
-    step("virtual machines", || vm::run(Matrix::Usual, Document::Leave, outcome))
+    step("virtual machines", || vm::run(Matrix::Usual, &Document::Leave, outcome))
 }
 
 fn by_nextest(artifacts: &Artifacts, outcome: &mut Outcome) -> anyhow::Result<()> {

@@ -10,12 +10,15 @@ use std::time::Instant;
 use anyhow::{Context as _, ensure};
 
 use crate::audit::{Counts, Sinks};
-use crate::bpf::{self, Attached, Tier};
+use crate::bpf::{self, Attached, Choice, Tier};
 use crate::canary::{self, Attackers};
+use crate::devices::Devices;
 use crate::host::{self, Preemption};
+use crate::late::Late;
 use crate::loaders;
 use crate::metrics::{Kept, Metrics, Proved};
 use crate::net;
+use crate::orders::Orders;
 use crate::pins::{Decoy, Pins};
 use crate::responder;
 use crate::road::Attack;
@@ -23,6 +26,7 @@ use crate::run::RunArgs;
 use crate::state::{self, Doubts, State};
 use crate::succession::{self, Earlier, Estate};
 use crate::table::Table;
+use crate::terms;
 
 /// One tier at work.
 pub(crate) struct Agent {
@@ -39,6 +43,14 @@ pub(crate) struct Agent {
     /// What is pinned, or nothing.
     pub(crate) estate: Option<Estate>,
     pub(crate) decoy: Option<Arc<Decoy>>,
+    /// Block devices that are kept.
+    pub(crate) devices: Devices,
+    /// Who ran before the agent did.
+    pub(crate) late: Late,
+    /// What an operator ordered.
+    pub(crate) orders: Orders,
+    /// Whether guarded processes may connect to listed networks only.
+    pub(crate) egress: bool,
     /// Doubts that stay.
     pub(crate) lasting: Vec<String>,
     pub(crate) counts: Arc<Counts>,
@@ -54,21 +66,25 @@ impl Agent {
         args: &RunArgs,
         pins: Result<&Pins, &String>,
     ) -> anyhow::Result<Self> {
-        let loaded = bpf::load(tier, &args.leave_open, None)?;
+        let egress = !args.allow_egress.is_empty();
+        let loaded = bpf::load(tier, Choice { left_open: &args.leave_open, egress }, None)?;
+        terms::first(&loaded, args)?;
         let table = Table::of(&loaded)?;
-        let loaders = loaders::list(&loaded, &args.allow_loader)?;
+        let (loaders, files) = loaders::list(&loaded, &args.allow_loader)?;
         // SECURITY: from the first program on, nobody but a marked process may touch the maps.
         table.mark_agent()?;
         let mut lasting: Vec<String> = Vec::new();
         lasting.extend(succession::name_heir(&loaded)?.map(str::to_owned));
         lasting.extend(pins.err().map(|why| format!("it ends with the agent, {why}")));
         let pins = pins.ok().filter(|_| !args.is_trial());
+        let devices = Devices::open(loaded.map("ct_devices")?, args.block_devices, &files)?;
         let (listed, lost) = (loaded.map("ct_pins")?, loaded.map("ct_lost")?);
         let decoy = pins.map(|pins| Arc::new(Decoy::new(pins, listed, lost)));
         let attackers = Attackers::default();
         let before = canary::round(&table, &attackers, loaded.own()?, decoy.as_deref())
             .context("the attack before the start")?;
         let events = loaded.map("ct_events")?;
+        let orders = Orders::open(loaded.map("ct_authority")?, loaded.map("ct_grants")?)?;
         let attached = loaded.attach()?;
         if let (Some(pins), Some(decoy)) = (pins, &decoy) {
             decoy.renew()?;
@@ -89,6 +105,10 @@ impl Agent {
             state: State::Off(Vec::new()),
             estate: None,
             decoy,
+            devices,
+            orders,
+            late: Late::default(),
+            egress,
             lasting,
             counts: Arc::default(),
             shown: None,
@@ -109,7 +129,7 @@ impl Agent {
     pub(crate) fn take_over(earlier: &Earlier, args: &RunArgs) -> anyhow::Result<Self> {
         ensure!(!args.is_trial(), "an earlier agent's pins are in force: ask for its `status`");
         let tier = earlier.tier();
-        earlier.accept(args.tier(), &args.leave_open, &loaders::identities(&args.allow_loader)?)?;
+        earlier.accept(args, &loaders::identities(&args.allow_loader)?)?;
         let table = earlier.table()?;
         ensure!(args.replace || !earlier.is_served(&table), "an agent runs (--replace)");
         table.mark_agent()?;
@@ -118,8 +138,11 @@ impl Agent {
         let found = canary::round(&table, &attackers, earlier.own()?, Some(&decoy))
             .context("the attack on what was pinned")?;
         earlier.tell(&found, away);
-        let loaded = bpf::load(tier, &args.leave_open, Some(&earlier.pins))?;
+        let choice = Choice { left_open: &args.leave_open, egress: earlier.authority.egress };
+        let loaded = bpf::load(tier, choice, Some(&earlier.pins))?;
+        let devices = Devices::open(loaded.map("ct_devices")?, args.block_devices, &[])?;
         let events = loaded.map("ct_events")?;
+        let orders = Orders::open(loaded.map("ct_authority")?, loaded.map("ct_grants")?)?;
         let mut attached = loaded.attach()?;
         let estate = earlier.hand_over(&mut attached, &table, &args.leave_open, away)?;
         let now = canary::round(&table, &attackers, attached.own()?, Some(&decoy))
@@ -136,6 +159,10 @@ impl Agent {
             state: State::Off(Vec::new()),
             estate: Some(estate),
             decoy: Some(Arc::new(decoy)),
+            devices,
+            orders,
+            late: Late::default(),
+            egress: earlier.authority.egress,
             lasting: Vec::new(),
             counts: Arc::default(),
             shown: None,
@@ -188,6 +215,12 @@ impl Agent {
         }
         for lasting in &self.lasting {
             doubts.add(lasting.clone());
+        }
+        if self.devices.are_left_open() {
+            doubts.add("block devices are left open (--block-devices)");
+        }
+        for open in self.orders.doubts() {
+            doubts.add(open);
         }
         if let Some(why) = failed_round {
             doubts.add(format!("the canary could not be attacked: {why}"));

@@ -88,6 +88,8 @@ fn walk(args: &AttackArgs) -> Vec<Tried> {
     road("kcore", open("/proc/kcore", true));
     road("dev-mem", open("/dev/mem", true));
     road("dev-port", open("/dev/port", true));
+    road("ports", roads::take_ports());
+    road("swap", open_swap());
     road("bpf-program", roads::load_program());
     road("init-module", roads::offer_module());
     road("finit-module", own_program().and_then(|file| roads::offer_module_file(&file)));
@@ -115,6 +117,13 @@ fn walk(args: &AttackArgs) -> Vec<Tried> {
 fn open(path: &str, read: bool) -> Result<(), Errno> {
     let opened = OpenOptions::new().read(read).write(!read).open(path);
     opened.map(drop).map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))
+}
+
+/// The first device that the kernel swaps to; a node need not have one.
+fn open_swap() -> Result<(), Errno> {
+    let swaps = fs::read_to_string("/proc/swaps").unwrap_or_default();
+    let first = swaps.lines().nth(1).and_then(|line| line.split_whitespace().next());
+    open(first.ok_or(Errno::ENOENT)?, true)
 }
 
 fn rename_and_back(decoy: &Path) -> Result<(), Errno> {

@@ -69,7 +69,15 @@ impl Tier {
 }
 
 /// Hooks whose programs follow pointers with `bpf_probe_read_kernel`, which lockdown forbids.
-const PROBING: &[&str] = &["file_open", "file_permission", "mmap_file", "sb_umount", "task_kill"];
+const PROBING: &[&str] = &[
+    "file_open",
+    "file_permission",
+    "mmap_file",
+    "sb_umount",
+    "socket_connect",
+    "socket_sendmsg",
+    "task_kill",
+];
 
 /// How names of maps begin that sets share.
 const OURS: &str = "ct_";
@@ -104,6 +112,15 @@ pub(crate) struct Own {
     pub(crate) link: u32,
 }
 
+/// Which programs are wanted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Choice<'a> {
+    /// Hooks whose roads are left open on purpose.
+    pub(crate) left_open: &'a [String],
+    /// Whether connections of guarded processes are judged.
+    pub(crate) egress: bool,
+}
+
 /// Loads one tier's programs: all but those that are left out on purpose, or under lockdown those
 /// that it lets in. `shared` are maps of an earlier set, which are used on.
 ///
@@ -111,16 +128,18 @@ pub(crate) struct Own {
 /// What the kernel refused, with the last lines that libbpf had to say.
 pub(crate) fn load(
     tier: Tier,
-    left_out: &[String],
+    choice: Choice<'_>,
     shared: Option<&Pins>,
 ) -> anyhow::Result<Loaded> {
     libbpf_rs::set_print(Some((PrintLevel::Info, remember)));
-    let left_out: Vec<&str> = left_out.iter().map(String::as_str).collect();
-    let mut loaded = match try_load(tier, &left_out, shared) {
+    let left_out: Vec<&str> = choice.left_open.iter().map(String::as_str).collect();
+    let unwanted = if choice.egress { &[][..] } else { &abi::EGRESS_HOOKS[..] };
+    let absent = [&left_out, unwanted].concat();
+    let mut loaded = match try_load(tier, &absent, shared) {
         Ok(loaded) => loaded,
         // Only worth a second try where probe reads are what was refused.
         Err(problem) => {
-            let without = [&left_out, PROBING].concat();
+            let without = [&absent, PROBING].concat();
             let Ok(mut partial) = try_load(tier, &without, shared) else { return Err(problem) };
             let told = format!("{problem:#}");
             events::write(&json!({"event": "hooks were refused", "why": told}));
@@ -128,7 +147,8 @@ pub(crate) fn load(
                 || "refused by the kernel".to_owned(),
                 |mode| format!("lockdown={mode}"),
             );
-            partial.missing.extend(PROBING.iter().map(|hook| format!("{hook} ({why})")));
+            let refused = PROBING.iter().filter(|hook| !unwanted.contains(hook));
+            partial.missing.extend(refused.map(|hook| format!("{hook} ({why})")));
             partial
         }
     };
@@ -149,7 +169,7 @@ fn try_load(tier: Tier, without: &[&str], shared: Option<&Pins>) -> anyhow::Resu
         };
         let ours = name.starts_with(tier.prefix());
         let there = kernel.type_by_name::<types::Func<'_>>(&tier.function(hook)).is_some();
-        if ours && !there {
+        if ours && !there && !without.contains(&hook) {
             missing.push(format!("{hook} (not in this kernel)"));
         }
         program.set_autoload(ours && there && !without.contains(&hook));

@@ -52,8 +52,9 @@ fn on_node(path: &str) -> io::Result<Metadata> {
     File::from(openat2(root, path, how)?).metadata()
 }
 
-/// Lists those that a node has anyway, and more; how many there are.
-pub(crate) fn list(loaded: &Loaded, more: &[PathBuf]) -> anyhow::Result<usize> {
+/// Lists those that a node has anyway, and more; how many there are, and on which devices they and
+/// the agent's own file lie.
+pub(crate) fn list(loaded: &Loaded, more: &[PathBuf]) -> anyhow::Result<(usize, Vec<u64>)> {
     let map = loaded.map("ct_loaders")?;
     let mut files = BTreeSet::new();
     for path in LOADERS {
@@ -66,7 +67,8 @@ pub(crate) fn list(loaded: &Loaded, more: &[PathBuf]) -> anyhow::Result<usize> {
     for (inode, device) in &files {
         map.update(&abi::loader(*inode, *device), &abi::FILE_LOADER.to_ne_bytes(), MapFlags::ANY)?;
     }
-    Ok(files.len())
+    let own = fs::metadata("/proc/self/exe")?.dev();
+    Ok((files.len(), files.iter().map(|(_, device)| *device).chain([own]).collect()))
 }
 
 #[cfg(test)]

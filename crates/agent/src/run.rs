@@ -13,8 +13,12 @@ use serde_json::json;
 use crate::agent::Agent;
 use crate::audit::{AuditArgs, Sinks};
 use crate::bpf::Tier;
+use crate::devices::Keep;
+use crate::egress::Destination;
 use crate::events;
 use crate::host;
+use crate::keys::OperatorKey;
+use crate::late;
 use crate::net::{self, Address};
 use crate::peers::Peers;
 use crate::pins::Pins;
@@ -26,6 +30,10 @@ use crate::wrappers::{Named, Wrappers};
 
 /// Hooks that a node may need open; without the others nothing is guarded.
 const LEAVABLE: [&str; 4] = ["bpf", "kernel_load_data", "kernel_read_file", "perf_event_open"];
+
+/// The table has 65,536 places; the others are for processes that are guarded by hand, and for
+/// forks that are under way at once.
+const MOST_PROCESSES: u32 = 60_000;
 
 /// What the command line asks for.
 #[derive(Clone, Debug, clap::Args)]
@@ -53,6 +61,21 @@ pub(crate) struct RunArgs {
     /// then says so.
     #[arg(long, value_name = "HOOK", value_parser = clap::builder::PossibleValuesParser::new(LEAVABLE))]
     pub(crate) leave_open: Vec<String>,
+    /// Let guarded processes connect to loopback and to what is named here, and nowhere else:
+    /// ADDRESS[/BITS][:PORT[-PORT]], IPv6 in brackets. Name OpenBao and the resolver too.
+    #[arg(long, value_name = "NETWORK")]
+    pub(crate) allow_egress: Vec<Destination>,
+    /// Take orders that are signed with the secret half of this key (a file, PEM). Without one there
+    /// are no grants, and the programs go only with a reboot.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) operator_key: Option<OperatorKey>,
+    /// Block devices that nobody may open: none; swap, and for writing the disk below the agent's
+    /// file (own); all of them.
+    #[arg(long, value_enum, default_value = "own", value_name = "WHICH")]
+    pub(crate) block_devices: Keep,
+    /// How many guarded processes there may be; one that asks for more cannot fork.
+    #[arg(long, value_name = "N", default_value_t = MOST_PROCESSES, value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_PROCESSES)))]
+    pub(crate) most_processes: u32,
     /// Use this tier only: to test one on a kernel that has a better one.
     #[arg(long, value_enum)]
     tier: Option<TierName>,
@@ -89,15 +112,16 @@ impl RunArgs {
 
 /// The verb. `socket` is where to listen.
 pub(crate) fn run(args: &RunArgs, socket: PathBuf) -> anyhow::Result<Code> {
-    let alone = args.once || args.replace || ask(&socket, Question::Status).is_err();
+    let alone = args.once || args.replace || ask(&socket, &Question::Status).is_err();
     ensure!(alone, "another agent listens at {} (--replace)", socket.display());
-    let wrappers = Wrappers::open(&args.wrapper)?;
+    let mut wrappers = Wrappers::open(&args.wrapper)?;
     let (sinks, listener) = if args.once { (None, None) } else { open(args)? };
     match start(args) {
         Ok(mut agent) => {
             events::write(&json!({"event": "state", "state": agent.state.to_string()}));
             let Some(sinks) = sinks else { return Ok(code(&agent.state)) };
             agent.tell(sinks, listener)?;
+            agent.late = late::guard(&agent.table, &mut wrappers);
             let peers = Peers::open(&socket, wrappers)?;
             let over = if args.while_stdin_open { Some(serve::end_of_input()?) } else { None };
             agent.serve(peers, Duration::from_secs(args.canary_every), over.as_deref())
@@ -130,6 +154,12 @@ fn start(args: &RunArgs) -> Result<Agent, Vec<String>> {
     }
     let pins = Pins::find();
     match pins.as_ref().map(Earlier::open) {
+        // An order to unload was taken, and whoever took it was ended before it was done.
+        Ok(Ok(Some(earlier))) if earlier.authority.unloading => {
+            if let Err(error) = earlier.pins.remove_all() {
+                return Err(vec![format!("{error:#}")]);
+            }
+        }
         Ok(Ok(Some(earlier))) => {
             return Agent::take_over(&earlier, args).map_err(|error| vec![format!("{error:#}")]);
         }

@@ -141,8 +141,22 @@ impl Table {
         }
     }
 
-    /// The group of a process by its number.
-    fn group(&self, pid: Pid) -> Option<u32> {
+    /// Guards a process that runs already, in the group of its parent.
+    pub(crate) fn join(&self, pid: Pid, process: &OwnedFd, group: u32) -> Result<(), MarkError> {
+        self.mark(pid, process, abi::task(group, Role::Guarded))
+    }
+
+    /// Processes of a group.
+    pub(crate) fn members(&self, group: u32) -> Vec<Pid> {
+        let pids = self
+            .groups
+            .keys()
+            .filter_map(|key| Some(Pid::from_raw(i32::from_ne_bytes(*key.first_chunk()?))));
+        pids.filter(|pid| self.group(*pid) == Some(group)).collect()
+    }
+
+    /// The group of a guarded process by its number.
+    pub(crate) fn group(&self, pid: Pid) -> Option<u32> {
         let value = self.groups.lookup(&pid.as_raw().to_ne_bytes(), MapFlags::ANY);
         abi::guarded_group(&value.ok().flatten()?)
     }

@@ -5,7 +5,10 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::{demo, deploy, discover, doctor, generate, migrate, probe, run};
+use crate::{
+    agent, compose, demo, deploy, discover, doctor, evidence, generate, migrate, policy, probe,
+    report, run, witness,
+};
 
 const AFTER: &str = "\
 Start here:
@@ -13,6 +16,8 @@ Start here:
   cloudtaser run --plan cloudtaser.yaml -- ./app   start a program with its secrets
   cloudtaser install --registry HOST/PATH          put it on the cluster of your kubeconfig
   cloudtaser probe PID --canary-file FILE          see what an attacker would get
+  cloudtaser compose check policies/               see which policies would break it, or leak
+  cloudtaser evidence verify FILE --policy POLICY  see what a file of receipts proves
 
 Each verb has examples of its own: cloudtaser VERB --help";
 
@@ -32,6 +37,9 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Ask the agent of this node, or order it: status, guard, grant, grants, unload.
+    #[command(disable_help_flag = true)]
+    Agent(agent::AgentArgs),
     /// Start a program with secrets from OpenBao in sealed memory.
     Run(run::RunArgs),
     /// Show what an attacker gets, without and with cloudtaser, on this machine.
@@ -52,6 +60,16 @@ enum Verb {
     Uninstall(deploy::UninstallArgs),
     /// Attack a running process: try every road by which others could read its secrets.
     Probe(probe::command::ProbeArgs),
+    /// Say what a release policy of a bridge would do.
+    Policy(policy::PolicyArgs),
+    /// Check policies of KubeArmor, Tetragon, seccomp and Kubernetes against what cloudtaser needs.
+    Compose(compose::ComposeArgs),
+    /// Work with receipts of releases: make keys, export, show, verify, compare.
+    Evidence(evidence::EvidenceArgs),
+    /// Write a report for DORA, NIS2, GDPR or Schrems II from evidence that verifies.
+    Report(report::ReportArgs),
+    /// Run a witness of logs: sign that they only grow.
+    Witness(witness::WitnessArgs),
     /// Print completions for a shell.
     Completions(generate::CompletionsArgs),
     /// Print the manual page, or write one per verb.
@@ -62,6 +80,8 @@ impl Cli {
     /// Runs the verb that was asked for.
     pub(crate) fn run(self) -> Result<ExitCode> {
         match self.verb {
+            Verb::Compose(args) => compose::run(&args),
+            Verb::Agent(args) => agent::run(&args),
             Verb::Completions(args) => Ok(generate::completions(&args, Self::command())),
             Verb::Demo(args) => demo::run(&args),
             Verb::Discover(args) => discover::run(&args),
@@ -70,10 +90,14 @@ impl Cli {
             Verb::Status(args) => deploy::status(&args),
             Verb::Uninstall(args) => deploy::uninstall(&args),
             Verb::Upgrade(args) => deploy::upgrade(&args),
+            Verb::Evidence(args) => evidence::run(&args),
             Verb::Man(args) => generate::man(&args, Self::command()),
             Verb::Migrate(args) => migrate::run(&args),
+            Verb::Policy(args) => policy::run(&args),
             Verb::Probe(args) => probe::command::run(&args),
+            Verb::Report(args) => report::run(&args),
             Verb::Run(args) => run::run(&args),
+            Verb::Witness(args) => witness::run(&args),
         }
     }
 }

@@ -4,14 +4,19 @@ use std::process::ExitCode;
 
 use cloudtaser_bao::BaoError;
 use cloudtaser_core::exit::Code;
+use cloudtaser_evidence::{keys::KeyFileError, verify::Refusal, witness::WitnessError};
 use cloudtaser_tls::TlsError;
 
 use crate::{
+    compose::{FileError, NoSuchRule, WrongEndpoint},
     demo::interrupt::Interrupted,
     deploy::DeployError,
+    evidence::EvidenceError,
+    policy::PolicyFileError,
     probe::{ProbeError, as_uid::AsUidError, needle::NeedleError},
     tools::ToolError,
     ui,
+    witness::ListenError,
     yaml::YamlError,
 };
 
@@ -48,9 +53,27 @@ fn code(error: &anyhow::Error) -> Code {
     if let Some(error) = error.downcast_ref::<TlsError>() {
         return error.blame().into();
     }
-    let usage = error.is::<NeedleError>() || error.is::<YamlError>() || error.is::<ToolError>();
-    if usage {
+    let usage = error.is::<NeedleError>()
+        || error.is::<YamlError>()
+        || error.is::<PolicyFileError>()
+        || error.is::<ToolError>();
+    let usage =
+        usage || error.is::<FileError>() || error.is::<NoSuchRule>() || error.is::<WrongEndpoint>();
+    if usage || error.is::<EvidenceError>() || error.is::<KeyFileError>() {
         return Code::Usage;
+    }
+    match error.downcast_ref() {
+        Some(Refusal::Read { .. }) => return Code::Usage,
+        Some(_) => return Code::Denied,
+        None => {}
+    }
+    match error.downcast_ref() {
+        Some(WitnessError::Damaged { .. }) => return Code::Denied,
+        Some(_) => return Code::Usage,
+        None => {}
+    }
+    if error.is::<ListenError>() {
+        return Code::Unavailable;
     }
     let gone = matches!(error.downcast_ref(), Some(ProbeError::Gone(_)))
         || matches!(error.downcast_ref(), Some(AsUidError::Gone(_)));

@@ -4,7 +4,8 @@
 //! fuzzed here, and a program that holds one of these types holds something already checked.
 //!
 //! Reading order: [`mod@reference`] (what people write), [`plan`] (what a launch is made from),
-//! [`level`] (what a launch may claim), [`agent`] (what guards it), then [`secret`], [`exit`], [`blame`] and [`names`].
+//! [`level`] (what a launch may claim), [`agent`] (what guards it), [`release`] (what lets it have a
+//! secret), then [`secret`], [`exit`], [`blame`] and [`names`].
 
 #![forbid(unsafe_code)]
 
@@ -16,8 +17,10 @@ pub mod exit;
 pub mod fuzz;
 pub mod level;
 pub mod names;
+pub mod needs;
 pub mod plan;
 pub mod reference;
+pub mod release;
 pub mod secret;
 pub mod span;
 

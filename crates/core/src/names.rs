@@ -110,6 +110,8 @@ pub mod kubernetes {
     /// Set on a pod that was taken in hand: which containers start under the wrapper.
     pub const WRAPPED: &str = "cloudtaser.io/wrapped";
 
+    /// The wrapper in its own image.
+    pub const WRAPPER_IN_IMAGE: &str = "/cloudtaser-wrapper";
     /// Init container that brings the wrapper into the pod.
     pub const DELIVER: &str = "cloudtaser-deliver";
     /// Volume that holds the wrapper, in memory.
@@ -197,3 +199,21 @@ pub mod agent_metrics {
     /// What waits for the hook.
     pub const SPOOL: &str = "cloudtaser_agent_audit_spool_bytes";
 }
+
+/// Label of a pod that asks for secrets; `"true"` does.
+pub const LABEL_INJECT: &str = "cloudtaser.io/inject";
+
+/// Where the wrapper lies in a pod that it was put into.
+pub const POD_WRAPPER: &str = "/cloudtaser/bin/cloudtaser-wrapper";
+
+/// Where such a pod has authorities for OpenBao's certificate.
+pub const POD_CA: &str = "/cloudtaser/bin/ca.pem";
+
+/// Where such a pod has the token of the login.
+pub const POD_TOKEN: &str = "/cloudtaser/identity/token";
+
+/// Where any pod has its ServiceAccount's token; a wrapper that nobody injected logs in with it.
+pub const SERVICE_ACCOUNT_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
+
+/// The node agent's program in its own container.
+pub const POD_AGENT: &str = "/cloudtaser-agent";

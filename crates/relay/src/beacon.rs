@@ -70,7 +70,9 @@ struct Shared {
     pseudonyms: Pseudonyms,
     registry: Registry,
     replay: Replay,
-    pending: Arc<Semaphore>,
+    pending: accept::Pending,
+    /// Bridges that are proving their key.
+    handshakes: Arc<Semaphore>,
     sources: accept::Sources,
     tunnels: Arc<Semaphore>,
     draining: watch::Sender<bool>,
@@ -91,8 +93,8 @@ impl Beacon {
     /// [`BeaconError`].
     pub fn bind(config: Config) -> Result<Self, BeaconError> {
         let control = raw::server_config(&config.key, raw::Peers::AnyKey, &[frame::PROTOCOL])?;
-        let listener = listen(config.listen)?;
-        let admin = config.admin.map(listen).transpose()?;
+        let listener = listen(config.listen, config.limits.socket_kib)?;
+        let admin = config.admin.map(|admin| listen(admin, 0)).transpose()?;
         let shared = Shared {
             digest: Digest::new()?,
             control: Arc::new(control),
@@ -101,7 +103,8 @@ impl Beacon {
             pseudonyms: Pseudonyms::new()?,
             registry: Registry::new(config.limits.bridges, config.limits.bridges_per_key),
             replay: Replay::default(),
-            pending: Arc::new(Semaphore::new(config.limits.pending)),
+            pending: accept::Pending::new(config.limits.pending),
+            handshakes: Arc::new(Semaphore::new(config.limits.pending)),
             sources: accept::Sources::new(config.limits.pending_per_source),
             tunnels: Arc::new(Semaphore::new(config.limits.tunnels)),
             draining: watch::Sender::new(false),
@@ -160,11 +163,17 @@ impl Shared {
     }
 }
 
-fn listen(address: SocketAddr) -> Result<TcpListener, BeaconError> {
+/// SECURITY: buffers are bounded here, for the kernel lets those of one connection whose reader is
+/// slow grow to many megabytes. Connections inherit them, early enough for the window's scale.
+fn listen(address: SocketAddr, socket_kib: u32) -> Result<TcpListener, BeaconError> {
     let failed = |source| BeaconError::Listen { address, source };
     let made = || {
         let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
         socket.set_reuseaddr(true)?;
+        if socket_kib > 0 {
+            socket.set_recv_buffer_size(socket_kib.saturating_mul(1 << 10))?;
+            socket.set_send_buffer_size(socket_kib.saturating_mul(1 << 10))?;
+        }
         socket.bind(address)?;
         socket.listen(BACKLOG)
     };

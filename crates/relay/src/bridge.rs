@@ -2,14 +2,17 @@
 //!
 //! For each beacon it keeps one control connection and some idle legs. A leg on which a client
 //! arrives becomes a session: TLS 1.3 with the hybrid key exchange, both sides known by their keys.
-//! Inside, in this version, a client that is known gets a connection to OpenBao, byte for byte.
+//! Inside, a workload is released what the policy says ([`release`]), or a client that may gets a
+//! connection to OpenBao, byte for byte.
 //!
 //! Invariant: nothing here listens. What comes in comes on connections that this process opened.
 //!
-//! Reading order: [`config`], `beacon` (one control connection), `leg`, `session`, [`admit`].
+//! Reading order: [`config`], `beacon` (one control connection), `leg`, `session`, [`release`],
+//! [`admit`].
 
 pub mod admit;
 pub mod config;
+pub mod release;
 
 mod beacon;
 mod leg;
@@ -26,7 +29,12 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use self::config::Config;
+use cloudtaser_core::release::PROTOCOL as RELEASE_PROTOCOL;
+
+use self::{
+    config::Config,
+    release::{ReleaseError, Releaser},
+};
 use crate::proto::session::PROXY_PROTOCOL;
 
 const MAX_REFUSALS: usize = 64;
@@ -38,6 +46,9 @@ pub enum BridgeError {
     /// The cryptography does not run here.
     #[error("TLS cannot be set up")]
     Tls(#[from] TlsError),
+    /// Releases cannot be made.
+    #[error("the bridge cannot release")]
+    Release(#[from] ReleaseError),
 }
 
 /// What all legs share.
@@ -52,6 +63,7 @@ struct Shared {
     /// does not keep to the credit.
     refusals: Semaphore,
     stopping: watch::Sender<bool>,
+    releaser: Option<Arc<Releaser>>,
 }
 
 /// A bridge that has not dialled yet.
@@ -63,17 +75,27 @@ impl Bridge {
     ///
     /// # Errors
     /// [`BridgeError`].
-    pub fn new(config: Config) -> Result<Self, BridgeError> {
+    pub fn new(mut config: Config) -> Result<Self, BridgeError> {
+        let releaser = config.release.take().map(Releaser::open).transpose()?.map(Arc::new);
         let known = config.clients.iter().map(|client| client.key).collect();
-        let inner = raw::server_config(&config.key, raw::Peers::Only(known), &[PROXY_PROTOCOL])?;
+        let mut protocols = vec![PROXY_PROTOCOL];
+        protocols.extend(releaser.is_some().then_some(RELEASE_PROTOCOL));
+        let inner = raw::server_config(&config.key, raw::Peers::Only(known), &protocols)?;
         Ok(Self(Arc::new(Shared {
             digest: Digest::new()?,
             inner: Arc::new(inner),
             sessions: Semaphore::new(config.max_sessions.into()),
             refusals: Semaphore::new(MAX_REFUSALS),
             stopping: watch::Sender::new(false),
+            releaser,
             config,
         })))
+    }
+
+    /// What decides on releases, where this bridge releases.
+    #[must_use]
+    pub fn releaser(&self) -> Option<Arc<Releaser>> {
+        self.0.releaser.clone()
     }
 
     /// Serves until told to stop; then beacons are told, and sessions have a while to end.

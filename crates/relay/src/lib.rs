@@ -5,13 +5,14 @@
 //! client and bridge, whose first bytes the beacon reads and whose keys it never has.
 //!
 //! Reading order: [`proto`] (what all three agree on), [`beacon`], [`bridge`], [`client`],
-//! [`mod@file`], [`program`], [`log`].
+//! [`enrol`], [`mod@file`], [`program`], [`log`].
 
 #![forbid(unsafe_code)]
 
 pub mod beacon;
 pub mod bridge;
 pub mod client;
+pub mod enrol;
 pub mod file;
 pub mod log;
 pub mod program;

@@ -14,6 +14,8 @@ use cloudtaser_tls::raw::{KeyPair, PublicKey};
 use data_encoding::HEXLOWER;
 use tokio::signal::unix::{SignalKind, signal};
 
+pub use tokio::signal::unix::Signal;
+
 use crate::file::ConfigError;
 
 /// Runs a program to its end; an error is one line on standard error.
@@ -81,6 +83,14 @@ fn write_new(path: &Path, content: &Secret) -> anyhow::Result<()> {
 pub fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     runtime.context("cannot start the runtime")?.block_on(future)
+}
+
+/// Hears when the program is asked to read its files anew.
+///
+/// # Errors
+/// Where signals cannot be heard.
+pub fn hangup() -> anyhow::Result<Signal> {
+    signal(SignalKind::hangup()).context("cannot hear signals")
 }
 
 /// Ends when the program is asked to.

@@ -7,16 +7,20 @@
 //!
 //! Reading order: [`rendezvous`] (the name that both sides dial), [`hello`] (what the beacon sees
 //! of a session), [`ticket`] (what lets a client in), [`frame`] (bridge and beacon), [`leg`] (one
-//! tunnel's way to the bridge), [`credit`], [`session`] (what is said inside).
+//! tunnel's way to the bridge), [`credit`], [`session`] (what is said inside). How a cluster comes to
+//! be known (`docs/protocol/enrolment.md`): [`invitation`], [`enrol`], [`credential`] (what it shows
+//! then), [`broker`] (what it gives to the programs in it).
 
 pub mod credit;
+pub mod enrol;
 pub mod frame;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 pub mod hello;
+pub mod invitation;
 pub mod leg;
-pub mod rendezvous;
 pub mod session;
-pub mod ticket;
 
-mod bytes;
+pub use cloudtaser_road::{broker, credential, rendezvous, ticket};
+
+use cloudtaser_road::bytes;

@@ -6,7 +6,8 @@
 //! machine that cannot run the provider gets an error before the first handshake.
 //!
 //! Reading order: `trust` (who may answer), `client` (the configuration), then `pin`,
-//! `provider` and `explain`. `raw` and `digest` are for protocols of which both ends are ours.
+//! `provider` and `explain`. `raw` and `digest` are for protocols of which both ends are ours,
+//! `signature` is for tokens.
 
 #![forbid(unsafe_code)]
 
@@ -20,6 +21,7 @@ pub mod identity;
 pub mod pin;
 pub mod provider;
 pub mod raw;
+pub mod signature;
 pub mod spki;
 pub mod trust;
 

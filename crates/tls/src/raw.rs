@@ -10,14 +10,16 @@ use std::{collections::BTreeSet, fmt, str::FromStr, sync::Arc};
 use cloudtaser_core::Secret;
 use data_encoding::BASE64;
 use rustls::{
-    ClientConfig, NamedGroup, ServerConfig,
+    ClientConfig, NamedGroup, ServerConfig, SignatureScheme,
     client::{AlwaysResolvesClientRawPublicKeys, Resumption},
     crypto::CryptoProvider,
     server::{AlwaysResolvesServerRawPublicKeys, NoServerSessionStorage},
     sign::{CertifiedKey, SigningKey},
     version::TLS13,
 };
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, pem::PemObject as _};
+use rustls_pki_types::{
+    CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, alg_id, pem::PemObject as _,
+};
 use zeroize::Zeroizing;
 
 use crate::{error::TlsError, provider::provider, raw::verifier::RawVerifier};
@@ -34,6 +36,9 @@ const PKCS8_PREFIX: [u8; 16] = [
     0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
 ];
 const TEXT_PREFIX: &str = "ed25519:";
+
+/// Bytes of a signature of ours.
+pub const SIGNATURE_LEN: usize = 64;
 
 /// A public key: the name of a party.
 #[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -72,6 +77,15 @@ impl PublicKey {
     #[must_use]
     pub fn from_spki(der: &[u8]) -> Option<Self> {
         der.strip_prefix(&SPKI_PREFIX)?.try_into().ok().map(Self)
+    }
+
+    /// Whether the holder of this key has signed the message.
+    ///
+    /// # Errors
+    /// [`TlsError::Cpu`].
+    pub fn verifies(&self, message: &[u8], signature: &[u8]) -> Result<bool, TlsError> {
+        let (scheme, kind) = (SignatureScheme::ED25519, alg_id::ED25519);
+        crate::signature::verifies(scheme, kind, &self.0, message, signature)
     }
 
     fn spki(&self) -> CertificateDer<'static> {
@@ -139,6 +153,16 @@ impl KeyPair {
     #[must_use]
     pub const fn public(&self) -> PublicKey {
         self.public
+    }
+
+    /// Signs a message that no handshake could contain; callers begin it with words of their own.
+    ///
+    /// # Errors
+    /// [`TlsError::Refused`].
+    pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, TlsError> {
+        let signer = self.key.choose_scheme(&[SignatureScheme::ED25519]);
+        let signer = signer.ok_or(TlsError::PrivateKey)?;
+        signer.sign(message).map_err(TlsError::Refused)
     }
 
     fn certified(&self) -> Arc<CertifiedKey> {

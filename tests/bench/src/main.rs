@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod app;
+mod evidence;
 mod guard;
 mod http;
 mod launch;
@@ -32,6 +33,7 @@ const HELP: &str = "\
 cargo xtask bench NAME [--quick] [--out DIR]
 
   wrapper   starting an app with secrets: cloudtaser-wrapper beside `bao agent` in exec mode
+  evidence  receipts: keeping them, verifying one and a million, their size
   tls       one HTTPS GET by each crypto provider that docs/adr/0001 weighs
 
   --quick   few rounds, to see that it works; results go to bench-quick in the target directory
@@ -83,6 +85,7 @@ fn main() -> ExitCode {
         };
     }
     let done = guard::begin().and_then(|scratch| match asked.name.as_str() {
+        "evidence" => evidence::run(asked.effort, &asked.out, &scratch),
         "tls" => tls::run(asked.effort, &asked.out, &scratch),
         _ => wrapper::run(asked.effort, &asked.out, &scratch),
     });
@@ -109,7 +112,7 @@ fn parse(words: &[String]) -> anyhow::Result<Asked> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
     let mut words = words.iter();
     let name = match words.next().map(String::as_str) {
-        Some(name @ ("wrapper" | "tls")) => name.to_owned(),
+        Some(name @ ("evidence" | "wrapper" | "tls")) => name.to_owned(),
         Some(other) => bail!("there is no bench `{other}`"),
         None => bail!("say what to measure"),
     };

@@ -30,7 +30,7 @@ pub struct Program {
 }
 
 impl Program {
-    fn start(network: &Network, mut command: Command, log: PathBuf) -> Self {
+    pub(crate) fn start(network: &Network, mut command: Command, log: PathBuf) -> Self {
         let file = File::create(&log).expect("a log");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file).env_clear();
         let child = network.within(move || command.spawn().expect("a program"));
@@ -52,6 +52,11 @@ impl Program {
     /// Waits for a line that has this text.
     pub fn until_logged(&self, text: &str) {
         until(text, PATIENCE, || self.log().contains(text).then_some(()));
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        signal::kill(Pid::from_raw(self.pid()), signal).expect("it runs");
     }
 
     /// Sends a signal and waits for the end; the exit code, `None` where a signal ended it.
@@ -118,19 +123,22 @@ impl Road {
     }
 }
 
-fn start_beacon(networks: &Networks, scratch: &Scratch, number: u8) -> Program {
+pub(crate) fn start_beacon(networks: &Networks, scratch: &Scratch, number: u8) -> Program {
     let command = verb("cloudtaser-beacon", &["serve", "--config", "beacon.toml"], scratch);
     Program::start(&networks.relay, command, scratch.path().join(format!("beacon{number}.log")))
 }
 
+/// What a program of the road prints.
+pub(crate) fn say(folder: &Path, program: &str, words: &[&str]) -> String {
+    let output = Command::new(built(program)).args(words).current_dir(folder).output();
+    let output = output.expect("a program of the road");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program} {words:?}: {said}");
+    String::from_utf8(output.stdout).expect("text")
+}
+
 fn write_files(folder: &Path, openbao_port: u16) {
-    let say = |program: &str, words: &[&str]| {
-        let output = Command::new(built(program)).args(words).current_dir(folder).output();
-        let output = output.expect("a program of the road");
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{program} {words:?}: {said}");
-        String::from_utf8(output.stdout).expect("text")
-    };
+    let say = |program: &str, words: &[&str]| say(folder, program, words);
     let write = |name: &str, text: &str| fs::write(folder.join(name), text).expect("a file");
     let beacon_key = say("cloudtaser-beacon", &["keygen", "beacon.pem"]);
     let bridge_key = say("cloudtaser-bridge", &["init", "."]);
@@ -158,7 +166,7 @@ fn write_files(folder: &Path, openbao_port: u16) {
     write("client.toml", &say("cloudtaser-bridge", &words));
 }
 
-fn verb(program: &str, words: &[&str], scratch: &Scratch) -> Command {
+pub(crate) fn verb(program: &str, words: &[&str], scratch: &Scratch) -> Command {
     let mut command = Command::new(built(program));
     command.args(words).current_dir(scratch.path());
     command

@@ -45,6 +45,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
         log,
         clock,
         memory: MEMORY,
+        disks: Vec::new(),
     })?;
     let (page, code) = page(&lines).with_context(|| {
         format!("the machine gave no result; its last words are in {}", log.display())

@@ -42,10 +42,12 @@ pub(crate) enum Matrix {
 }
 
 /// What becomes of the result.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Document {
     /// It is printed.
     Leave,
+    /// The same, of the boots whose names have this in them.
+    Only(String),
     /// It also renews the document.
     Write,
 }
@@ -107,10 +109,14 @@ const BOOTS: &[Boot] = &[
 pub(crate) fn parse(arguments: &[String]) -> Option<(Matrix, Document)> {
     let (verb, flags) = arguments.split_first()?;
     let (mut matrix, mut document) = (Matrix::Usual, Document::Leave);
-    for flag in flags {
+    let mut flags = flags.iter();
+    while let Some(flag) = flags.next() {
         match flag.as_str() {
+            "--only" if document == Document::Leave => {
+                document = Document::Only(flags.next()?.clone());
+            }
             "--full" => matrix = Matrix::Full,
-            "--write" => document = Document::Write,
+            "--write" if document == Document::Leave => document = Document::Write,
             _ => return None,
         }
     }
@@ -118,7 +124,7 @@ pub(crate) fn parse(arguments: &[String]) -> Option<(Matrix, Document)> {
 }
 
 /// The verb; the document is renewed from a run that was whole.
-pub(crate) fn test(matrix: Matrix, document: Document) -> anyhow::Result<()> {
+pub(crate) fn test(matrix: Matrix, document: &Document) -> anyhow::Result<()> {
     let start = Instant::now();
     let mut outcome = Outcome::default();
     let done = run(matrix, document, &mut outcome);
@@ -131,7 +137,11 @@ pub(crate) fn test(matrix: Matrix, document: Document) -> anyhow::Result<()> {
 }
 
 /// Boots each kernel in each way, and adds what came of it to the outcome.
-pub(crate) fn run(matrix: Matrix, document: Document, outcome: &mut Outcome) -> anyhow::Result<()> {
+pub(crate) fn run(
+    matrix: Matrix,
+    document: &Document,
+    outcome: &mut Outcome,
+) -> anyhow::Result<()> {
     let Some(archive) = prepared()? else {
         outcome.skip("virtual machines", "no qemu-system-x86 or busybox-static here");
         return Ok(());
@@ -150,6 +160,9 @@ pub(crate) fn run(matrix: Matrix, document: Document, outcome: &mut Outcome) -> 
             BOOTS.iter().filter(|boot| boot.matrix == Matrix::Usual || boot.matrix == matrix)
         {
             let name = format!("{meta}-{}", boot.name.replace(", ", "-"));
+            if matches!(document, Document::Only(part) if !name.contains(part.as_str())) {
+                continue;
+            }
             ui::heading(&name);
             let begin = Instant::now();
             let findings = boot_once(boot, &kernel, &archive, &home.join(format!("{name}.log")))?;
@@ -171,7 +184,7 @@ pub(crate) fn run(matrix: Matrix, document: Document, outcome: &mut Outcome) -> 
         outcome.failed,
         home.display()
     );
-    if document == Document::Write {
+    if *document == Document::Write {
         ensure!(outcome.skipped == 0, "{DOCUMENT} is written from a whole run only");
         fs::write(place::root().join(DOCUMENT), findings::document(&runs))?;
         ui::say(&format!("wrote {DOCUMENT}"));
@@ -206,10 +219,22 @@ fn boot_once(boot: &Boot, kernel: &Path, archive: &Path, log: &Path) -> anyhow::
         log,
         clock: Clock::Host,
         memory: qemu::MEMORY,
+        disks: disks()?,
     })?;
     let findings = Findings::parse(&lines, boot.name);
     let shown = log.display();
     findings.with_context(|| format!("the machine gave no result; its last words: {shown}"))
+}
+
+/// Two empty disks: one to swap to, and one that is nobody's.
+fn disks() -> anyhow::Result<Vec<PathBuf>> {
+    const LEN: u64 = 16 << 20;
+    let home = place::target().join("vm");
+    let each = ["swap", "other"].map(|name| home.join(format!("disk-{name}")));
+    for path in &each {
+        fs::File::create(path)?.set_len(LEN)?;
+    }
+    Ok(each.into())
 }
 
 fn pack(guest: &Guest) -> anyhow::Result<Vec<u8>> {

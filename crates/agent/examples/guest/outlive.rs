@@ -23,7 +23,7 @@ use crate::processes::{AGENT, GUEST, NEEDLE, Running, denied, denied_by, plain, 
 use crate::processes::{CLI, start_target};
 use crate::scenario::{PATIENCE, Scenario};
 
-const PINS: &str = "/sys/fs/bpf/cloudtaser";
+pub(crate) const PINS: &str = "/sys/fs/bpf/cloudtaser";
 const UPGRADES: u32 = 3;
 /// Fewer reads would not have met every moment of an upgrade.
 const READS: u64 = 2000;

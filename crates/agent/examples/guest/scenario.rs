@@ -13,6 +13,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
+use crate::early;
+use crate::hardware;
+use crate::orders;
 use crate::outlive;
 use crate::processes::{
     AGENT, CLI, GUEST, LOADER, NEEDLE, Running, STORM, USER, denied, denied_by, guard, is_zombie,
@@ -43,6 +46,7 @@ impl Scenario {
     pub(crate) fn run(expected: &str) {
         let mut own = Self { failures: 0 };
         write_needle();
+        orders::write_keys();
         // Yama would hide from the same-uid attacker what the agent has to close.
         drop(fs::write("/proc/sys/kernel/yama/ptrace_scope", "0"));
         if expected.contains("no hook") {
@@ -54,24 +58,32 @@ impl Scenario {
         }
         own.inert_programs_are_noticed(expected);
         own.missing_bpffs_is_said();
+        own.limits(expected);
         own.attack("without", false);
         let bao = wrapped::OpenBao::start();
         wrapped::without_agent(&mut own, &bao);
         let earlier = Earlier::open();
+        let hardware = hardware::Before::open();
+        let early = early::Early::start();
         let agent = own.start_agent(expected);
         own.attack("with", true);
+        own.early(&early);
+        drop(early);
         own.what_was_opened_before(&earlier);
         own.identity();
         own.storm(expected);
         own.core_files();
+        own.hardware(&hardware);
         own.self_guard(&agent);
         own.loaders(expected);
         own.neighbours();
+        own.orders(expected);
         wrapped::with_agent(&mut own, expected);
         own.state_after(expected);
         println!("@@STATE\t{}", status());
         let next = wrapped::after_the_agent(&mut own, &bao, agent, expected);
         own.outlives(next, expected);
+        own.unloads();
         println!("@@RC {}", own.failures);
     }
 
@@ -138,7 +150,8 @@ impl Scenario {
     fn row(&mut self, phase: &str, attacker: &str, road: &Value) {
         let name = road["road"].as_str().unwrap();
         let access = road["access"].as_str().unwrap();
-        let only_opened = matches!(name, "dev-mem" | "kcore" | "perf-sample" | "uprobe");
+        let only_opened =
+            matches!(name, "dev-mem" | "kcore" | "perf-sample" | "ports" | "swap" | "uprobe");
         let result = match access {
             _ if road["found"].as_u64() > Some(0) => "GOT IT".to_owned(),
             "open" if !only_opened => "nothing".to_owned(),
@@ -173,6 +186,7 @@ impl Scenario {
         let log = File::create("/tmp/agent.log").unwrap();
         let mut agent = Command::new(AGENT);
         agent.args(["run", "--canary-every", "5", "--metrics", records::METRICS]).stderr(log);
+        agent.args(["--operator-key", orders::PUBLIC]);
         agent.args(["--audit-file", records::FILE, "--audit-url", records::COLLECTOR]);
         let agent = Running(agent.args(more).spawn().unwrap());
         let until = Instant::now() + PATIENCE;

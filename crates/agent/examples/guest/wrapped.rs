@@ -90,17 +90,17 @@ fn wrapper(flags: &[&str]) -> Command {
 }
 
 /// A wrapper whose app runs.
-struct Wrapped {
+pub(crate) struct Wrapped {
     unshare: Running,
-    wrapper: i32,
-    app: i32,
+    pub(crate) wrapper: i32,
+    pub(crate) app: i32,
     log: String,
     /// What the app said.
     line: String,
 }
 
 impl Wrapped {
-    fn start(flags: &[&str]) -> Result<Self, String> {
+    pub(crate) fn start(flags: &[&str]) -> Result<Self, String> {
         let log = format!("/tmp/wrapper-{}.log", flags.len());
         let mut start = wrapper(flags);
         start.stdout(Stdio::piped()).stderr(File::create(&log).unwrap());

@@ -4,6 +4,7 @@
 //! stream is a terminal and `NO_COLOR` is not set. A closed pipe ends the output, not the program.
 
 pub(crate) mod demo;
+pub(crate) mod evidence;
 pub(crate) mod paint;
 pub(crate) mod probe;
 

@@ -17,6 +17,7 @@ use nix::sys::socket::{MsgFlags, recv};
 use tokio::{
     io::{AsyncReadExt as _, Interest},
     net::{TcpListener, TcpStream},
+    sync::Notify,
     time::{Instant, sleep, timeout_at},
 };
 
@@ -49,14 +50,11 @@ pub(super) async fn serve(listener: &TcpListener, shared: &Arc<Shared>) {
             }
         };
         let peer = net::canonical(peer);
-        let Ok(pending) = Arc::clone(&shared.pending).try_acquire_owned() else {
-            shared.metrics.refuse(Refusal::BeaconLimit);
-            continue;
-        };
         let Some(source) = shared.sources.enter(peer.ip()) else {
             shared.metrics.refuse(Refusal::BeaconLimit);
             continue;
         };
+        let seat = shared.pending.enter();
         let shared = Arc::clone(shared);
         tokio::spawn(async move {
             if net::prepare(&stream).is_err() {
@@ -64,16 +62,24 @@ pub(super) async fn serve(listener: &TcpListener, shared: &Arc<Shared>) {
             }
             let wait = Duration::from_secs(shared.config.limits.hello_seconds.into());
             let deadline = Instant::now() + wait;
-            let purpose = timeout_at(deadline, purpose(&stream)).await;
+            let purpose = tokio::select! {
+                biased;
+                purpose = timeout_at(deadline, purpose(&stream)) => purpose,
+                () = seat.evicted() => return shared.metrics.refuse(Refusal::Evicted),
+            };
+            drop(seat);
             match purpose {
                 Ok(Ok(Purpose::Leg)) => leg(stream, &shared, deadline).await,
                 Ok(Ok(Purpose::Tls(hello))) => {
                     if hello.protocols.iter().any(|name| name == frame::PROTOCOL) {
                         // A handshake is work: its place is given up when the key is proved.
+                        let Ok(work) = Arc::clone(&shared.handshakes).try_acquire_owned() else {
+                            return shared.metrics.refuse(Refusal::BeaconLimit);
+                        };
                         // Boxed, or each tunnel's task would be as big as a bridge's.
-                        Box::pin(control::serve(stream, peer, &shared, (pending, source))).await;
+                        Box::pin(control::serve(stream, peer, &shared, (work, source))).await;
                     } else {
-                        drop((pending, source));
+                        drop(source);
                         tunnel::serve(stream, peer, hello, &shared).await;
                     }
                 }
@@ -94,26 +100,36 @@ enum Purpose {
 
 /// Looks at the first bytes without taking them.
 async fn purpose(stream: &TcpStream) -> io::Result<Purpose> {
-    stream
-        .async_io(Interest::READABLE, || {
-            let mut bytes = [0; hello::MAX_LEN];
-            let len = recv(stream.as_raw_fd(), &mut bytes, MsgFlags::MSG_PEEK)?;
-            let bytes = bytes.get(..len).unwrap_or_default();
-            match bytes.first() {
-                None => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Some(&FIRST_BYTE) => return Ok(Purpose::Leg),
-                Some(_) => {}
-            }
-            match hello::peek(bytes) {
-                Peek::Hello(hello) => Ok(Purpose::Tls(hello)),
-                // "Would block" has the runtime wait for the kernel's word that more has come; the
-                // bytes that are there do not wake it.
-                Peek::More { .. } => Err(io::ErrorKind::WouldBlock.into()),
-                Peek::Refused(Refused::NotTls) => Ok(Purpose::None(Refusal::Garbage)),
-                Peek::Refused(_) => Ok(Purpose::None(Refusal::Hello)),
-            }
-        })
-        .await
+    loop {
+        let ready = stream.ready(Interest::READABLE).await?;
+        let judged = stream.try_io(Interest::READABLE, || judge(stream, ready.is_read_closed()));
+        match judged {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            decided => return decided,
+        }
+    }
+}
+
+/// "Would block" has the runtime wait for the kernel's word that more has come; the bytes that are
+/// there do not wake it.
+fn judge(stream: &TcpStream, ended: bool) -> io::Result<Purpose> {
+    let mut bytes = [0; hello::MAX_LEN];
+    let len = recv(stream.as_raw_fd(), &mut bytes, MsgFlags::MSG_PEEK)?;
+    let bytes = bytes.get(..len).unwrap_or_default();
+    match bytes.first() {
+        None => return Err(io::ErrorKind::UnexpectedEof.into()),
+        Some(&FIRST_BYTE) => return Ok(Purpose::Leg),
+        Some(_) => {}
+    }
+    match hello::peek(bytes) {
+        Peek::Hello(hello) => Ok(Purpose::Tls(hello)),
+        // SECURITY: an end is told again and again, so one who sends half a hello and ends would
+        // keep a core busy until the deadline.
+        Peek::More { .. } if ended => Err(io::ErrorKind::UnexpectedEof.into()),
+        Peek::More { .. } => Err(io::ErrorKind::WouldBlock.into()),
+        Peek::Refused(Refused::NotTls) => Ok(Purpose::None(Refusal::Garbage)),
+        Peek::Refused(_) => Ok(Purpose::None(Refusal::Hello)),
+    }
 }
 
 async fn leg(mut stream: TcpStream, shared: &Shared, deadline: Instant) {
@@ -133,6 +149,63 @@ async fn leg(mut stream: TcpStream, shared: &Shared, deadline: Instant) {
         shared.metrics.accept(Kind::Leg);
     } else {
         shared.metrics.refuse(Refusal::Leg);
+    }
+}
+
+/// The connections that have not said what they want, in the order in which they came.
+///
+/// SECURITY: where there are too many, the oldest goes: whoever means to be served says what it
+/// wants within a round trip, so those that fill the places drive out one another.
+#[derive(Debug)]
+pub(super) struct Pending {
+    max: usize,
+    waiting: Arc<Mutex<Waiting>>,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    next: u64,
+    seats: BTreeMap<u64, Arc<Notify>>,
+}
+
+/// A connection's place among all that have not said what they want.
+#[derive(Debug)]
+struct Seat {
+    number: u64,
+    evicted: Arc<Notify>,
+    waiting: Arc<Mutex<Waiting>>,
+}
+
+impl Pending {
+    pub(super) fn new(max: usize) -> Self {
+        Self { max, waiting: Arc::default() }
+    }
+
+    fn enter(&self) -> Seat {
+        let evicted = Arc::new(Notify::new());
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.seats.len() >= self.max
+            && let Some((_, oldest)) = waiting.seats.pop_first()
+        {
+            oldest.notify_one();
+        }
+        let number = waiting.next;
+        waiting.next = number.wrapping_add(1);
+        waiting.seats.insert(number, Arc::clone(&evicted));
+        Seat { number, evicted, waiting: Arc::clone(&self.waiting) }
+    }
+}
+
+impl Seat {
+    async fn evicted(&self) {
+        self.evicted.notified().await;
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.seats.remove(&self.number);
     }
 }
 
@@ -194,6 +267,18 @@ fn source_of(address: IpAddr) -> IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn where_too_many_wait_the_oldest_goes_and_nothing_is_kept_of_it() {
+        let pending = Pending::new(2);
+        let (first, second) = (pending.enter(), pending.enter());
+        let third = pending.enter();
+        first.evicted().await;
+        drop(first);
+        assert_eq!(pending.waiting.lock().unwrap().seats.len(), 2);
+        drop((second, third));
+        assert!(pending.waiting.lock().unwrap().seats.is_empty());
+    }
 
     #[test]
     fn a_source_is_an_address_or_the_network_that_one_customer_has() {

@@ -64,6 +64,9 @@ pub struct Limits {
     pub bridges_per_key: usize,
     /// Idle legs of one control connection.
     pub legs_per_bridge: u16,
+    /// What the kernel may keep of a connection in each direction, before it doubles it for its own
+    /// needs and bounds it by its own limits; 0 leaves it to the kernel.
+    pub socket_kib: u32,
     /// How long tunnels may go on after a stop.
     pub drain_seconds: u16,
 }
@@ -82,6 +85,7 @@ impl Default for Limits {
             bridges: 10_000,
             bridges_per_key: 8,
             legs_per_bridge: 64,
+            socket_kib: 512,
             drain_seconds: 30,
         }
     }

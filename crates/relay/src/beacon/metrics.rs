@@ -17,6 +17,8 @@ pub(super) enum Refusal {
     Classical,
     /// It did not say in time what it wants.
     Slow,
+    /// It had not said what it wants when too many others came after it.
+    Evicted,
     /// The name belongs to no bridge that is here.
     Name,
     /// No ticket, or one that is forged.

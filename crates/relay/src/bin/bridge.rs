@@ -2,18 +2,27 @@
 
 #![forbid(unsafe_code)]
 
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, ensure};
 use clap::{Args, Parser, Subcommand};
 use cloudtaser_relay::{
-    bridge::{Bridge, admit, config::Config},
+    bridge::{
+        Bridge, admit,
+        config::Config,
+        release::{Releaser, receipt},
+    },
     client::{Client, Proxy},
     log,
-    program::{block_on, keygen, of_arguments, run, say, stop_signal, ticketgen},
+    program::{Signal, block_on, hangup, keygen, of_arguments, run, say, stop_signal, ticketgen},
 };
+use cloudtaser_sys::heap::SealedHeap;
 use cloudtaser_tls::raw::{KeyPair, PublicKey};
-use tracing::info;
+use tracing::{info, warn};
+
+/// Whatever touches a token or a value on its way allocates (docs/adr/0024).
+#[global_allocator]
+static HEAP: SealedHeap = SealedHeap::new();
 
 /// Stands beside OpenBao, dials out to beacons, and ends the sessions that they cannot open.
 #[derive(Debug, Parser)]
@@ -41,6 +50,14 @@ enum Verb {
         /// The file.
         config: PathBuf,
     },
+    /// Print the hash by which the audit file names a path.
+    AuditHash {
+        /// The configuration.
+        #[arg(long)]
+        config: PathBuf,
+        /// The path, such as secret/shop/db.
+        path: String,
+    },
     /// Print the file with which a client finds this bridge and is let in.
     Admit(Admit),
     /// Make a client's key, and print its public half.
@@ -66,6 +83,9 @@ struct Admit {
     /// How many tunnels it may have at once.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
     max_tunnels: u16,
+    /// As JSON, which is what a wrapper reads.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -103,6 +123,7 @@ fn main() -> ExitCode {
             Config::read(&config)?;
             say("the configuration is good\n")
         }
+        Verb::AuditHash { config, path } => audit_hash(Config::read(&config)?, &path),
         Verb::Admit(args) => print_admission(&args),
         Verb::Keygen { file } => say(&format!("{}\n", keygen(&file)?)),
         Verb::Proxy(args) => proxy(&args),
@@ -110,20 +131,50 @@ fn main() -> ExitCode {
 }
 
 fn serve(config: Config) -> anyhow::Result<()> {
+    // SECURITY: before anything is read, so that no other process of this uid attaches.
+    cloudtaser_sys::harden::forbid_dumps().context("cannot forbid dumps")?;
     log::start();
     block_on(async {
         let stop = stop_signal()?;
-        info!(key = %config.key.public(), clients = config.clients.len(), "bridge begins");
-        Bridge::new(config)?.serve(stop).await;
+        let (key, clients) = (config.key.public(), config.clients.len());
+        let bridge = Bridge::new(config)?;
+        if let Some(releaser) = bridge.releaser() {
+            releaser.demand_sealed()?;
+            tokio::spawn(reload_on_hangup(releaser, hangup()?));
+        }
+        let releases = bridge.releaser().is_some();
+        info!(%key, clients, releases, "bridge begins");
+        bridge.serve(stop).await;
         Ok(())
     })
+}
+
+/// Reads the release policy anew whenever it is asked to.
+async fn reload_on_hangup(releaser: Arc<Releaser>, mut hangup: Signal) {
+    while hangup.recv().await.is_some() {
+        match releaser.reload() {
+            Ok(hash) => info!(policy = hash, "the release policy was read anew"),
+            Err(error) => {
+                warn!(error = log::chain(&error), "the release policy stays as it was");
+            }
+        }
+    }
+}
+
+fn audit_hash(config: Config, path: &str) -> anyhow::Result<()> {
+    let release = config.release.context("the configuration has no [release]")?;
+    say(&format!("{}\n", receipt::hash_of(&release.state_dir, path)?))
 }
 
 fn print_admission(args: &Admit) -> anyhow::Result<()> {
     let config = Config::read(&args.config)?;
     let known = config.clients.iter().any(|client| client.key == args.client_key);
     ensure!(known, "add the key to a [[client]] of the configuration first");
-    say(&admit::client_file(&config, &args.client_key, args.days, args.max_tunnels)?)
+    let file = admit::client_file(&config, &args.client_key, args.days, args.max_tunnels)?;
+    if args.json {
+        return say(&format!("{}\n", serde_json::to_string(&file)?));
+    }
+    say(&admit::as_toml(&file, &args.client_key)?)
 }
 
 fn proxy(args: &ProxyArgs) -> anyhow::Result<()> {

@@ -5,8 +5,7 @@
 //! tickets, for as many days as are asked for; it does not hold the client's own key, without which
 //! it opens nothing.
 
-use std::fmt::Write as _;
-
+use cloudtaser_road::admission::{BeaconAddress, ClientFile};
 use cloudtaser_tls::{TlsError, raw::PublicKey};
 use data_encoding::HEXLOWER;
 
@@ -28,28 +27,38 @@ pub fn client_file(
     client: &PublicKey,
     days: u16,
     max_tunnels: u16,
-) -> Result<String, TlsError> {
+) -> Result<ClientFile, TlsError> {
     let digest = cloudtaser_tls::Digest::new()?;
     let tag = tag_of(digest, client);
-    let mut text = format!(
-        "# For the client with the key {client}. Whoever has this file can knock at the bridge.\n\
-         bridge = \"{}\"\ntag = \"{tag}\"\nmax_tunnels = {max_tunnels}\n",
-        config.key.public()
-    );
-    for beacon in &config.beacons {
-        // Written by serde's own rules, since an address may hold what TOML would read otherwise.
-        let (address, domain) =
-            (toml::Value::from(&*beacon.address), toml::Value::from(beacon.domain()));
-        // Writing to a String does not fail.
-        let _never = write!(text, "\n[[beacon]]\naddress = {address}\ndomain = {domain}\n");
-    }
-    text.push_str("\n[days]\n");
     let today = Epoch::of(unix_seconds()).0;
-    for day in today..=today.saturating_add(days.min(MAX_DAYS).into()) {
+    let days = (today..=today.saturating_add(days.min(MAX_DAYS).into())).map(|day| {
         let key = config.tickets.day(digest, day).client(digest, tag, max_tunnels);
-        let _never = writeln!(text, "{day} = \"{}\"", HEXLOWER.encode(&key.expose()));
-    }
-    Ok(text)
+        (day.to_string(), HEXLOWER.encode(&key.expose()))
+    });
+    // A beacon's key is not the client's business: it never speaks to the beacon.
+    let beacon = config.beacons.iter().map(|beacon| BeaconAddress {
+        address: beacon.address.clone(),
+        domain: Some(beacon.domain().to_owned()),
+        key: None,
+    });
+    Ok(ClientFile {
+        bridge: config.key.public().to_string(),
+        tag: tag.to_string(),
+        max_tunnels,
+        beacon: beacon.collect(),
+        days: days.collect(),
+    })
+}
+
+/// The file for people, which the proxy reads.
+///
+/// # Errors
+/// [`toml::ser::Error`].
+pub fn as_toml(file: &ClientFile, client: &PublicKey) -> Result<String, toml::ser::Error> {
+    let text = toml::to_string(file)?;
+    Ok(format!(
+        "# For the client with the key {client}. Whoever has this file can knock at the bridge.\n{text}"
+    ))
 }
 
 /// A client's pseudonym follows from its key, so that nothing has to be kept.

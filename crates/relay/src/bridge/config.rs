@@ -1,7 +1,7 @@
 //! The bridge's configuration: one TOML file, where a word that is not known is an error.
 
 use std::{
-    fmt, fs,
+    fs,
     path::{Path, PathBuf},
 };
 
@@ -10,9 +10,12 @@ use cloudtaser_tls::raw::{KeyPair, PublicKey};
 use data_encoding::HEXLOWER;
 use serde::Deserialize;
 
+pub use cloudtaser_road::admission::BeaconAddress;
+
+use super::release::config::{ReleaseConfig, Section};
 use crate::{
     file::{ConfigError, beside, parse_key, read_key, read_toml},
-    proto::ticket::{ClientTag, TicketSecret},
+    proto::ticket::TicketSecret,
 };
 
 /// A configuration, read and checked.
@@ -34,18 +37,8 @@ pub struct Config {
     pub max_sessions: u16,
     /// How long sessions may go on after a stop.
     pub drain_seconds: u16,
-}
-
-/// A beacon as bridges and clients are told of it.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct BeaconAddress {
-    /// Where to dial: `host:port`.
-    pub address: String,
-    /// The domain in server names; the host, where it is left out.
-    pub domain: Option<String>,
-    /// By which it is known. Clients need none: they never speak to the beacon.
-    pub key: Option<String>,
+    /// How the bridge releases, where it does.
+    pub release: Option<ReleaseConfig>,
 }
 
 /// A client that may open a session.
@@ -55,6 +48,8 @@ pub struct KnownClient {
     pub name: String,
     /// What proves it.
     pub key: PublicKey,
+    /// Whether it may talk to OpenBao itself (`ct-proxy/1`), past the release policy.
+    pub door: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -73,6 +68,7 @@ struct File {
     max_sessions: u16,
     #[serde(default = "thirty")]
     drain_seconds: u16,
+    release: Option<Section>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -80,6 +76,7 @@ struct File {
 struct FileClient {
     name: String,
     key: String,
+    door: Option<bool>,
 }
 
 const fn four() -> u16 {
@@ -92,15 +89,6 @@ const fn thirty() -> u16 {
 
 const fn thousand() -> u16 {
     1000
-}
-
-impl BeaconAddress {
-    /// The domain in server names.
-    #[must_use]
-    pub fn domain(&self) -> &str {
-        let host = || self.address.rsplit_once(':').map_or(&*self.address, |(host, _)| host);
-        self.domain.as_deref().unwrap_or_else(host)
-    }
 }
 
 impl Config {
@@ -122,10 +110,15 @@ impl Config {
             ))?;
             parse_key(&beacon.address, key)?;
         }
+        // SECURITY: where releases are decided, a door past the decision is asked for by name.
+        let releases = file.release.is_some();
         let known = |client: FileClient| {
             let key = parse_key(&client.name, &client.key)?;
-            Ok(KnownClient { name: client.name, key })
+            let door = client.door.unwrap_or(!releases);
+            Ok(KnownClient { name: client.name, key, door })
         };
+        let names = file.client.iter().map(|client| client.name.clone()).collect::<Vec<_>>();
+        let release = file.release.map(|section| section.read(path, &names)).transpose()?;
         Ok(Self {
             key: read_key(&beside(path, &file.key_file))?,
             tickets: read_tickets(&beside(path, &file.ticket_file))?,
@@ -135,12 +128,13 @@ impl Config {
             legs: file.legs,
             max_sessions: file.max_sessions,
             drain_seconds: file.drain_seconds,
+            release,
         })
     }
 
-    /// The name of a client's key.
-    pub(crate) fn name_of(&self, key: &PublicKey) -> &str {
-        self.clients.iter().find(|client| client.key == *key).map_or("?", |client| &*client.name)
+    /// The client that has this key.
+    pub(crate) fn client_of(&self, key: &PublicKey) -> Option<&KnownClient> {
+        self.clients.iter().find(|client| client.key == *key)
     }
 }
 
@@ -154,10 +148,4 @@ fn read_tickets(path: &Path) -> Result<TicketSecret, ConfigError> {
     secret.filter(|_| text.len() == 64).ok_or(ConfigError::Missing(
         "the ticket_file must have 64 hexadecimal digits, as `init` writes it",
     ))
-}
-
-impl fmt::Display for ClientTag {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&HEXLOWER.encode(&self.0))
-    }
 }

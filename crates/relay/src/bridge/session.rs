@@ -11,7 +11,9 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tracing::{info, warn};
 
-use super::{Shared, leg::Leg};
+use cloudtaser_core::release::PROTOCOL as RELEASE_PROTOCOL;
+
+use super::{Shared, leg::Leg, release};
 use crate::{
     net,
     proto::{leg::Go, session::Verdict},
@@ -43,9 +45,26 @@ pub(super) async fn serve(stream: TcpStream, go: Go, leg: Arc<Leg>) {
         }
     };
     let key = raw::peer_key(stream.get_ref().1.peer_certificates());
-    let client = key.as_ref().map_or("?", |key| shared.config.name_of(key)).to_owned();
+    let known = key.and_then(|key| shared.config.client_of(&key));
+    let client = known.map_or("?", |client| &*client.name).to_owned();
     let began = Instant::now();
+    let wants_release = stream.get_ref().1.alpn_protocol() == Some(RELEASE_PROTOCOL);
+    if let (true, Some(releaser), Ok(_place), Some(known)) =
+        (wants_release, &shared.releaser, &place, known)
+    {
+        let (who, own) = ((client.clone(), known.key), shared.config.key.public());
+        let stopping = shared.stopping.subscribe();
+        let done = release::serve(stream, Arc::clone(releaser), who, own, stopping).await;
+        let error = done.err().map(|error| error.to_string());
+        let seconds = began.elapsed().as_secs();
+        return info!(client, from = %go.client, seconds, error, "release session ended");
+    }
     let done = match place {
+        // Nothing that a busy bridge says in the other protocol would be understood in this one.
+        _ if wants_release => stream.shutdown().await.map(|()| (0, 0)),
+        Ok(_place) if known.is_none_or(|client| !client.door) => {
+            refuse(&mut stream, Verdict::Forbidden).await
+        }
         Ok(_place) => proxy(&mut stream, shared).await,
         Err(_full) => refuse(&mut stream, Verdict::Busy).await,
     };
@@ -66,7 +85,12 @@ async fn proxy(stream: &mut TlsStream<TcpStream>, shared: &Shared) -> io::Result
     };
     stream.write_all(&[Verdict::Connected.code()]).await?;
     stream.flush().await?;
-    copy_bidirectional(stream, &mut openbao).await
+    let done = copy_bidirectional(stream, &mut openbao).await;
+    if done.is_err() {
+        // What was cut on the way must not look whole to OpenBao.
+        net::reset(&openbao);
+    }
+    done
 }
 
 async fn refuse(stream: &mut TlsStream<TcpStream>, verdict: Verdict) -> io::Result<(u64, u64)> {

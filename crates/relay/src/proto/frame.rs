@@ -180,7 +180,7 @@ const REFUSED: u8 = 66;
 const REGISTERED: u8 = 67;
 const WANT: u8 = 68;
 
-fn put(out: &mut Vec<u8>, kind: u8, parts: &[&[u8]]) {
+pub(super) fn put(out: &mut Vec<u8>, kind: u8, parts: &[&[u8]]) {
     let len: usize = parts.iter().map(|part| part.len()).sum();
     // Every body has a fixed length but that of Register, which is cut to MAX_EPOCHS.
     out.extend([kind, 0]);

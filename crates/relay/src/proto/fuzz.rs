@@ -6,8 +6,12 @@
 use cloudtaser_tls::{Digest, MacKey, raw::PublicKey};
 
 use super::{
+    broker::{self, Pass},
+    credential::{Credential, Presentation},
+    enrol::{BridgeToCluster, ClusterToBridge},
     frame::{self, BeaconToBridge, BridgeToBeacon, Frame},
     hello::{self, MAX_LEN, Peek},
+    invitation::Invitation,
     leg::{Go, Preamble},
     rendezvous::{Epoch, RendezvousId},
     ticket::{Shown, TicketSecret},
@@ -64,6 +68,39 @@ pub fn ticket(bytes: &[u8]) {
     assert!(shown.check(digest, &day, &id, 0).is_err(), "a MAC was guessed");
 }
 
+/// Any bytes as what is said around enrolment: frames both ways, a presentation, a broker's
+/// request and answer, an invitation.
+///
+/// SECURITY: nobody without the keys makes a credential that is true.
+pub fn enrolment(bytes: &[u8]) {
+    all_frames::<ClusterToBridge>(bytes);
+    all_frames::<BridgeToCluster>(bytes);
+    if let Some(read) = Presentation::decode(bytes) {
+        assert_eq!(read.encode().get(2..), Some(bytes));
+        untrue(&read.credential);
+    }
+    if let Some(read) = Credential::decode(bytes) {
+        untrue(&read);
+    }
+    if let Some(pass) = Pass::decode(bytes) {
+        untrue(&pass.credential);
+    }
+    if let Some(key) = bytes.first_chunk().and_then(broker::requested) {
+        assert_eq!(Some(&broker::request(&key)), bytes.first_chunk());
+    }
+    let (Ok(digest), Ok(text)) = (Digest::new(), std::str::from_utf8(bytes)) else { return };
+    if let Ok(invitation) = Invitation::parse(digest, text) {
+        assert_eq!(*invitation.to_text(digest), text.trim());
+    }
+}
+
+fn untrue(credential: &Credential) {
+    let bridge = PublicKey::from_bytes([0x5a; 32]);
+    let key = credential.leaf.as_ref().map_or(credential.certificate.cluster, |leaf| leaf.key);
+    let now = credential.certificate.not_before;
+    assert!(credential.check(&bridge, &key, now).is_err(), "a signature was guessed");
+}
+
 fn all_frames<F: Frame + PartialEq + std::fmt::Debug>(bytes: &[u8]) {
     let mut rest = bytes.to_vec();
     while let Ok(Some(frame)) = frame::decode::<F>(&mut rest) {
@@ -96,5 +133,7 @@ mod tests {
         replay("relay_hello", super::hello);
         replay("relay_frames", super::frames);
         replay("relay_ticket", super::ticket);
+        replay("release_token", crate::bridge::release::token::fuzz::token);
+        replay("relay_enrolment", super::enrolment);
     }
 }

@@ -15,6 +15,8 @@ pub enum Verdict {
     Unreachable,
     /// The bridge carries as many sessions as it may.
     Busy,
+    /// This client has no door here.
+    Forbidden,
 }
 
 impl Verdict {
@@ -25,6 +27,7 @@ impl Verdict {
             Self::Connected => 0,
             Self::Unreachable => 1,
             Self::Busy => 2,
+            Self::Forbidden => 3,
         }
     }
 
@@ -35,6 +38,7 @@ impl Verdict {
             0 => Some(Self::Connected),
             1 => Some(Self::Unreachable),
             2 => Some(Self::Busy),
+            3 => Some(Self::Forbidden),
             _ => None,
         }
     }

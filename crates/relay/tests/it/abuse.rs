@@ -36,12 +36,19 @@ fn now() -> u64 {
 /// The hello of a client, with a ticket made as `edit` says.
 pub(crate) fn hello(keys: &Keys, edit: impl FnOnce(&mut Ticket)) -> Vec<u8> {
     let config = raw::client_config(&keys.client, keys.bridge.public()).unwrap();
-    hello_of(config, keys, edit)
+    hello_of(config, keys, ClientTag([3; 8]), edit)
+}
+
+/// The hello of another client.
+pub(crate) fn hello_as(keys: &Keys, tag: ClientTag) -> Vec<u8> {
+    let config = raw::client_config(&keys.client, keys.bridge.public()).unwrap();
+    hello_of(config, keys, tag, |_| {})
 }
 
 fn hello_of(
     mut config: rustls::ClientConfig,
     keys: &Keys,
+    tag: ClientTag,
     edit: impl FnOnce(&mut Ticket),
 ) -> Vec<u8> {
     let digest = Digest::new().unwrap();
@@ -50,7 +57,6 @@ fn hello_of(
     let mut nonce = [0; 12];
     cloudtaser_tls::random(&mut nonce).unwrap();
     let issued_at = u32::try_from(now()).unwrap();
-    let tag = ClientTag([3; 8]);
     let mut ticket = Ticket { tag, day: day.0, max_tunnels: 32, issued_at, nonce };
     let secret = TicketSecret::new(&keys.tickets).day(digest, day.0);
     let key = secret.client(digest, tag, 32);
@@ -154,7 +160,7 @@ async fn a_hello_without_the_hybrid_exchange_is_not_carried() {
         .unwrap()
         .with_root_certificates(rustls::RootCertStore::empty())
         .with_no_client_auth();
-    let bytes = hello_of(config, &road.keys, |_| {});
+    let bytes = hello_of(config, &road.keys, ClientTag([3; 8]), |_| {});
     is_closed_in_silence(&mut send(&road.place, &bytes).await).await;
     road.until_refused("Classical", 1).await;
 }
@@ -215,12 +221,20 @@ impl FakeBridge {
     }
 
     pub(crate) async fn register(&mut self, tickets: &[u8; 32]) -> Option<(SessionId, u16)> {
+        self.register_with(tickets, 10).await
+    }
+
+    pub(crate) async fn register_with(
+        &mut self,
+        tickets: &[u8; 32],
+        tunnels: u32,
+    ) -> Option<(SessionId, u16)> {
         let day = Epoch::of(now()).0;
         let key = TicketSecret::new(tickets).day(Digest::new().unwrap(), day);
         self.say(&[
             BridgeToBeacon::Register { version: 1, legs: 1, epochs: vec![day] },
             BridgeToBeacon::DayKey { day, key: KeyBytes(key.expose()) },
-            BridgeToBeacon::Credit { tunnels: 10 },
+            BridgeToBeacon::Credit { tunnels },
         ])
         .await;
         match self.hear().await? {

@@ -102,3 +102,23 @@ async fn a_drain_takes_nothing_new_and_lets_tunnels_end() {
     drop(session);
     timeout(PATIENCE, stopping).await.expect("it ends with the last tunnel").unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_killed_the_session_breaks_and_does_not_end() {
+    for victim in ["beacon", "bridge"] {
+        let road = Road::new().await;
+        let mut session = road.session().await;
+        echoes(&mut session, b"before").await;
+        let Road { beacon, bridge, .. } = road;
+        let other = if victim == "beacon" {
+            beacon.kill();
+            bridge
+        } else {
+            bridge.kill();
+            beacon
+        };
+        let end = timeout(PATIENCE, session.read_to_end(&mut Vec::new())).await.expect("an end");
+        assert!(end.is_err(), "{victim}: what was cut is taken for whole");
+        other.kill();
+    }
+}

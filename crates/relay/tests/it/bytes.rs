@@ -98,3 +98,96 @@ async fn a_tunnel_grows_no_older_than_it_may() {
     let end = timeout(PATIENCE, client.read(&mut [0; 1])).await.unwrap();
     assert_eq!(end.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
 }
+
+/// Bytes that repeat after a prime number of them, so that none can be lost, doubled or moved
+/// without all that follow being others.
+struct Pattern(Vec<u8>);
+
+impl Pattern {
+    fn new(seed: u64) -> Self {
+        Self(noise(4_194_319, seed))
+    }
+
+    /// At most so many bytes from this place on.
+    fn at(&self, place: u64, most: usize) -> &[u8] {
+        let from = usize::try_from(place % self.0.len() as u64).unwrap();
+        &self.0[from..self.0.len().min(from + most)]
+    }
+}
+
+const GIB: u64 = 1 << 30;
+
+async fn write_pattern(mut to: tokio::net::tcp::OwnedWriteHalf, seed: u64) {
+    let pattern = Pattern::new(seed);
+    let (mut place, mut size) = (0_u64, 1_usize);
+    while place < GIB {
+        let left = usize::try_from(GIB - place).unwrap();
+        let part = pattern.at(place, size.min(left));
+        to.write_all(part).await.unwrap();
+        place += part.len() as u64;
+        // From a byte to a megabyte, in no order.
+        size = size * 7919 % 1_000_003 + 1;
+    }
+    to.shutdown().await.unwrap();
+}
+
+async fn read_pattern(mut from: tokio::net::tcp::OwnedReadHalf, seed: u64) {
+    let pattern = Pattern::new(seed);
+    let (mut place, mut size) = (0_u64, 1_usize);
+    let mut part = vec![0; 1_000_003];
+    loop {
+        let len = timeout(PATIENCE, from.read(&mut part[..size])).await.unwrap().unwrap();
+        if len == 0 {
+            break;
+        }
+        let mut read = &part[..len];
+        while !read.is_empty() {
+            let wanted = pattern.at(place, read.len());
+            let (same, rest) = read.split_at(wanted.len());
+            assert!(same == wanted, "other bytes at {place}");
+            place += same.len() as u64;
+            read = rest;
+        }
+        size = size * 6151 % 1_000_003 + 1;
+    }
+    assert_eq!(place, GIB);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gibibyte_each_way_in_random_pieces_is_exact_to_its_end() {
+    let Tunnel { client, leg, _bridge, _beacon } = tunnel(Limits::default()).await;
+    let ((client_read, client_write), (leg_read, leg_write)) =
+        (client.into_split(), leg.into_split());
+    let all = [
+        tokio::spawn(write_pattern(client_write, 21)),
+        tokio::spawn(write_pattern(leg_write, 22)),
+        tokio::spawn(read_pattern(leg_read, 21)),
+        tokio::spawn(read_pattern(client_read, 22)),
+    ];
+    for one in all {
+        one.await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_beacon_that_is_killed_in_the_middle_of_bulk_is_a_failure_at_both_ends() {
+    let Tunnel { mut client, mut leg, _bridge, _beacon } = tunnel(Limits::default()).await;
+    let flood = tokio::spawn(async move {
+        let part = noise(1 << 20, 6);
+        while client.write_all(&part).await.is_ok() {}
+        client
+    });
+    leg.read_exact(&mut vec![0; 4 << 20]).await.unwrap();
+    _beacon.kill();
+    let mut rest = vec![0; 1 << 20];
+    let end = loop {
+        match timeout(PATIENCE, leg.read(&mut rest)).await.unwrap() {
+            Ok(0) => break Ok(()),
+            Ok(_) => {}
+            Err(error) => break Err(error.kind()),
+        }
+    };
+    // TCP cannot tell a killed process's end from another; the session inside can.
+    println!("the leg ends with {end:?}");
+    timeout(PATIENCE, flood).await.expect("the client is told").unwrap();
+}

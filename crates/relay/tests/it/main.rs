@@ -7,6 +7,10 @@ mod away;
 #[cfg(test)]
 mod bytes;
 #[cfg(test)]
+mod flood;
+#[cfg(test)]
+mod liar;
+#[cfg(test)]
 mod road;
 #[cfg(test)]
 mod support;

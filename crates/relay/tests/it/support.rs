@@ -36,6 +36,11 @@ pub(crate) const fn any() -> Bridges {
     Bridges::Any
 }
 
+/// Limits that do not mind many clients on one address.
+pub(crate) fn roomy() -> Limits {
+    Limits { pending_per_source: 10_000, ..Limits::default() }
+}
+
 /// Something that serves until it is stopped, in a runtime of its own: what is killed is gone with
 /// all its connections.
 pub(crate) struct Served {
@@ -123,10 +128,15 @@ impl Keys {
             tickets: TicketSecret::new(&self.tickets),
             openbao: openbao.to_string(),
             beacons: beacons.iter().map(address).collect(),
-            clients: vec![KnownClient { name: "one".to_owned(), key: self.client.public() }],
+            clients: vec![KnownClient {
+                name: "one".to_owned(),
+                key: self.client.public(),
+                door: true,
+            }],
             legs: 2,
             max_sessions: 100,
             drain_seconds: 5,
+            release: None,
         }
     }
 
@@ -140,9 +150,9 @@ impl Keys {
 
     pub(crate) fn client_with(&self, beacons: &[&Place], key: &KeyPair, most: u16) -> Client {
         let config = self.config(beacons, "127.0.0.1:1".parse().unwrap());
-        let text = admit::client_file(&config, &key.public(), 2, most).unwrap();
+        let admitted = admit::client_file(&config, &key.public(), 2, most).unwrap();
+        let text = admit::as_toml(&admitted, &key.public()).unwrap();
         let file = tempfile::NamedTempFile::new().unwrap();
-        // A beacon's key is not the client's business.
         fs::write(file.path(), text).unwrap();
         Client::read(file.path(), key).unwrap()
     }

@@ -97,3 +97,13 @@ fn keys_are_read_as_they_are_written() {
         Secret::from("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----".to_owned());
     assert!(matches!(KeyPair::from_pem(&odd), Err(TlsError::PrivateKey)));
 }
+
+#[test]
+fn a_signature_is_of_one_key_and_one_message() {
+    let [(one, _), (other, _)] = [(); 2].map(|()| KeyPair::generate().unwrap());
+    let signature = one.sign(b"words").unwrap();
+    assert!(one.public().verifies(b"words", &signature).unwrap());
+    assert!(!one.public().verifies(b"other words", &signature).unwrap());
+    assert!(!other.public().verifies(b"words", &signature).unwrap());
+    assert!(!one.public().verifies(b"words", &signature[1..]).unwrap());
+}

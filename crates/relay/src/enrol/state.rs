@@ -1,0 +1,405 @@
+//! What is known, and what may follow what. No clock, no file, no randomness.
+
+use std::fmt;
+
+use cloudtaser_tls::{Digest, raw::PublicKey};
+use data_encoding::HEXLOWER;
+use serde::{Deserialize, Serialize};
+
+use crate::proto::enrol::{InvitationId, InvitationSecret, Refusal};
+
+/// A cluster that has not asked for so long after its certificate ran out has to be invited again.
+pub const DORMANT_AFTER_SECONDS: u64 = 14 * 86_400;
+/// Longest name of a cluster.
+pub const MAX_NAME_LEN: usize = 64;
+
+const SECRET_CONTEXT: &[u8] = b"cte1/secret";
+
+/// All that is known.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct State {
+    /// Counts acts.
+    pub revision: u64,
+    /// The audit line of the last act, so that a crash between the two files loses none.
+    #[serde(default)]
+    pub last_line: Option<String>,
+    /// All invitations, used ones as well: one that is not here was never made.
+    #[serde(default)]
+    pub invitations: Vec<Invited>,
+    /// All clusters that ever joined.
+    #[serde(default)]
+    pub clusters: Vec<Cluster>,
+}
+
+/// An invitation, of which only the hash of its secret is known.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Invited {
+    #[serde(with = "hex16")]
+    id: [u8; 16],
+    #[serde(with = "hex32")]
+    secret_hash: [u8; 32],
+    /// What the bridge's people call the cluster.
+    pub name: String,
+    /// Seconds since 1970.
+    pub not_after: u64,
+    /// Tunnels that the cluster may have at once.
+    pub max_tunnels: u16,
+    /// Whose key used it.
+    #[serde(default, with = "key")]
+    pub used_by: Option<PublicKey>,
+}
+
+/// A cluster that has joined.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cluster {
+    #[serde(with = "one_key")]
+    key: PublicKey,
+    /// What the bridge's people call it.
+    pub name: String,
+    /// Where it stands.
+    pub standing: Standing,
+    /// Tunnels that it may have at once.
+    pub max_tunnels: u16,
+    #[serde(with = "hex16")]
+    invitation: [u8; 16],
+    /// When it joined, in seconds since 1970.
+    pub joined: u64,
+    /// Until when its last certificate is good, in seconds since 1970.
+    #[serde(default)]
+    pub good_until: u64,
+}
+
+/// Where a cluster stands.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Standing {
+    /// Somebody said yes.
+    Approved,
+    /// Nobody has said anything yet.
+    Pending,
+    /// Somebody said no.
+    Revoked,
+}
+
+/// What was done, for the audit.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Act {
+    /// A cluster's key was found to be good.
+    Approved(PublicKey),
+    /// A certificate was given out.
+    Granted(PublicKey, [u8; 16], u64),
+    /// An invitation was made.
+    Invited(InvitationId),
+    /// An invitation was used.
+    Joined(PublicKey, InvitationId),
+    /// An invitation that was used already was shown by another key, secret and all.
+    Replayed(PublicKey, InvitationId),
+    /// A cluster was put out.
+    Revoked(PublicKey),
+}
+
+/// Why a person's act cannot be done.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Impossible {
+    /// A name that says too little or too much.
+    #[error("a name has 1 to 64 letters, digits, dots, dashes or underscores")]
+    Name,
+    /// A name that another has.
+    #[error("{0} is the name of another cluster or invitation: revoke that one, or take another")]
+    NameTaken(String),
+    /// No cluster has this key.
+    #[error("no cluster has joined with the key {0}; `status` lists those that have, in full")]
+    NoSuchKey(PublicKey),
+    /// It cannot follow what was before.
+    #[error("the cluster {name} is {standing}: {what}")]
+    Standing {
+        /// Its name.
+        name: String,
+        /// Where it stands.
+        standing: Standing,
+        /// Why that is in the way.
+        what: &'static str,
+    },
+}
+
+impl Standing {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Approved => "approved",
+            Self::Pending => "pending",
+            Self::Revoked => "revoked",
+        }
+    }
+}
+
+impl fmt::Display for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+impl Invited {
+    /// Which one it is.
+    #[must_use]
+    pub const fn id(&self) -> InvitationId {
+        InvitationId(self.id)
+    }
+}
+
+impl Cluster {
+    /// Its key, which is its identity.
+    #[must_use]
+    pub const fn key(&self) -> PublicKey {
+        self.key
+    }
+}
+
+/// What is kept of a secret.
+#[must_use]
+pub fn hash_of(digest: Digest, secret: &InvitationSecret) -> [u8; 32] {
+    digest.sha256(&[SECRET_CONTEXT, secret.expose()])
+}
+
+impl State {
+    /// The cluster with this key.
+    #[must_use]
+    pub fn cluster(&self, key: &PublicKey) -> Option<&Cluster> {
+        self.clusters.iter().find(|cluster| cluster.key == *key)
+    }
+
+    /// The cluster with this key, where it is approved.
+    #[must_use]
+    pub fn approved(&self, key: &PublicKey) -> Option<&Cluster> {
+        self.cluster(key).filter(|cluster| cluster.standing == Standing::Approved)
+    }
+
+    fn cluster_mut(&mut self, key: &PublicKey) -> Result<&mut Cluster, Impossible> {
+        let found = self.clusters.iter_mut().find(|cluster| cluster.key == *key);
+        found.ok_or(Impossible::NoSuchKey(*key))
+    }
+
+    /// Makes an invitation.
+    ///
+    /// # Errors
+    /// [`Impossible`].
+    pub fn invite(&mut self, invited: NewInvitation, now: u64) -> Result<Act, Impossible> {
+        let NewInvitation { id, secret_hash, name, not_after, max_tunnels } = invited;
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+        if name.is_empty() || name.len() > MAX_NAME_LEN || !name.bytes().all(fits) {
+            return Err(Impossible::Name);
+        }
+        let cluster = self
+            .clusters
+            .iter()
+            .any(|cluster| cluster.name == name && cluster.standing != Standing::Revoked);
+        let waiting = self
+            .invitations
+            .iter()
+            .any(|other| other.name == name && other.used_by.is_none() && other.not_after > now);
+        if cluster || waiting {
+            return Err(Impossible::NameTaken(name));
+        }
+        self.invitations.push(Invited {
+            id: id.0,
+            secret_hash,
+            name,
+            not_after,
+            max_tunnels,
+            used_by: None,
+        });
+        Ok(Act::Invited(id))
+    }
+
+    /// A cluster shows an invitation. Doing it again with the same key changes nothing.
+    ///
+    /// # Errors
+    /// [`Refusal`]; with it an act, where people should hear of it.
+    pub fn join(
+        &mut self,
+        key: PublicKey,
+        id: InvitationId,
+        secret_hash: &[u8; 32],
+        now: u64,
+    ) -> (Result<Standing, Refusal>, Option<Act>) {
+        let found = self.invitations.iter_mut().find(|invited| invited.id == id.0);
+        // SECURITY: without the secret nobody learns whether there is such an invitation.
+        let Some(invited) =
+            found.filter(|invited| cloudtaser_tls::digest::same(&invited.secret_hash, secret_hash))
+        else {
+            return (Err(Refusal::Unknown), None);
+        };
+        match invited.used_by {
+            Some(used_by) if used_by == key => {
+                let standing = self.cluster(&key).map(|cluster| cluster.standing);
+                return (standing.ok_or(Refusal::Unknown), None);
+            }
+            Some(_) => return (Err(Refusal::Used), Some(Act::Replayed(key, id))),
+            None if now >= invited.not_after => return (Err(Refusal::Expired), None),
+            None => {}
+        }
+        let (name, max_tunnels) = (invited.name.clone(), invited.max_tunnels);
+        if self.clusters.iter().any(|cluster| cluster.key == key) {
+            // One key, one standing: a revoked one does not come back by another invitation.
+            return (Err(Refusal::Revoked), None);
+        }
+        invited.used_by = Some(key);
+        let standing = Standing::Pending;
+        let invitation = id.0;
+        self.clusters.push(Cluster {
+            key,
+            name,
+            standing,
+            max_tunnels,
+            invitation,
+            joined: now,
+            good_until: 0,
+        });
+        (Ok(standing), Some(Act::Joined(key, id)))
+    }
+
+    /// A person says yes.
+    ///
+    /// # Errors
+    /// [`Impossible`].
+    pub fn approve(&mut self, key: &PublicKey, now: u64) -> Result<Act, Impossible> {
+        let cluster = self.cluster_mut(key)?;
+        let what = match cluster.standing {
+            Standing::Pending => {
+                cluster.standing = Standing::Approved;
+                cluster.good_until = now;
+                return Ok(Act::Approved(*key));
+            }
+            Standing::Approved => "there is nothing to approve",
+            Standing::Revoked => "what was revoked stays so; invite it anew, with a new key",
+        };
+        let (name, standing) = (cluster.name.clone(), cluster.standing);
+        Err(Impossible::Standing { name, standing, what })
+    }
+
+    /// A person says no, or no longer.
+    ///
+    /// # Errors
+    /// [`Impossible`].
+    pub fn revoke(&mut self, key: &PublicKey) -> Result<Act, Impossible> {
+        let cluster = self.cluster_mut(key)?;
+        if cluster.standing == Standing::Revoked {
+            let (name, standing) = (cluster.name.clone(), cluster.standing);
+            let what = "there is nothing to revoke";
+            return Err(Impossible::Standing { name, standing, what });
+        }
+        cluster.standing = Standing::Revoked;
+        Ok(Act::Revoked(*key))
+    }
+
+    /// A cluster asks for a certificate; the caller says which it would get.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub fn grant(
+        &mut self,
+        key: &PublicKey,
+        serial: [u8; 16],
+        not_after: u64,
+        now: u64,
+    ) -> Result<(Option<u16>, Option<Act>), Refusal> {
+        let cluster = self.cluster_mut(key).map_err(|_none| Refusal::NotEnrolled)?;
+        match cluster.standing {
+            Standing::Pending => Ok((None, None)),
+            Standing::Revoked => Err(Refusal::Revoked),
+            Standing::Approved
+                if now > cluster.good_until.saturating_add(DORMANT_AFTER_SECONDS) =>
+            {
+                Err(Refusal::Dormant)
+            }
+            Standing::Approved => {
+                cluster.good_until = not_after;
+                Ok((Some(cluster.max_tunnels), Some(Act::Granted(*key, serial, not_after))))
+            }
+        }
+    }
+}
+
+/// What an invitation is made of.
+#[derive(Clone, Debug)]
+pub struct NewInvitation {
+    /// Random.
+    pub id: InvitationId,
+    /// By [`hash_of`].
+    pub secret_hash: [u8; 32],
+    /// What people call the cluster.
+    pub name: String,
+    /// Seconds since 1970.
+    pub not_after: u64,
+    /// Tunnels that the cluster may have at once.
+    pub max_tunnels: u16,
+}
+
+macro_rules! hex {
+    ($name:ident, $len:literal) => {
+        mod $name {
+            use super::{Deserialize as _, HEXLOWER};
+
+            pub(super) fn serialize<S: serde::Serializer>(
+                bytes: &[u8; $len],
+                to: S,
+            ) -> Result<S::Ok, S::Error> {
+                to.serialize_str(&HEXLOWER.encode(bytes))
+            }
+
+            pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(
+                from: D,
+            ) -> Result<[u8; $len], D::Error> {
+                let text = String::deserialize(from)?;
+                let bytes = HEXLOWER.decode(text.as_bytes()).ok();
+                let odd =
+                    || serde::de::Error::custom(concat!("not ", $len, " bytes in hexadecimal"));
+                bytes.and_then(|bytes| bytes.try_into().ok()).ok_or_else(odd)
+            }
+        }
+    };
+}
+
+hex!(hex16, 16);
+hex!(hex32, 32);
+
+mod one_key {
+    use super::{Deserialize as _, PublicKey};
+
+    pub(super) fn serialize<S: serde::Serializer>(
+        key: &PublicKey,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        to.collect_str(key)
+    }
+
+    pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(
+        from: D,
+    ) -> Result<PublicKey, D::Error> {
+        String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+mod key {
+    use super::{Deserialize as _, PublicKey, Serialize as _};
+
+    pub(super) fn serialize<S: serde::Serializer>(
+        key: &Option<PublicKey>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        key.map(|key| key.to_string()).serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<PublicKey>, D::Error> {
+        let text = Option::<String>::deserialize(from)?;
+        text.map(|text| text.parse().map_err(serde::de::Error::custom)).transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests;

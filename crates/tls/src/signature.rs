@@ -1,0 +1,179 @@
+//! Signatures outside of TLS, verified by the one provider.
+//!
+//! JOSE (RFC 7518) and TLS write the same things differently: a key as its numbers, an ECDSA
+//! signature as two of them. Here they are brought into the form that the provider reads. What is
+//! not exactly in form is no key, and verifies nothing.
+
+use rustls::SignatureScheme;
+use rustls_pki_types::{AlgorithmIdentifier, alg_id};
+
+use crate::{error::TlsError, provider::provider};
+
+/// Shorter RSA keys are within reach; longer ones cost more than any issuer asks for.
+const RSA_BYTES: std::ops::RangeInclusive<usize> = 256..=512;
+const P256_BYTES: usize = 32;
+
+/// A public key with the one algorithm that it is for.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct VerifyingKey(Form);
+
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum Form {
+    /// RSASSA-PKCS1-v1_5 with SHA-256 (`RS256`); PKCS#1.
+    Rsa(Vec<u8>),
+    /// ECDSA on P-256 with SHA-256 (`ES256`); uncompressed point.
+    P256(Vec<u8>),
+}
+
+impl VerifyingKey {
+    /// An RSA key of 2048 to 4096 bits from its numbers, big-endian.
+    #[must_use]
+    pub fn rsa(modulus: &[u8], exponent: &[u8]) -> Option<Self> {
+        let [modulus, exponent] = [modulus, exponent].map(without_zeros);
+        if !RSA_BYTES.contains(&modulus.len()) || exponent.is_empty() || exponent.len() > 4 {
+            return None;
+        }
+        Some(Self(Form::Rsa(sequence(&[integer(modulus), integer(exponent)].concat()))))
+    }
+
+    /// A key on P-256 from its coordinates.
+    #[must_use]
+    pub fn p256(x: &[u8], y: &[u8]) -> Option<Self> {
+        let fits = x.len() == P256_BYTES && y.len() == P256_BYTES;
+        fits.then(|| Self(Form::P256([&[4], x, y].concat())))
+    }
+
+    /// The name of its algorithm in JOSE.
+    #[must_use]
+    pub const fn algorithm(&self) -> &'static str {
+        match self.0 {
+            Form::Rsa(_) => "RS256",
+            Form::P256(_) => "ES256",
+        }
+    }
+
+    /// Whether this key has signed the message; the signature is in JOSE's form.
+    ///
+    /// # Errors
+    /// [`TlsError::Cpu`].
+    pub fn verifies(&self, message: &[u8], signature: &[u8]) -> Result<bool, TlsError> {
+        match &self.0 {
+            Form::Rsa(key) => {
+                let (scheme, kind) = (SignatureScheme::RSA_PKCS1_SHA256, alg_id::RSA_ENCRYPTION);
+                verifies(scheme, kind, key, message, signature)
+            }
+            Form::P256(key) => {
+                let (scheme, kind) = (SignatureScheme::ECDSA_NISTP256_SHA256, alg_id::ECDSA_P256);
+                match signature.split_at_checked(P256_BYTES) {
+                    Some((r, s)) if s.len() == P256_BYTES => {
+                        let both = [integer(without_zeros(r)), integer(without_zeros(s))];
+                        verifies(scheme, kind, key, message, &sequence(&both.concat()))
+                    }
+                    _ => Ok(false),
+                }
+            }
+        }
+    }
+}
+
+pub(crate) fn verifies(
+    scheme: SignatureScheme,
+    kind: AlgorithmIdentifier,
+    key: &[u8],
+    message: &[u8],
+    signature: &[u8],
+) -> Result<bool, TlsError> {
+    let provider = provider()?;
+    let known = provider.signature_verification_algorithms.mapping;
+    let of = known.iter().filter(|(known, _)| *known == scheme).flat_map(|(_, of)| *of);
+    let algorithm = of.copied().find(|algorithm| algorithm.public_key_alg_id() == kind);
+    let missing = || TlsError::Refused(rustls::Error::General("no such signature".to_owned()));
+    let algorithm = algorithm.ok_or_else(missing)?;
+    Ok(algorithm.verify_signature(key, message, signature).is_ok())
+}
+
+fn without_zeros(bytes: &[u8]) -> &[u8] {
+    let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+    bytes.get(zeros..).unwrap_or_default()
+}
+
+/// A positive INTEGER of DER from a number without leading zeros.
+fn integer(number: &[u8]) -> Vec<u8> {
+    let sign = number.first().is_none_or(|first| *first >= 0x80);
+    let body = [if sign { &[0][..] } else { &[] }, number].concat();
+    [&[2][..], &der_len(body.len()), &body].concat()
+}
+
+fn sequence(body: &[u8]) -> Vec<u8> {
+    [&[0x30][..], &der_len(body.len()), body].concat()
+}
+
+fn der_len(len: usize) -> Vec<u8> {
+    let [.., high, low] = len.to_be_bytes();
+    match len {
+        0..0x80 => vec![low],
+        0x80..0x100 => vec![0x81, low],
+        _ => vec![0x82, high, low],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use data_encoding::BASE64URL_NOPAD;
+
+    use super::*;
+
+    fn bytes(text: &str) -> Vec<u8> {
+        BASE64URL_NOPAD.decode(text.as_bytes()).unwrap()
+    }
+
+    /// RFC 7515, appendix A.2.
+    const RS256: [&str; 4] = [
+        "ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ",
+        "AQAB",
+        "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ",
+        "cC4hiUPoj9Eetdgtv3hF80EGrhuB__dzERat0XF9g2VtQgr9PJbu3XOiZj5RZmh7AAuHIm4Bh-0Qc_lF5YKt_O8W2Fp5jujGbds9uJdbF9CUAr7t1dnZcAcQjbKBYNX4BAynRFdiuB--f_nZLgrnbyTyWzO75vRK5h6xBArLIARNPvkSjtQBMHlb1L07Qe7K0GarZRmB_eSN9383LcOLn6_dO--xi12jzDwusC-eOkHWEsqtFZESc6BfI7noOPqvhJ1phCnvWh6IeYI2w9QOYEUipUTI8np6LbgGY9Fs98rqVt5AXLIhWkWywlVmtVrBp0igcN_IoypGlUPQGe77Rw",
+    ];
+
+    /// RFC 7515, appendix A.3.
+    const ES256: [&str; 4] = [
+        "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+        "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
+        "eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ",
+        "DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q",
+    ];
+
+    #[test]
+    fn the_examples_of_the_standard_verify_and_nothing_beside_them() {
+        let rsa = VerifyingKey::rsa(&bytes(RS256[0]), &bytes(RS256[1])).unwrap();
+        let p256 = VerifyingKey::p256(&bytes(ES256[0]), &bytes(ES256[1])).unwrap();
+        for (key, message, signature) in [(&rsa, RS256[2], RS256[3]), (&p256, ES256[2], ES256[3])] {
+            let signature = bytes(signature);
+            assert!(key.verifies(message.as_bytes(), &signature).unwrap(), "{}", key.algorithm());
+            for at in 0..signature.len() {
+                let mut changed = signature.clone();
+                changed[at] ^= 1;
+                assert!(!key.verifies(message.as_bytes(), &changed).unwrap(), "byte {at}");
+            }
+            let other = message.replace("iss", "iSs").replace("eyJpc3M", "eyJpc3N");
+            assert!(!key.verifies(other.as_bytes(), &signature).unwrap());
+            for len in [0, 1, signature.len() - 1] {
+                assert!(!key.verifies(message.as_bytes(), &signature[..len]).unwrap());
+            }
+            let longer = [&signature[..], &[0]].concat();
+            assert!(!key.verifies(message.as_bytes(), &longer).unwrap());
+        }
+        assert!(!p256.verifies(RS256[2].as_bytes(), &bytes(RS256[3])).unwrap());
+        assert!(!p256.verifies(ES256[2].as_bytes(), &[0; 64]).unwrap(), "CVE-2022-21449");
+    }
+
+    #[test]
+    fn keys_that_are_too_short_or_no_points_are_none() {
+        assert_eq!(VerifyingKey::rsa(&[0xff; 128], &[1, 0, 1]), None);
+        assert_eq!(VerifyingKey::rsa(&[0xff; 1024], &[1, 0, 1]), None);
+        assert_eq!(VerifyingKey::rsa(&[0xff; 256], &[]), None);
+        assert_eq!(VerifyingKey::p256(&[1; 31], &[1; 32]), None);
+        let nowhere = VerifyingKey::p256(&[1; 32], &[1; 32]).unwrap();
+        assert!(!nowhere.verifies(ES256[2].as_bytes(), &bytes(ES256[3])).unwrap());
+    }
+}
