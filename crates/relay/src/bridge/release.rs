@@ -19,6 +19,7 @@ mod dialogue;
 mod ledger;
 mod line;
 mod policy;
+mod quota;
 mod workload;
 
 use std::{
@@ -38,6 +39,7 @@ use self::{
     config::{ReleaseConfig, Unsealed},
     ledger::Ledger,
     policy::PolicyStore,
+    quota::Quota,
     receipt::{AuditFile, ReceiptSink},
     workload::Workload,
 };
@@ -90,6 +92,7 @@ pub struct Releaser {
     ledger: Ledger,
     receipts: Box<dyn ReceiptSink>,
     lingering: Mutex<BTreeMap<[u8; 32], (Workload, Instant)>>,
+    refusals: Quota,
 }
 
 impl Releaser {
@@ -113,7 +116,8 @@ impl Releaser {
         drop(workload::client(&config)?);
         let lingering = Mutex::default();
         let receipts = Box::new(receipts);
-        Ok(Self { config, digest, path_key, policy, ledger, receipts, lingering })
+        let refusals = Quota::default();
+        Ok(Self { config, digest, path_key, policy, ledger, receipts, lingering, refusals })
     }
 
     /// Demands a sealed heap, unless it was said that another will do.

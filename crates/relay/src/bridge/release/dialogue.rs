@@ -1,7 +1,10 @@
 //! One session's dialogue: message in, message out. It knows no socket; it asks OpenBao, and it
 //! blocks while it does.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use cloudtaser_bao::Deadline;
 use cloudtaser_core::release::{
@@ -114,7 +117,15 @@ impl Dialogue {
             Ok(_) => "done".to_owned(),
             Err(refused) => word(refused),
         };
-        let recorded = self.record(&[receipt], Operation::Login);
+        let line = match &outcome {
+            Ok(_) => Some(0),
+            Err(_) => releaser.refusals.take(&self.client, Instant::now()),
+        };
+        receipt.suppressed = line.filter(|suppressed| *suppressed > 0);
+        let recorded = match line {
+            Some(_) => self.record(&[receipt], Operation::Login),
+            None => Ok(()),
+        };
         match (outcome, recorded) {
             // As if it had not been: it was not answered.
             (Ok((workload, _)), Err(refused)) => {
@@ -406,6 +417,7 @@ impl Dialogue {
             facets: statement.map(|statement| statement.facets),
             wrapper: statement.and_then(|said| said.wrapper.as_deref().map(short)),
             agent: statement.and_then(|said| said.agent.as_deref().map(short)),
+            suppressed: None,
             session: HEXLOWER.encode(&self.binding),
             bridge: if heap::state().is_sealed() { "sealed" } else { "wiped" },
         }
