@@ -37,7 +37,7 @@ use cloudtaser_tls::{Digest, MacKey};
 pub(super) use self::line::{Parties, busy, serve};
 use self::{
     config::{ReleaseConfig, Unsealed},
-    ledger::Ledger,
+    ledger::{Ledger, Present},
     policy::PolicyStore,
     quota::Quota,
     receipt::{AuditFile, ReceiptSink},
@@ -93,6 +93,7 @@ pub struct Releaser {
     receipts: Box<dyn ReceiptSink>,
     lingering: Mutex<BTreeMap<[u8; 32], (Workload, Instant)>>,
     refusals: Quota,
+    present: Present,
 }
 
 impl Releaser {
@@ -116,8 +117,18 @@ impl Releaser {
         drop(workload::client(&config)?);
         let lingering = Mutex::default();
         let receipts = Box::new(receipts);
-        let refusals = Quota::default();
-        Ok(Self { config, digest, path_key, policy, ledger, receipts, lingering, refusals })
+        let (refusals, present) = (Quota::default(), Present::default());
+        Ok(Self {
+            config,
+            digest,
+            path_key,
+            policy,
+            ledger,
+            receipts,
+            lingering,
+            refusals,
+            present,
+        })
     }
 
     /// Demands a sealed heap, unless it was said that another will do.

@@ -41,6 +41,16 @@ pub(super) struct Dialogue {
     nonce: [u8; 32],
     binding: [u8; 32],
     workload: Option<Workload>,
+    /// Whose session this is, once somebody has logged in.
+    present: Option<[u8; 32]>,
+}
+
+impl Drop for Dialogue {
+    fn drop(&mut self) {
+        if let Some(instance) = &self.present {
+            self.releaser.present.exit(instance);
+        }
+    }
 }
 
 /// What follows from a message.
@@ -61,7 +71,7 @@ impl Dialogue {
         nonce: [u8; 32],
         binding: [u8; 32],
     ) -> Self {
-        Self { releaser, client, nonce, binding, workload: None }
+        Self { releaser, client, nonce, binding, workload: None, present: None }
     }
 
     pub(super) fn welcome(&self) -> BridgeToWrapper {
@@ -79,8 +89,8 @@ impl Dialogue {
     }
 
     /// The connection is gone without a word: the wrapper may come back.
-    pub(super) fn lost(self) {
-        if let Some(workload) = self.workload {
+    pub(super) fn lost(mut self) {
+        if let Some(workload) = self.workload.take() {
             self.releaser.linger(workload);
         }
     }
@@ -138,6 +148,8 @@ impl Dialogue {
             (Ok((workload, resumed)), Ok(())) => {
                 info!(client = self.client, identity = %workload.identity, resumed, "logged in");
                 let answer = workload.logged_in(resumed);
+                releaser.present.enter(&workload.instance);
+                self.present = Some(workload.instance);
                 self.workload = Some(workload);
                 Ok(BridgeToWrapper::LoggedIn(answer))
             }
@@ -180,9 +192,9 @@ impl Dialogue {
             };
             deny(denial, crate::log::chain(&error))
         };
-        releaser.ledger.check(&pod, &instance).map_err(held)?;
+        releaser.ledger.check(&pod, &instance, &releaser.present).map_err(held)?;
         if let Some(mut workload) = releaser.lingered(&instance) {
-            releaser.ledger.take(&pod, &instance, now).map_err(held)?;
+            releaser.ledger.take(&pod, &instance, &releaser.present, now).map_err(held)?;
             workload.resumed(claims.statement);
             return Ok((workload, true));
         }
@@ -191,7 +203,7 @@ impl Dialogue {
         let login = workload::Login { issuer, bearer, instance, claims, token };
         let workload = Workload::login(client, login).map_err(|error| Box::new(error.carry()))?;
         // Only now: a login that OpenBao refuses takes nothing. Of two at once one comes second.
-        if let Err(error) = releaser.ledger.take(&pod, &instance, now) {
+        if let Err(error) = releaser.ledger.take(&pod, &instance, &releaser.present, now) {
             let _ttl_ends_it = workload.revoke();
             return Err(held(error));
         }

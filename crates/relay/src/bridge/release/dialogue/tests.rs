@@ -17,7 +17,7 @@ use serde_json::json;
 
 use super::*;
 use crate::bridge::release::{
-    config::{LoginLimits, ReleaseConfig, Trust, Unsealed},
+    config::{LoginLimits, ReleaseConfig, Trust, Unclean, Unsealed},
     receipt::ReceiptSink,
     token::{fuzz::issuer, tests::signed},
 };
@@ -118,7 +118,7 @@ impl Place {
             state_dir: folder.path().join("state"),
             unsealed,
             doors: Vec::new(),
-            limits: LoginLimits { at_once: 1, restarts: 1 },
+            limits: LoginLimits { at_once: 1, restarts: 1, unclean: Unclean::Refuse },
             linger_seconds: 60,
             issuers: vec![issuer().unwrap()],
         };
