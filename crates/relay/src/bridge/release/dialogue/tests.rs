@@ -10,7 +10,7 @@ use std::{
 use cloudtaser_core::{
     Secret,
     level::{Agent, Attach, Environ, Facets, Memory, Supervisor, Transport},
-    release::{LoggedIn, Statement, message::Claims},
+    release::{Hello, Leave, LoggedIn, Purpose, Statement, message::Claims},
 };
 use cloudtaser_tls::raw::KeyPair;
 use serde_json::json;
