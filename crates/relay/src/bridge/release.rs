@@ -20,6 +20,7 @@ mod dialogue;
 mod ledger;
 mod line;
 mod policy;
+mod quota;
 mod workload;
 
 use std::{
@@ -39,8 +40,9 @@ pub(super) use self::line::{Parties, busy, serve};
 use self::{
     books::Books,
     config::{ReleaseConfig, Unsealed},
-    ledger::Ledger,
+    ledger::{Ledger, Present},
     policy::PolicyStore,
+    quota::Quota,
     receipt::{AuditFile, ReceiptSink},
     workload::Workload,
 };
@@ -93,6 +95,8 @@ pub struct Releaser {
     ledger: Ledger,
     receipts: Box<dyn ReceiptSink>,
     lingering: Mutex<BTreeMap<[u8; 32], (Workload, Instant)>>,
+    refusals: Quota,
+    present: Present,
 }
 
 impl Releaser {
@@ -119,7 +123,18 @@ impl Releaser {
         drop(workload::client(&config)?);
         let lingering = Mutex::default();
         let receipts = Box::new(receipts);
-        Ok(Self { config, digest, path_key, policy, ledger, receipts, lingering })
+        let (refusals, present) = (Quota::default(), Present::default());
+        Ok(Self {
+            config,
+            digest,
+            path_key,
+            policy,
+            ledger,
+            receipts,
+            lingering,
+            refusals,
+            present,
+        })
     }
 
     /// Demands a sealed heap, unless it was said that another will do.

@@ -75,6 +75,19 @@ pub struct LoginLimits {
     pub at_once: u32,
     /// How often another instance may take the place of one that has left.
     pub restarts: u32,
+    /// What becomes of the place of one that has not.
+    pub unclean: Unclean,
+}
+
+/// What a login means whose pod has one that has not left: its wrapper was killed, or lives.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unclean {
+    /// It is refused.
+    #[default]
+    Refuse,
+    /// It takes the place of one that has no session at this moment, as a restart.
+    Replace,
 }
 
 /// An issuer of workload tokens.
@@ -125,6 +138,8 @@ pub(crate) struct Section {
     logins_per_pod: u32,
     #[serde(default = "three")]
     restarts_per_pod: u32,
+    #[serde(default)]
+    unclean: Unclean,
     #[serde(default = "quarter")]
     linger_seconds: u32,
     #[serde(default)]
@@ -221,7 +236,11 @@ impl Section {
             state_dir,
             unsealed: self.unsealed,
             doors: self.doors,
-            limits: LoginLimits { at_once: self.logins_per_pod, restarts: self.restarts_per_pod },
+            limits: LoginLimits {
+                at_once: self.logins_per_pod,
+                restarts: self.restarts_per_pod,
+                unclean: self.unclean,
+            },
             linger_seconds: self.linger_seconds,
             issuers,
             log,

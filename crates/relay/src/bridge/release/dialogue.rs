@@ -5,27 +5,26 @@ use std::{sync::Arc, time::Duration};
 
 use cloudtaser_bao::Deadline;
 use cloudtaser_core::release::{
-    Answer, Answers, BridgeToWrapper, Denial, Hello, Item, Leave, Operation, Purpose, Read,
-    Recorded, Refused, Renew, Renewed, Renewing, Sealed, Welcome, Why, WrapperToBridge, encode,
+    Answer, Answers, BridgeToWrapper, Denial, Item, Operation, Read, Recorded, Refused, Renew,
+    Renewed, Renewing, Sealed, Welcome, Why, WrapperToBridge, encode,
     message::VALUES_MAX,
     policy::{Action, Asked, Decision},
     sealing_data, sealing_info,
 };
 use cloudtaser_road::seal;
 use cloudtaser_sys::heap;
-use cloudtaser_tls::raw::PublicKey;
 use data_encoding::HEXLOWER;
-use tracing::{info, warn};
+use tracing::warn;
 
 use super::{
     Releaser,
     books::RELEASED,
-    ledger::{Leaving, LedgerError},
     receipt::{Event, Receipt},
-    token,
-    workload::{self, Workload, action_of, path_of},
+    workload::{Workload, action_of, path_of},
 };
 use crate::clock::unix_seconds;
+
+mod login;
 
 /// The longest that a wrapper may have the bridge try.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -43,6 +42,16 @@ pub(super) struct Dialogue {
     workload: Option<Workload>,
     /// The launch's key, to which every answer is sealed.
     recipient: Vec<u8>,
+    /// Whose session this is, once somebody has logged in.
+    present: Option<[u8; 32]>,
+}
+
+impl Drop for Dialogue {
+    fn drop(&mut self) {
+        if let Some(instance) = &self.present {
+            self.releaser.present.exit(instance);
+        }
+    }
 }
 
 /// What follows from a message.
@@ -63,7 +72,8 @@ impl Dialogue {
         nonce: [u8; 32],
         binding: [u8; 32],
     ) -> Self {
-        Self { releaser, client, nonce, binding, workload: None, recipient: Vec::new() }
+        let recipient = Vec::new();
+        Self { releaser, client, nonce, binding, workload: None, recipient, present: None }
     }
 
     pub(super) fn welcome(&self) -> BridgeToWrapper {
@@ -81,8 +91,8 @@ impl Dialogue {
     }
 
     /// The connection is gone without a word: the wrapper may come back.
-    pub(super) fn lost(self) {
-        if let Some(workload) = self.workload {
+    pub(super) fn lost(mut self) {
+        if let Some(workload) = self.workload.take() {
             self.releaser.linger(workload);
         }
     }
@@ -102,126 +112,6 @@ impl Dialogue {
             WrapperToBridge::Leave(leave) => {
                 self.leave(&leave);
                 Next::End
-            }
-        }
-    }
-
-    fn hello(&mut self, hello: Hello) -> Result<BridgeToWrapper, Box<Refused>> {
-        let Hello { claims, token } = hello;
-        let mut receipt = self.receipt(Event::Login);
-        receipt.facets = Some(claims.statement.facets);
-        receipt.role = claims.role.as_deref().map(short);
-        receipt.wrapper = claims.statement.wrapper.as_deref().map(short);
-        receipt.agent = claims.statement.agent.as_deref().map(short);
-        let releaser = Arc::clone(&self.releaser);
-        let recipient = HEXLOWER.decode(claims.sealing.as_bytes()).unwrap_or_default();
-        let outcome = self.log_in(&releaser, claims, token, &recipient, &mut receipt);
-        receipt.decision = match &outcome {
-            Ok(_) => "done".to_owned(),
-            Err(refused) => word(refused),
-        };
-        let recorded = self.record(vec![receipt], Operation::Login);
-        match (outcome, recorded) {
-            // As if it had not been: it was not answered.
-            (Ok((workload, _)), Err(refused)) => {
-                let (instance, now) = (workload.instance, unix_seconds());
-                let _a_leave_of_the_wrapper_mends_it =
-                    releaser.ledger.leave(&instance, Leaving::Unused, now);
-                let _its_time_to_live_ends_it = workload.revoke();
-                Err(refused)
-            }
-            (Ok((workload, resumed)), Ok(_)) => {
-                self.recipient = recipient;
-                info!(client = self.client, identity = %workload.identity, resumed, "logged in");
-                let answer = workload.logged_in(resumed);
-                self.workload = Some(workload);
-                Ok(BridgeToWrapper::LoggedIn(answer))
-            }
-            (Err(refused), _) => {
-                warn!(client = self.client, why = word(&refused), "login refused");
-                Err(refused)
-            }
-        }
-    }
-
-    fn log_in(
-        &self,
-        releaser: &Releaser,
-        claims: cloudtaser_core::release::message::Claims,
-        token: cloudtaser_core::Secret,
-        recipient: &[u8],
-        receipt: &mut Receipt,
-    ) -> Result<(Workload, bool), Box<Refused>> {
-        let deny =
-            |denial, meaning: String| Box::new(Refused::denied(Operation::Login, denial, meaning));
-        if self.workload.is_some() {
-            return Err(deny(Denial::Proof, "this session has a login already".to_owned()));
-        }
-        if let Err(error) = releaser.demand_sealed() {
-            return Err(deny(Denial::Busy, error.to_string()));
-        }
-        let token_hash = releaser.digest.sha256(&[token.expose()]);
-        let sealing_hash = releaser.digest.sha256(&[recipient]);
-        let hashes = [&token_hash, &sealing_hash];
-        let instance = self.proved(Purpose::Hello, &claims.instance, &claims.proof, hashes)?;
-        // Tried now, so that a key of another kind is refused before anything is read for it.
-        if seal::seal(recipient, b"", b"", b"").is_err() {
-            let meaning = "the launch's key is none that can be sealed to".to_owned();
-            return Err(deny(Denial::Proof, meaning));
-        }
-        receipt.instance = Some(HEXLOWER.encode(&instance));
-        let issuers = releaser.config.issuers.iter().filter(|is| is.client == self.client);
-        let now = unix_seconds();
-        let (bearer, issuer) = token::verify(token.expose(), issuers, now)
-            .map_err(|error| deny(Denial::Token, error.to_string()))?;
-        receipt.identity = Some(bearer.identity.to_string());
-        receipt.pod = Some(bearer.pod.clone());
-        let pod = format!("{}/{}", issuer.name, bearer.pod);
-        let held = |error: LedgerError| {
-            let denial = match &error {
-                LedgerError::Held | LedgerError::Restarts => Denial::Replay,
-                LedgerError::Write(_) => Denial::Record,
-            };
-            deny(denial, crate::log::chain(&error))
-        };
-        releaser.ledger.check(&pod, &instance).map_err(held)?;
-        if let Some(mut workload) = releaser.lingered(&instance) {
-            releaser.ledger.take(&pod, &instance, now).map_err(held)?;
-            workload.resumed(claims.statement);
-            return Ok((workload, true));
-        }
-        let client = workload::client(&releaser.config)
-            .map_err(|error| deny(Denial::Busy, crate::log::chain(&error)))?;
-        let login = workload::Login { issuer, bearer, instance, claims, token };
-        let workload = Workload::login(client, login).map_err(|error| Box::new(error.carry()))?;
-        // Only now: a login that OpenBao refuses takes nothing. Of two at once one comes second.
-        if let Err(error) = releaser.ledger.take(&pod, &instance, now) {
-            let _ttl_ends_it = workload.revoke();
-            return Err(held(error));
-        }
-        Ok((workload, false))
-    }
-
-    /// The instance whose key has signed for this session.
-    fn proved(
-        &self,
-        purpose: Purpose,
-        instance: &str,
-        proof: &str,
-        [token_hash, sealing_hash]: [&[u8; 32]; 2],
-    ) -> Result<[u8; 32], Box<Refused>> {
-        let bytes = |text: &str| HEXLOWER.decode(text.as_bytes()).ok();
-        let key: Option<[u8; 32]> = bytes(instance).and_then(|key| key.try_into().ok());
-        let signed = purpose.signed(&self.binding, token_hash, sealing_hash);
-        match (key, bytes(proof)) {
-            (Some(key), Some(proof))
-                if PublicKey::from_bytes(key).verifies(&signed, &proof).unwrap_or(false) =>
-            {
-                Ok(key)
-            }
-            _ => {
-                let meaning = "the launch's key has not signed for this session".to_owned();
-                Err(Box::new(Refused::denied(Operation::Login, Denial::Proof, meaning)))
             }
         }
     }
@@ -385,42 +275,6 @@ impl Dialogue {
         renewed
     }
 
-    fn leave(&mut self, leave: &Leave) {
-        let hashes = [&[0; 32]; 2];
-        let proved = self.proved(Purpose::Leave, &leave.instance, &leave.proof, hashes);
-        let Ok(instance) = proved else {
-            return warn!(client = self.client, "somebody leaves who has no proof");
-        };
-        if self.workload.as_ref().is_none_or(|workload| workload.instance != instance) {
-            self.workload = self.releaser.lingered(&instance);
-        }
-        let mut receipt = self.receipt(Event::Leave);
-        let unused = self.workload.as_ref().is_some_and(|workload| !workload.released);
-        self.revoke();
-        let how = if unused { Leaving::Unused } else { Leaving::Used };
-        match self.releaser.ledger.leave(&instance, how, unix_seconds()) {
-            Ok(Some(pod)) => {
-                receipt.instance = Some(HEXLOWER.encode(&instance));
-                receipt.pod = pod.rsplit_once('/').map(|(_, pod)| pod.to_owned());
-                "done".clone_into(&mut receipt.decision);
-                // The login is given back already, whatever becomes of the record.
-                let _told = self.record(vec![receipt], Operation::Login);
-                info!(client = self.client, "a workload has left");
-            }
-            Ok(None) => {}
-            Err(error) => warn!(error = crate::log::chain(&error), "a leave is not written down"),
-        }
-    }
-
-    fn revoke(&mut self) {
-        if let Some(workload) = self.workload.take()
-            && let Err(error) = workload.revoke()
-        {
-            // Its time to live ends it.
-            warn!(error = crate::log::chain(&error), "a login could not be given back");
-        }
-    }
-
     fn record(
         &self,
         receipts: Vec<Receipt>,
@@ -454,6 +308,7 @@ impl Dialogue {
             facets: statement.map(|statement| statement.facets),
             wrapper: statement.and_then(|said| said.wrapper.as_deref().map(short)),
             agent: statement.and_then(|said| said.agent.as_deref().map(short)),
+            suppressed: None,
             session: HEXLOWER.encode(&self.binding),
             bridge: if heap::state().is_sealed() { "sealed" } else { "wiped" },
             request: None,

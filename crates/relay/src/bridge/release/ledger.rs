@@ -16,7 +16,7 @@ use std::{
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 
-use super::config::LoginLimits;
+use super::config::{LoginLimits, Unclean};
 
 /// A pod that was not seen for so long is forgotten. Its tokens have expired long before.
 const FORGET_AFTER_SECONDS: u64 = 90 * 86_400;
@@ -44,6 +44,43 @@ struct Pod {
     /// Logins of different keys, from the first on.
     taken: u32,
     seen: u64,
+}
+
+/// A place among the logins of a pod.
+#[derive(Debug, Eq, PartialEq)]
+enum Place {
+    Free,
+    /// That of an instance that is gone without having left.
+    Of(String),
+    Own,
+}
+
+/// The instances that have a session at this moment.
+#[derive(Debug, Default)]
+pub(super) struct Present(Mutex<BTreeMap<String, u32>>);
+
+impl Present {
+    fn is_there(&self, instance: &str) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains_key(instance)
+    }
+
+    /// A session of this instance begins.
+    pub(super) fn enter(&self, instance: &[u8; 32]) {
+        let mut there = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *there.entry(HEXLOWER.encode(instance)).or_default() += 1;
+    }
+
+    /// It ends.
+    pub(super) fn exit(&self, instance: &[u8; 32]) {
+        let mut there = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let instance = HEXLOWER.encode(instance);
+        if let Some(sessions) = there.get_mut(&instance) {
+            *sessions = sessions.saturating_sub(1);
+            if *sessions == 0 {
+                there.remove(&instance);
+            }
+        }
+    }
 }
 
 /// A login that is not taken.
@@ -118,9 +155,14 @@ impl Ledger {
     }
 
     /// Whether an instance may take the login of a pod.
-    pub(super) fn check(&self, pod: &str, instance: &[u8; 32]) -> Result<(), LedgerError> {
+    pub(super) fn check(
+        &self,
+        pod: &str,
+        instance: &[u8; 32],
+        present: &Present,
+    ) -> Result<(), LedgerError> {
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        self.judge(inner.pods.get(pod), &HEXLOWER.encode(instance)).map(drop)
+        self.judge(inner.pods.get(pod), &HEXLOWER.encode(instance), present).map(drop)
     }
 
     /// Takes the login of a pod for an instance; `true` where it has it already.
@@ -128,11 +170,18 @@ impl Ledger {
         &self,
         pod: &str,
         instance: &[u8; 32],
+        present: &Present,
         now: u64,
     ) -> Result<bool, LedgerError> {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let instance = HEXLOWER.encode(instance);
-        let known = self.judge(inner.pods.get(pod), &instance)?;
+        let place = self.judge(inner.pods.get(pod), &instance, present)?;
+        if let Place::Of(gone) = &place {
+            let (pod, instance) = (pod.to_owned(), gone.clone());
+            let line = Line { pod, instance, did: Did::Left, at: now };
+            inner.write(&line).map_err(LedgerError::Write)?;
+        }
+        let known = place == Place::Own;
         let seen = inner.pods.get(pod).map_or(0, |pod| pod.seen);
         if known && seen + SEEN_EVERY_SECONDS > now {
             return Ok(true);
@@ -143,19 +192,30 @@ impl Ledger {
         Ok(known)
     }
 
-    /// Whether the instance has the login already, where it may have it at all.
-    fn judge(&self, pod: Option<&Pod>, instance: &String) -> Result<bool, LedgerError> {
-        let Some(pod) = pod else { return Ok(false) };
+    /// Which place the instance may have, where it may have any.
+    fn judge(
+        &self,
+        pod: Option<&Pod>,
+        instance: &String,
+        present: &Present,
+    ) -> Result<Place, LedgerError> {
+        let Some(pod) = pod else { return Ok(Place::Free) };
         if pod.holders.contains(instance) {
-            return Ok(true);
+            return Ok(Place::Own);
         }
-        if u32::try_from(pod.holders.len()).unwrap_or(u32::MAX) >= self.limits.at_once {
-            return Err(LedgerError::Held);
-        }
+        let place = if u32::try_from(pod.holders.len()).unwrap_or(u32::MAX) < self.limits.at_once {
+            Place::Free
+        } else {
+            let gone = pod.holders.iter().find(|holder| !present.is_there(holder));
+            match (self.limits.unclean, gone) {
+                (Unclean::Replace, Some(gone)) => Place::Of(gone.clone()),
+                _ => return Err(LedgerError::Held),
+            }
+        };
         if pod.taken >= self.limits.at_once.saturating_add(self.limits.restarts) {
             return Err(LedgerError::Restarts);
         }
-        Ok(false)
+        Ok(place)
     }
 
     /// Gives the login of an instance back; the pod's name, where it had one.
@@ -258,7 +318,11 @@ fn pod_seen(pods: &BTreeMap<String, Pod>, name: &str) -> u64 {
 mod tests {
     use super::*;
 
-    const LIMITS: LoginLimits = LoginLimits { at_once: 1, restarts: 2 };
+    const LIMITS: LoginLimits = LoginLimits { at_once: 1, restarts: 2, unclean: Unclean::Refuse };
+
+    fn nobody() -> Present {
+        Present::default()
+    }
 
     fn open(path: &Path) -> Ledger {
         Ledger::open(path, LIMITS).unwrap()
@@ -270,18 +334,24 @@ mod tests {
         let path = folder.path().join("logins.jsonl");
         let (mine, thief) = ([1; 32], [2; 32]);
         let ledger = open(&path);
-        assert!(!ledger.take("eu/pod", &mine, 100).unwrap());
-        assert!(ledger.take("eu/pod", &mine, 101).unwrap(), "a connection that was lost");
+        assert!(!ledger.take("eu/pod", &mine, &nobody(), 100).unwrap());
+        assert!(
+            ledger.take("eu/pod", &mine, &nobody(), 101).unwrap(),
+            "a connection that was lost"
+        );
         for _ in 0..2 {
             let ledger = open(&path);
-            assert!(matches!(ledger.take("eu/pod", &thief, 102), Err(LedgerError::Held)));
-            assert!(ledger.take("eu/pod", &mine, 103).unwrap());
+            assert!(matches!(
+                ledger.take("eu/pod", &thief, &nobody(), 102),
+                Err(LedgerError::Held)
+            ));
+            assert!(ledger.take("eu/pod", &mine, &nobody(), 103).unwrap());
             assert!(
                 ledger.leave(&thief, Leaving::Used, 104).unwrap().is_none(),
                 "it has nothing to give back"
             );
         }
-        assert!(!open(&path).take("eu/other", &thief, 105).unwrap());
+        assert!(!open(&path).take("eu/other", &thief, &nobody(), 105).unwrap());
     }
 
     #[test]
@@ -290,13 +360,16 @@ mod tests {
         let path = folder.path().join("logins.jsonl");
         for number in 1..=3 {
             let ledger = open(&path);
-            assert!(!ledger.take("eu/pod", &[number; 32], 100).unwrap(), "start {number}");
+            assert!(
+                !ledger.take("eu/pod", &[number; 32], &nobody(), 100).unwrap(),
+                "start {number}"
+            );
             assert_eq!(
                 ledger.leave(&[number; 32], Leaving::Used, 101).unwrap().as_deref(),
                 Some("eu/pod")
             );
         }
-        let last = open(&path).take("eu/pod", &[4; 32], 102);
+        let last = open(&path).take("eu/pod", &[4; 32], &nobody(), 102);
         assert!(matches!(last, Err(LedgerError::Restarts)));
     }
 
@@ -306,7 +379,7 @@ mod tests {
         let path = folder.path().join("logins.jsonl");
         for number in 1..=10 {
             let ledger = open(&path);
-            assert!(!ledger.take("eu/pod", &[number; 32], 100).unwrap());
+            assert!(!ledger.take("eu/pod", &[number; 32], &nobody(), 100).unwrap());
             ledger.leave(&[number; 32], Leaving::Unused, 101).unwrap();
         }
     }
@@ -315,11 +388,11 @@ mod tests {
     fn a_torn_last_line_is_cut_and_a_torn_other_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("logins.jsonl");
-        open(&path).take("eu/pod", &[1; 32], 100).unwrap();
+        open(&path).take("eu/pod", &[1; 32], &nobody(), 100).unwrap();
         let whole = fs::read(&path).unwrap();
         fs::write(&path, [&whole[..], &whole[..whole.len() / 2]].concat()).unwrap();
         let ledger = open(&path);
-        assert!(matches!(ledger.take("eu/pod", &[2; 32], 101), Err(LedgerError::Held)));
+        assert!(matches!(ledger.take("eu/pod", &[2; 32], &nobody(), 101), Err(LedgerError::Held)));
         fs::write(&path, [&whole[..whole.len() / 2], b"\n", &whole].concat()).unwrap();
         assert!(Ledger::open(&path, LIMITS).is_err());
     }
@@ -329,11 +402,34 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("logins.jsonl");
         let ledger = open(&path);
-        ledger.take("eu/old", &[1; 32], 100).unwrap();
-        ledger.take("eu/new", &[2; 32], 100 + FORGET_AFTER_SECONDS).unwrap();
+        ledger.take("eu/old", &[1; 32], &nobody(), 100).unwrap();
+        ledger.take("eu/new", &[2; 32], &nobody(), 100 + FORGET_AFTER_SECONDS).unwrap();
         drop(ledger);
         drop(open(&path));
         let text = fs::read_to_string(&path).unwrap();
         assert!(text.contains("eu/new") && !text.contains("eu/old"), "{text}");
+    }
+
+    #[test]
+    fn who_was_killed_is_replaced_where_that_was_said_and_never_who_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("logins.jsonl");
+        let limits = LoginLimits { unclean: Unclean::Replace, ..LIMITS };
+        let ledger = Ledger::open(&path, limits).unwrap();
+        let there = Present::default();
+        ledger.take("eu/pod", &[1; 32], &there, 100).unwrap();
+        there.enter(&[1; 32]);
+        there.enter(&[1; 32]);
+        there.exit(&[1; 32]);
+        let second = |there: &Present| ledger.take("eu/pod", &[2; 32], there, 101);
+        assert!(matches!(second(&there), Err(LedgerError::Held)), "it has a session");
+        there.exit(&[1; 32]);
+        assert!(matches!(second(&there), Ok(false)));
+        assert!(ledger.leave(&[1; 32], Leaving::Used, 102).unwrap().is_none(), "it is out");
+        // Each counts as a restart, also over one of the bridge.
+        let ledger = Ledger::open(&path, limits).unwrap();
+        ledger.take("eu/pod", &[3; 32], &there, 103).unwrap();
+        let last = ledger.take("eu/pod", &[4; 32], &there, 104);
+        assert!(matches!(last, Err(LedgerError::Restarts)));
     }
 }

@@ -70,6 +70,9 @@ pub struct Receipt {
     /// What it says the node agent says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agent: Option<String>,
+    /// Refused logins of this client before this one that have no line, where there were many.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub suppressed: Option<u64>,
     /// The session.
     pub session: String,
     /// The bridge's own memory: `sealed` or `wiped`.
@@ -274,6 +277,7 @@ mod tests {
             facets: None,
             wrapper: None,
             agent: None,
+            suppressed: None,
             session: String::new(),
             bridge: "sealed",
             request: None,

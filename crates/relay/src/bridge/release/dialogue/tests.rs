@@ -10,7 +10,7 @@ use std::{
 use cloudtaser_core::{
     Secret,
     level::{Agent, Attach, Environ, Facets, Memory, Supervisor, Transport},
-    release::{LoggedIn, Statement, decode, message::Claims},
+    release::{Hello, Leave, LoggedIn, Purpose, Statement, decode, message::Claims},
 };
 use cloudtaser_evidence::{Digest as LogDigest, Log, log::Options, note::Signer};
 use cloudtaser_road::seal::Recipient;
@@ -19,7 +19,7 @@ use serde_json::json;
 
 use super::*;
 use crate::bridge::release::{
-    config::{LogConfig, LoginLimits, ReleaseConfig, Trust, Unsealed},
+    config::{LogConfig, LoginLimits, ReleaseConfig, Trust, Unclean, Unsealed},
     receipt::ReceiptSink,
     token::{fuzz::issuer, tests::signed},
 };
@@ -120,7 +120,7 @@ impl Place {
             state_dir: folder.path().join("state"),
             unsealed,
             doors: Vec::new(),
-            limits: LoginLimits { at_once: 1, restarts: 1 },
+            limits: LoginLimits { at_once: 1, restarts: 1, unclean: Unclean::Refuse },
             linger_seconds: 60,
             issuers: vec![issuer().unwrap()],
             log: LogConfig {
