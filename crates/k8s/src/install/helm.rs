@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::source::{Source, to_yaml, unmark};
+use super::source::{Source, sorted, to_yaml, unmark};
 use super::{Object, Values, all};
 
 /// The least version of Kubernetes: `matchConditions` are there without a switch.
@@ -105,7 +105,7 @@ fn schema() -> String {
             place.extend(more);
         }
     }
-    let text = serde_json::to_string_pretty(&schema).unwrap_or_default();
+    let text = serde_json::to_string_pretty(&sorted(schema)).unwrap_or_default();
     text + "\n"
 }
 

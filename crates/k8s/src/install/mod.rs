@@ -48,7 +48,7 @@ pub struct Object {
 
 impl Object {
     fn new(file: &'static str, json: Value) -> Self {
-        Self { json, file, when: None }
+        Self { json: source::sorted(json), file, when: None }
     }
 
     const fn when(mut self, path: &'static str) -> Self {
@@ -90,7 +90,7 @@ impl Object {
 /// Webhooks come last: before that there is nobody who could answer them.
 #[must_use]
 pub fn objects(values: &Values, namespace: &str) -> Vec<Object> {
-    let chosen = serde_json::to_value(values).unwrap_or_default();
+    let chosen = source::sorted(serde_json::to_value(values).unwrap_or_default());
     let source = Source::Chosen { values: &chosen, namespace };
     let mut objects = all(&source);
     objects.retain(|object| object.when.is_none_or(|path| source.is_on(path)));

@@ -153,5 +153,11 @@ fn at<'a>(values: &'a Value, path: &str) -> Option<&'a Value> {
 /// # Errors
 /// What the emitter cannot write; it can write all that is JSON.
 pub fn to_yaml(value: &Value) -> Result<String, serde_saphyr::SerializeError> {
-    serde_saphyr::to_string(value)
+    serde_saphyr::to_string(&sorted(value.clone()))
+}
+
+/// By name: another crate of a program may have turned on that maps keep the order of insertion.
+pub(super) fn sorted(mut value: Value) -> Value {
+    value.sort_all_objects();
+    value
 }
