@@ -16,7 +16,7 @@ use crate::{
 /// Folder of documents inside a log's folder.
 pub(crate) const DOCUMENTS: &str = "documents";
 /// Longest document.
-pub const DOCUMENT_MAX: u64 = 4 << 20;
+pub const DOCUMENT_MAX: usize = 4 << 20;
 
 /// Which receipts a bundle gets.
 #[derive(Clone, Debug, Default)]

@@ -20,7 +20,7 @@ use std::{
 
 use crate::{
     checkpoint::SignedCheckpoint,
-    export::DOCUMENTS,
+    export::{DOCUMENT_MAX, DOCUMENTS},
     hash::Digest,
     note::{KeyKind, NoteError, Signer},
     proof::Proof,
@@ -178,6 +178,9 @@ impl Log {
     /// # Errors
     /// [`LogError`]: then no receipt should name it.
     pub fn keep(&self, document: &[u8]) -> Result<Digest, LogError> {
+        if document.len() > DOCUMENT_MAX {
+            return Err(LogError::Document(document.len()));
+        }
         publish::keep(&self.folder.join(DOCUMENTS), document)
     }
 

@@ -5,7 +5,10 @@
 //! and no receipt has is a release around the log; a receipt of a read that OpenBao does not know
 //! is an audit log that lost lines, or a bridge that invents.
 
-use std::{collections::BTreeMap, io::BufRead};
+use std::{
+    collections::BTreeMap,
+    io::{self, BufRead, Read as _},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -23,7 +26,7 @@ const NOT_SECRETS: [&str; 4] = ["auth/", "sys/", "identity/", "cubbyhole/"];
 #[error("line {line} of the audit log cannot be read")]
 pub struct AuditError {
     line: u64,
-    source: std::io::Error,
+    source: io::Error,
 }
 
 /// A read that OpenBao answered.
@@ -127,8 +130,7 @@ pub fn reconcile(
     let mut text = Vec::new();
     for line in 1.. {
         text.clear();
-        let read = audit.read_until(b'\n', &mut text);
-        if read.map_err(|source| AuditError { line, source })? == 0 {
+        if !read_line(&mut audit, &mut text).map_err(|source| AuditError { line, source })? {
             break;
         }
         found.lines += 1;
@@ -146,6 +148,19 @@ pub fn reconcile(
         push(&mut found.unaudited, request.to_owned());
     }
     Ok(found)
+}
+
+/// Reads a line, of an overlong one only so much that it is seen to be one; false at the end.
+fn read_line(audit: &mut impl BufRead, text: &mut Vec<u8>) -> io::Result<bool> {
+    let limit = u64::try_from(LINE_MAX).unwrap_or(u64::MAX).saturating_add(1);
+    let mut rest = Vec::new();
+    let first = audit.take(limit).read_until(b'\n', text)?;
+    let mut whole = text.len() <= LINE_MAX || text.ends_with(b"\n");
+    while !whole {
+        rest.clear();
+        whole = audit.take(limit).read_until(b'\n', &mut rest)? == 0 || rest.ends_with(b"\n");
+    }
+    Ok(first > 0)
 }
 
 fn push<T>(list: &mut Vec<T>, item: T) {
@@ -318,5 +333,9 @@ mod tests {
         let found = compared(&tally(&[]), "not json\n{}\n", &[]);
         assert_eq!((found.unreadable_total, found.unreadable[0]), (2, 1));
         assert!(!found.agrees());
+        let long =
+            format!("{}\n{}", " ".repeat(2 * LINE_MAX + 3), line("response", "a", "s/x", "read"));
+        let found = compared(&tally(&[Some("a")]), &long, &[]);
+        assert_eq!((found.lines, found.matched, found.unreadable_total), (2, 1, 1));
     }
 }

@@ -1,7 +1,8 @@
 //! `cloudtaser evidence`: receipts, their export, and their verification without a network.
 
 use std::{
-    fs,
+    fs::File,
+    io::{self, Read as _},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -9,6 +10,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
 use cloudtaser_evidence::{
+    bundle::BUNDLE_MAX,
     checkpoint::SignedCheckpoint,
     names::{NameKey, Opening},
     policy::{Policy, PolicyError},
@@ -60,10 +62,10 @@ enum Verb {
 pub(crate) enum EvidenceError {
     /// A file cannot be read.
     #[error("cannot read {}", path.display())]
-    Read { path: PathBuf, source: std::io::Error },
+    Read { path: PathBuf, source: io::Error },
     /// A file cannot be made.
     #[error("cannot make {}", path.display())]
-    Make { path: PathBuf, source: std::io::Error },
+    Make { path: PathBuf, source: io::Error },
     /// A policy means nothing.
     #[error("the policy {} cannot be used", path.display())]
     Policy { path: PathBuf, source: PolicyError },
@@ -99,7 +101,13 @@ pub(crate) fn run(args: &EvidenceArgs) -> Result<ExitCode> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, EvidenceError> {
-    fs::read(path).map_err(|source| EvidenceError::Read { path: path.to_owned(), source })
+    let mut bytes = Vec::new();
+    let limit = u64::try_from(BUNDLE_MAX).unwrap_or(u64::MAX).saturating_add(1);
+    let read = File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes));
+    let too_long = || io::Error::from(io::ErrorKind::FileTooLarge);
+    let read = read.and_then(|length| if length > BUNDLE_MAX { Err(too_long()) } else { Ok(()) });
+    read.map_err(|source| EvidenceError::Read { path: path.to_owned(), source })?;
+    Ok(bytes)
 }
 
 pub(crate) fn read_policy(path: &Path) -> Result<Policy, EvidenceError> {

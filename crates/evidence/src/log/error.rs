@@ -30,6 +30,9 @@ pub enum LogError {
         /// What is wrong.
         why: &'static str,
     },
+    /// A statement of evidence is too long to keep.
+    #[error("a document has {0} bytes, more than are kept of one")]
+    Document(usize),
     /// Something happened after which the disk's state is not known.
     #[error("the log stopped: {0}; start the program again, which reads what the disk has")]
     Stopped(String),
@@ -113,7 +116,7 @@ impl LogError {
         match self {
             Self::Damaged { .. } | Self::RolledBack { .. } => Blame::Attack,
             Self::Locked(_) | Self::OtherKey { .. } | Self::Signer(_) => Blame::Configuration,
-            Self::Receipt(_) | Self::TooManyClusters(_) => Blame::Configuration,
+            Self::Document(_) | Self::Receipt(_) | Self::TooManyClusters(_) => Blame::Configuration,
             Self::Unwitnessed { .. } | Self::WitnessesAway { .. } => Blame::Peer,
             Self::ClockWentBack { .. }
             | Self::Closed

@@ -268,6 +268,7 @@ fn a_receipt_that_is_too_long_harms_no_other() {
     let mut many = draft();
     many.secrets = vec![many.secrets[0].clone(); 65];
     assert!(matches!(log.append(many), Err(LogError::Receipt(_))));
+    assert!(matches!(log.keep(&vec![0; (4 << 20) + 1]), Err(LogError::Document(_))));
     assert_eq!(log.append(draft()).unwrap().index, 0);
 }
 

@@ -107,8 +107,12 @@ fn of_all(tally: &Tally, having: u64, does: &str, lacks: &str) -> (Standing, Str
 
 fn ciphertext_only(tally: &Tally) -> Claim {
     let [_, _, _, [_, _, closed], _, _] = tally.rows;
-    let (standing, because) =
-        of_all(tally, closed, "were in a session with the row T4 closed", "had the row T4 open");
+    let (standing, because) = of_all(
+        tally,
+        closed,
+        "were in a session with the row T4 closed",
+        "did not have the row T4 closed",
+    );
     Claim {
         id: "C2",
         claim: "what lies between bridge and wrapper (beacon, load balancers, control plane) carried \
