@@ -145,11 +145,48 @@ pub(crate) fn build_relay() -> anyhow::Result<Relay> {
     Ok(Relay { beacon, bridge, broker })
 }
 
+/// What goes into container images: everything but the command line.
+#[derive(Debug)]
+pub(crate) struct Contained {
+    /// The static wrapper.
+    pub(crate) wrapper: PathBuf,
+    /// The static agent.
+    pub(crate) agent: PathBuf,
+    /// The static programs of the road.
+    pub(crate) relay: Relay,
+    /// The static operator.
+    pub(crate) operator: PathBuf,
+}
+
+/// Builds what goes into container images, silently when nothing changed.
+pub(crate) fn build_contained() -> anyhow::Result<Contained> {
+    let (target, linkage_flags) = static_target();
+    let wrapper = build_one("cloudtaser-wrapper", &target, linkage_flags)?;
+    Ok(Contained {
+        wrapper: wrapper.join("cloudtaser-wrapper"),
+        agent: build_agent(&["--bins"])?,
+        relay: build_relay()?,
+        operator: build_operator()?,
+    })
+}
+
+/// Holds what goes into container images to its promises.
+pub(crate) fn gate_contained(built: &Contained) -> anyhow::Result<()> {
+    let Contained { wrapper, agent, relay, operator } = built;
+    gate_sized(wrapper, WRAPPER_MAX_BYTES)?;
+    gate_sized(&relay.beacon, BEACON_MAX_BYTES)?;
+    gate_sized(&relay.bridge, BRIDGE_MAX_BYTES)?;
+    gate_sized(&relay.broker, BEACON_MAX_BYTES)?;
+    gate_one(agent, Linkage::Static)?;
+    gate_one(operator, Linkage::Static)?;
+    Ok(())
+}
+
 /// Builds all programs, silently when nothing changed.
 pub(crate) fn build() -> anyhow::Result<Artifacts> {
-    let Relay { beacon, bridge, broker } = build_relay()?;
-    let (programs, agent) = (build_programs()?, build_agent(&["--bins"])?);
-    let operator = build_operator()?;
+    let Contained { agent, relay, operator, .. } = build_contained()?;
+    let Relay { beacon, bridge, broker } = relay;
+    let programs = build_programs()?;
     Ok(Artifacts { programs, agent, beacon, bridge, broker, operator })
 }
 

@@ -35,6 +35,7 @@ mod json;
 mod kv;
 mod request;
 mod retry;
+mod store;
 
 pub use address::{Address, Plaintext};
 pub use answer::{Answer, Fields, Lease, Session};

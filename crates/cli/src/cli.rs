@@ -6,8 +6,8 @@ use anyhow::Result;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::{
-    agent, compose, demo, deploy, discover, doctor, evidence, generate, policy, probe, report,
-    road, run, witness,
+    agent, compose, demo, deploy, discover, doctor, evidence, generate, migrate, policy, probe,
+    report, road, run, witness,
 };
 
 const AFTER: &str = "\
@@ -52,6 +52,8 @@ enum Verb {
     Doctor(doctor::DoctorArgs),
     /// Find workloads that use Kubernetes Secrets, and plan their way out.
     Discover(discover::DiscoverArgs),
+    /// Copy the values of Kubernetes Secrets into OpenBao, as a plan says.
+    Migrate(migrate::MigrateArgs),
     /// Renew the cloudtaser of a cluster.
     Upgrade(deploy::UpgradeArgs),
     /// Take cloudtaser off a cluster, and leave nothing.
@@ -96,6 +98,7 @@ impl Cli {
             Verb::Upgrade(args) => deploy::upgrade(&args),
             Verb::Evidence(args) => evidence::run(&args),
             Verb::Man(args) => generate::man(&args, Self::command()),
+            Verb::Migrate(args) => migrate::run(&args),
             Verb::Policy(args) => policy::run(&args),
             Verb::Probe(args) => probe::command::run(&args),
             Verb::Report(args) => report::run(&args),

@@ -2,8 +2,10 @@
 
 use std::process::ExitCode;
 
+use cloudtaser_bao::BaoError;
 use cloudtaser_core::exit::Code;
 use cloudtaser_evidence::{keys::KeyFileError, verify::Refusal, witness::WitnessError};
+use cloudtaser_tls::TlsError;
 
 use crate::{
     compose::{FileError, NoSuchRule, WrongEndpoint},
@@ -43,6 +45,13 @@ pub(crate) fn of_arguments(error: &clap::Error) -> ExitCode {
 fn code(error: &anyhow::Error) -> Code {
     if let Some(error) = error.downcast_ref::<DeployError>() {
         return error.code();
+    }
+    if let Some(error) = error.downcast_ref::<BaoError>() {
+        let refused = matches!(error.status(), Some(400..=499));
+        return if refused { Code::Refused } else { error.blame().into() };
+    }
+    if let Some(error) = error.downcast_ref::<TlsError>() {
+        return error.blame().into();
     }
     let usage = error.is::<NeedleError>()
         || error.is::<YamlError>()

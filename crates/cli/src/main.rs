@@ -16,6 +16,7 @@ mod doctor;
 mod evidence;
 mod failure;
 mod generate;
+mod migrate;
 mod policy;
 mod probe;
 mod report;

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
 
-use crate::artifacts::{self, Artifacts};
+use crate::artifacts::{self, Contained};
 use crate::command::{program, read};
 use crate::place;
 use crate::tools::{self, Need};
@@ -29,8 +29,8 @@ const ROOT: u32 = 0;
 /// The verb.
 pub(crate) fn run() -> anyhow::Result<()> {
     tools::ensure(Need::Build)?;
-    let built = artifacts::build()?;
-    artifacts::gate(&built)?;
+    let built = artifacts::build_contained()?;
+    artifacts::gate_contained(&built)?;
     let folder = place::target().join("images");
     if folder.exists() {
         // An image of an earlier version must not be shipped with these.
@@ -61,8 +61,8 @@ struct Recipe {
     user: u32,
 }
 
-fn recipes(built: &Artifacts) -> Vec<Recipe> {
-    let wrapper = &built.programs.wrapper;
+fn recipes(built: &Contained) -> Vec<Recipe> {
+    let wrapper = &built.wrapper;
     vec![
         Recipe {
             name: "cloudtaser-agent",
@@ -76,14 +76,21 @@ fn recipes(built: &Artifacts) -> Vec<Recipe> {
             name: "cloudtaser-beacon",
             title: "Pairs tunnels that it cannot read",
             packages: &["cloudtaser-relay"],
-            files: vec![built.beacon.clone()],
+            files: vec![built.relay.beacon.clone()],
             user: USER,
         },
         Recipe {
             name: "cloudtaser-bridge",
             title: "Brings tunnels to an OpenBao without an open port",
             packages: &["cloudtaser-relay"],
-            files: vec![built.bridge.clone()],
+            files: vec![built.relay.bridge.clone()],
+            user: USER,
+        },
+        Recipe {
+            name: "cloudtaser-broker",
+            title: "Carries the cluster's sessions to a bridge, and reads none",
+            packages: &["cloudtaser-relay"],
+            files: vec![built.relay.broker.clone()],
             user: USER,
         },
         Recipe {

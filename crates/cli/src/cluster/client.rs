@@ -4,6 +4,7 @@
 //! repeated, since an apply, a get and a delete come to the same twice.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     io::Read as _,
     thread,
@@ -12,12 +13,15 @@ use std::{
 
 use cloudtaser_core::Secret;
 use cloudtaser_tls::{TlsClient, TlsOptions, Trust, explain};
+use data_encoding::BASE64;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use ureq::{
     Agent,
     http::{HeaderValue, Method, Request, StatusCode},
     unversioned::resolver::DefaultResolver,
 };
+use zeroize::Zeroizing;
 
 use super::{
     ClusterArgs,
@@ -70,7 +74,15 @@ impl fmt::Debug for Cluster {
 struct Answer {
     status: StatusCode,
     date: Option<String>,
-    body: Vec<u8>,
+    /// Wiped: it may be a Secret.
+    body: Zeroizing<Vec<u8>>,
+}
+
+/// As much of a Secret as is needed, borrowed from the answer: base64 has nothing to unescape.
+#[derive(Deserialize)]
+struct HeldSecret<'a> {
+    #[serde(borrow, default)]
+    data: Option<BTreeMap<&'a str, &'a str>>,
 }
 
 impl Cluster {
@@ -118,7 +130,7 @@ impl Cluster {
     /// Text that is no object, such as a log or the metrics of a pod, if it can be had.
     pub(crate) fn text(&self, path: &str) -> Option<String> {
         let answer = self.ask_once(&Method::GET, path, None).ok()?;
-        let text = String::from_utf8(answer.body).ok()?;
+        let text = String::from_utf8(answer.body.to_vec()).ok()?;
         answer.status.is_success().then_some(text)
     }
 
@@ -142,6 +154,31 @@ impl Cluster {
                 _ => return Ok(items),
             }
         }
+    }
+
+    /// The fields of a Secret, if it is there.
+    pub(crate) fn secret(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<BTreeMap<String, Secret>>, ApiError> {
+        let path = format!("/api/v1/namespaces/{}/secrets/{}", encoded(namespace), encoded(name));
+        let answer = self.ask(&Method::GET, &path, None)?;
+        if answer.status == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        if !answer.status.is_success() {
+            return self.object(&path, &answer).map(|_never| None);
+        }
+        // SECURITY: an error of a parser may quote what it read.
+        let odd = || ApiError::NotTheApi { what: words(&path), server: self.server.clone() };
+        let held: HeldSecret<'_> = serde_json::from_slice(&answer.body).ok().ok_or_else(odd)?;
+        let mut fields = BTreeMap::new();
+        for (name, text) in held.data.unwrap_or_default() {
+            let value = BASE64.decode(text.as_bytes()).ok().ok_or_else(odd)?;
+            fields.insert(name.to_owned(), Secret::new(value));
+        }
+        Ok(Some(fields))
     }
 
     /// Creates an object of a review kind, and gives what the API server made of it.
@@ -251,7 +288,10 @@ impl Cluster {
         let status = response.status();
         let date = response.headers().get("date").and_then(|date| date.to_str().ok());
         let date = date.map(str::to_owned);
-        let mut bytes = Vec::new();
+        let len = response.headers().get("content-length").and_then(|len| len.to_str().ok());
+        let len = len.and_then(|len| len.parse().ok()).unwrap_or(0_usize);
+        // SECURITY: all of it at once, so that no copy is left behind by growing.
+        let mut bytes = Zeroizing::new(Vec::with_capacity(len.clamp(16 << 10, 4 << 20)));
         let read = response.into_body().into_reader().take(LONGEST).read_to_end(&mut bytes);
         read.map_err(|error| Lost { why: error.to_string(), again: true })?;
         Ok(Answer { status, date, body: bytes })

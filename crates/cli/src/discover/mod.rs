@@ -111,6 +111,45 @@ fn look(cluster: &Cluster, args: &DiscoverArgs, progress: &ui::Progress) -> Resu
     Ok(plan)
 }
 
+/// Every use of a Secret on the cluster: namespace, Secret, who.
+pub(crate) fn used_secrets(cluster: &Cluster) -> Result<Vec<(String, String, String)>, ApiError> {
+    let mut used = Vec::new();
+    for (version, plural, kind, template) in KINDS {
+        let root = if version.contains('/') { "apis" } else { "api" };
+        for object in cluster.list(&format!("/{root}/{version}/{plural}"), "")? {
+            let text = |at: &str| {
+                object.pointer(at).and_then(serde_json::Value::as_str).unwrap_or_default()
+            };
+            let (namespace, name) = (text("/metadata/namespace"), text("/metadata/name"));
+            let Some(template) = object.pointer(template) else { continue };
+            let secrets = uses::of(template).into_iter().map(|each| each.secret);
+            let pulled = uses::pulled(template);
+            used.extend(
+                secrets.chain(pulled).map(|s| (namespace.to_owned(), s, format!("{kind} {name}"))),
+            );
+        }
+    }
+    // Those that no pod has, and that others use all the same.
+    for (path, at, inner, kind) in [
+        ("/apis/networking.k8s.io/v1/ingresses", "/spec/tls", "/secretName", "Ingress"),
+        ("/api/v1/serviceaccounts", "/imagePullSecrets", "/name", "ServiceAccount"),
+        ("/api/v1/serviceaccounts", "/secrets", "/name", "ServiceAccount"),
+    ] {
+        for object in cluster.list(path, "")? {
+            let text = |value: &serde_json::Value, at: &str| {
+                value.pointer(at).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
+            };
+            let all = object.pointer(at).and_then(serde_json::Value::as_array);
+            let who = format!("{kind} {}", text(&object, "/metadata/name"));
+            let namespace = text(&object, "/metadata/namespace");
+            used.extend(
+                all.into_iter().flatten().map(|e| (namespace.clone(), text(e, inner), who.clone())),
+            );
+        }
+    }
+    Ok(used)
+}
+
 fn show(plan: &Plan) {
     if plan.workloads.is_empty() {
         ui::line("no workload uses a Kubernetes Secret");

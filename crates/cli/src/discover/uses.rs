@@ -69,6 +69,11 @@ pub(super) fn of(template: &Value) -> Vec<Use> {
     found
 }
 
+/// Secrets that kubelet reads to pull images: never to be moved, and in use.
+pub(super) fn pulled(template: &Value) -> impl Iterator<Item = String> {
+    list(template, "/spec/imagePullSecrets").map(|each| text(each, "/name"))
+}
+
 fn list<'a>(value: &'a Value, pointer: &str) -> impl Iterator<Item = &'a Value> {
     value.pointer(pointer).and_then(Value::as_array).into_iter().flatten()
 }
