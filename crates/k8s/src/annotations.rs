@@ -14,8 +14,8 @@ use cloudtaser_core::{
     level::Requirement,
     names::{ANNOTATION_PREFIX, kubernetes as names},
     plan::{
-        Auth, AuthMethod, Bulk, DeliveryMode, LaunchPlan, LogFormat, LogLevel, Missing, Period,
-        RotationAction, Server as PlanServer, Transit, Verify,
+        Auth, AuthMethod, Bulk, DeliveryMode, LaunchPlan, LogFormat, LogLevel, Missing, Mode,
+        Period, RotationAction, Server as PlanServer, Transit, Verify,
     },
     reference::{Source, Value as Reference},
 };
@@ -203,6 +203,9 @@ fn server_of(given: &Given<'_>, server: &Server) -> Result<PlanServer, Refusal> 
         spki_pin: server.spki_pin.clone(),
         server_name: server.server_name.clone(),
         verify: if skip { Verify::Skip } else { Verify::Full },
+        mode: server.broker.as_ref().map(|_address| Mode::Beacon),
+        broker: server.broker.clone(),
+        bridge_key: server.bridge_key.clone(),
         fixed: true,
         ..PlanServer::default()
     })

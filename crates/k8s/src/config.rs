@@ -52,8 +52,15 @@ pub struct Wrapper {
 pub struct Server {
     /// The name that pods choose it by.
     pub name: String,
-    /// `https://host:port`.
+    /// `https://host:port`; not needed where a bridge is the way.
+    #[serde(default)]
     pub address: String,
+    /// `host:port` of the cluster's broker, where a bridge is the way.
+    #[serde(default)]
+    pub broker: Option<String>,
+    /// The bridge's key, `ed25519:…`: the broker is not believed whom it leads to.
+    #[serde(default)]
+    pub bridge_key: Option<String>,
     /// Namespace, where a pod names none.
     #[serde(default)]
     pub namespace: Option<String>,
@@ -127,6 +134,12 @@ pub enum ConfigError {
         /// The server.
         name: String,
     },
+    /// Half of what a bridge needs.
+    #[error("server `{name}` needs both `broker` and `bridge_key`, or neither")]
+    Bridge {
+        /// The server.
+        name: String,
+    },
     /// A mirror that is not asked by TLS.
     #[error("a mirror of `{name}` must start with https://")]
     Mirror {
@@ -180,7 +193,10 @@ impl Config {
             if server.name.trim().is_empty() {
                 return Err(ConfigError::Empty { field: "server.name" });
             }
-            if !server.address.starts_with("https://") {
+            if server.broker.is_some() != server.bridge_key.is_some() {
+                return Err(ConfigError::Bridge { name: server.name.clone() });
+            }
+            if server.broker.is_none() && !server.address.starts_with("https://") {
                 return Err(ConfigError::Scheme { name: server.name.clone() });
             }
             // SECURITY: this text goes into every pod.
@@ -202,10 +218,10 @@ impl Config {
     pub fn server(&self, asked: Option<&str>) -> Option<&Server> {
         let Some(asked) = asked else { return self.servers.first() };
         let bare = asked.trim_end_matches('/');
-        self.servers
-            .iter()
-            .find(|server| server.name == asked)
-            .or_else(|| self.servers.iter().find(|s| s.address.trim_end_matches('/') == bare))
+        self.servers.iter().find(|server| server.name == asked).or_else(|| {
+            let is_it = |server: &&Server| server.address.trim_end_matches('/') == bare;
+            self.servers.iter().filter(|server| !server.address.is_empty()).find(is_it)
+        })
     }
 }
 
@@ -278,6 +294,9 @@ pub(crate) mod tests {
 
     #[test]
     fn configurations_that_cannot_work_are_refused_by_name() {
+        let mut broken = config();
+        broken.servers[0].broker = Some("broker:7443".to_owned());
+        assert!(matches!(broken.checked(), Err(ConfigError::Bridge { .. })));
         let mut broken = config();
         broken.servers[1].name = "main".to_owned();
         assert!(matches!(broken.checked(), Err(ConfigError::Twice { .. })));

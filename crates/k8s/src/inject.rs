@@ -73,6 +73,14 @@ pub fn inject(
     if work.wrapped.is_empty() {
         warnings.push("the pod is opted in, and none of its containers is wrapped".to_owned());
     }
+    let by_bridge = work.wishes.plan.server.broker.is_some();
+    if by_bridge && (work.wrapped.len() > 1 || work.wishes.probes) {
+        warnings.push(
+            "by a bridge a pod has one login, and others count as restarts, of which it allows few: \
+             have one container of the pod wrapped, and no probes"
+                .to_owned(),
+        );
+    }
     // Lists before ours: positions of init containers change when ours is put first.
     for container in &work.wrapped {
         wrap::container(container, &work, images, &mut patch, &mut warnings)?;

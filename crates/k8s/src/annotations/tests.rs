@@ -182,3 +182,17 @@ fn where_no_server_is_configured_yet_a_pod_is_refused_with_that_reason() {
     let message = Wishes::read(&Map::new(), &config.checked().unwrap()).unwrap_err().to_string();
     assert!(message.contains("[[server]]"), "{message}");
 }
+
+#[test]
+fn by_a_bridge_a_plan_has_its_key_and_the_brokers_address() {
+    let mut config = config();
+    config.servers[0].address.clear();
+    config.servers[0].broker = Some("cloudtaser-broker:7443".to_owned());
+    config.servers[0].bridge_key = Some("ed25519:x".to_owned());
+    let config = config.checked().unwrap();
+    let server = Wishes::read(&Map::new(), &config).unwrap().plan.server;
+    assert_eq!((server.way(), server.fixed), (Mode::Beacon, true));
+    assert_eq!(server.broker.as_deref(), Some("cloudtaser-broker:7443"));
+    assert_eq!(server.bridge_key.as_deref(), Some("ed25519:x"));
+    assert!(config.server(Some("")).is_none() && config.server(Some("/")).is_none());
+}

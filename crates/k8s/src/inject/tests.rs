@@ -451,6 +451,21 @@ fn a_pod_that_runs_is_wrapped_outdated_or_unwrapped() {
 }
 
 #[test]
+fn several_logins_of_a_pod_by_a_bridge_are_pointed_out() {
+    let mut config = config();
+    config.servers[0].broker = Some("broker:7443".to_owned());
+    config.servers[0].bridge_key = Some("ed25519:x".to_owned());
+    let more = json!({"name": "more", "image": "i", "command": ["m"]});
+    let warnings = |pod: &Value| inject(pod, &config, &NoRegistry).unwrap().warnings;
+    let two = json!({"containers": [app(), more]});
+    assert!(warnings(&pod(two.clone()))[0].contains("one login"));
+    let one = [("cloudtaser.io/containers", "app")];
+    assert!(warnings(&annotated(&one, two)).is_empty());
+    let probes = [("cloudtaser.io/probes", "true")];
+    assert!(!warnings(&annotated(&probes, json!({"containers": [app()]}))).is_empty());
+}
+
+#[test]
 fn a_shared_process_namespace_is_pointed_out() {
     let pod = pod(json!({"shareProcessNamespace": true, "containers": [app()]}));
     let injection = inject(&pod, &config(), &NoRegistry).unwrap();
