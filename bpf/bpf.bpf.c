@@ -13,7 +13,7 @@ CT_HOOK(bpf, int cmd, union bpf_attr *attr)
 	if (cmd == BPF_PROG_LOAD) {
 		if (ct_is_agent() || ct_is_loader())
 			return 0;
-		return ct_deny(CT_HOOK_BPF, 0);
+		return ct_deny_unless_node(CT_GRANT_TRACING, CT_HOOK_BPF);
 	}
 	if (cmd == BPF_LINK_UPDATE || cmd == BPF_LINK_DETACH) {
 		if (ct_is_agent() || ct_is_loader())
@@ -21,7 +21,7 @@ CT_HOOK(bpf, int cmd, union bpf_attr *attr)
 		return ct_deny(CT_HOOK_BPF, 0);
 	}
 	if (cmd == BPF_LINK_GET_FD_BY_ID) {
-		link.id = attr->link_id;
+		link.id = CT_AT(attr, link_id);
 		if (bpf_map_lookup_elem(&ct_objects, &link) && !ct_is_agent())
 			return ct_deny(CT_HOOK_BPF, 0);
 	}

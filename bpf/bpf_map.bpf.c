@@ -6,7 +6,7 @@
  */
 CT_HOOK(bpf_map, struct bpf_map *map)
 {
-	struct ct_object object = { .kind = CT_KIND_MAP, .id = map->id };
+	struct ct_object object = { .kind = CT_KIND_MAP, .id = CT_AT(map, id) };
 
 	if (!bpf_map_lookup_elem(&ct_objects, &object) || ct_is_agent())
 		return 0;

@@ -2,7 +2,7 @@
 /* Denies a descriptor of one of our programs: without one, nobody replaces or extends it. */
 CT_HOOK(bpf_prog, struct bpf_prog *prog)
 {
-	struct ct_object object = { .kind = CT_KIND_PROG, .id = prog->aux->id };
+	struct ct_object object = { .kind = CT_KIND_PROG, .id = CT_AT(prog, aux, id) };
 
 	if (!bpf_map_lookup_elem(&ct_objects, &object) || ct_is_agent())
 		return 0;

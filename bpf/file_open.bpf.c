@@ -7,22 +7,25 @@
  * Called before the file's own open method, so one place covers /proc/PID, task/TID and every
  * other mount of procfs. Not seen: O_PATH (which reads nothing).
  */
-#define FMODE_WRITE 0x2
-
 /*
  * The agent opens a directory of its pins by the host's mount, once: sb_umount then knows what to
  * keep. Never again, since whoever may take over runs in whatever mounts its starter chose.
  */
 static __always_inline void ct_learn_mount(struct file *file)
 {
-	struct ct_task *actor = ct_current();
 	struct ct_loader key = {};
+	struct ct_task *actor;
 	__u32 zero = 0;
 	__u64 *known;
 
-	if (!actor || !(actor->role & CT_ROLE_AGENT))
+	/* First what nearly no file is: every open of the node comes here. */
+	if (CT_AT(file, f_inode, i_sb, s_magic) != BPF_FS_MAGIC)
 		return;
-	if ((file->f_inode->i_mode & S_IFMT) != S_IFDIR || !ct_key(file->f_inode, &key))
+	if ((CT_AT(file, f_inode, i_mode) & S_IFMT) != S_IFDIR ||
+	    !ct_key(CT_AT(file, f_inode), &key))
+		return;
+	actor = ct_current();
+	if (!actor || !(actor->role & CT_ROLE_AGENT))
 		return;
 	known = bpf_map_lookup_elem(&ct_mount, &zero);
 	if (known && !*known && bpf_map_lookup_elem(&ct_pins, &key))
@@ -34,11 +37,13 @@ CT_HOOK(file_open, struct file *file)
 	enum ct_access access = CT_ACCESS_READ;
 	struct ct_finding finding;
 
-	if (file->f_mode & FMODE_WRITE)
+	if (CT_AT(file, f_mode) & FMODE_WRITE)
 		access |= CT_ACCESS_WRITE;
 	ct_learn_mount(file);
 	finding = ct_judge_file(file, access);
-	if (access & CT_ACCESS_WRITE && ct_marks(file->f_inode))
+	if (access & CT_ACCESS_WRITE && ct_marks(CT_AT(file, f_inode))) {
 		finding.denied = true;
-	return finding.denied ? ct_deny(CT_HOOK_FILE_OPEN, finding.target_tgid) : 0;
+		finding.grant.kind = CT_GRANT_NONE;
+	}
+	return ct_answer(finding, CT_HOOK_FILE_OPEN);
 }

@@ -8,7 +8,6 @@
 CT_HOOK(file_permission, struct file *file, int mask)
 {
 	enum ct_access access = mask & MAY_WRITE ? CT_ACCESS_WRITE : CT_ACCESS_READ;
-	struct ct_finding finding = ct_judge_file(file, access);
 
-	return finding.denied ? ct_deny(CT_HOOK_FILE_PERMISSION, finding.target_tgid) : 0;
+	return ct_answer(ct_judge_file(file, access), CT_HOOK_FILE_PERMISSION);
 }

@@ -4,8 +4,9 @@
  */
 CT_HOOK(kernel_load_data, int id)
 {
-	if (id == bpf_core_enum_value(enum kernel_load_data_id, LOADING_MODULE) ||
-	    id == bpf_core_enum_value(enum kernel_load_data_id, LOADING_KEXEC_IMAGE) ||
+	if (id == bpf_core_enum_value(enum kernel_load_data_id, LOADING_MODULE))
+		return ct_deny_unless_node(CT_GRANT_KERNEL, CT_HOOK_KERNEL_LOAD_DATA);
+	if (id == bpf_core_enum_value(enum kernel_load_data_id, LOADING_KEXEC_IMAGE) ||
 	    id == bpf_core_enum_value(enum kernel_load_data_id, LOADING_KEXEC_INITRAMFS))
 		return ct_deny(CT_HOOK_KERNEL_LOAD_DATA, 0);
 	return 0;

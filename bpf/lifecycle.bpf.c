@@ -9,6 +9,38 @@
  */
 #define CLONE_THREAD 0x00010000
 
+/*
+ * Whether one more process fits into the table by thread group. It is asked before the child is
+ * there, and counted when it is, so some forks that are under way at once may go beyond; the table
+ * is larger than what is asked for by more than those.
+ */
+static __always_inline bool ct_has_room(void)
+{
+	__u32 zero = 0;
+	struct ct_room *room = bpf_map_lookup_elem(&ct_room, &zero);
+
+	return room && (__s64)room->used < (__s64)room->most;
+}
+
+static __always_inline void ct_count(__s64 change)
+{
+	__u32 zero = 0;
+	struct ct_room *room = bpf_map_lookup_elem(&ct_room, &zero);
+
+	if (room)
+		__sync_fetch_and_add(&room->used, change);
+}
+
+/* Takes a thread group out of the table. */
+static __always_inline void ct_forget(__u32 tgid)
+{
+	struct ct_task *known = bpf_map_lookup_elem(&ct_groups, &tgid);
+	bool counted = known && !(known->role & CT_ROLE_BY_HAND);
+
+	if (known && !bpf_map_delete_elem(&ct_groups, &tgid) && counted)
+		ct_count(-1);
+}
+
 CT_HOOK(task_alloc, struct task_struct *task, unsigned long clone_flags)
 {
 	struct ct_task *parent = ct_current();
@@ -16,11 +48,19 @@ CT_HOOK(task_alloc, struct task_struct *task, unsigned long clone_flags)
 
 	if (!parent)
 		return 0;
+	/*
+	 * What is not in the table can be read by its number: better no child. The agent's own are few,
+	 * and what it is for must not end with a table that somebody else filled.
+	 */
+	if (!(clone_flags & CLONE_THREAD) && !(parent->role & CT_ROLES_TRUSTED) && !ct_has_room()) {
+		ct_deny(CT_HOOK_TASK_ALLOC, 0);
+		return -EAGAIN;
+	}
 	child = bpf_task_storage_get(&ct_tasks, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!child) /* better no child than one without a guard */
 		return -ENOMEM;
 	child->group = parent->group;
-	child->role = parent->role;
+	child->role = parent->role & ~CT_ROLE_BY_HAND;
 	/*
 	 * SECURITY: only threads are the agent. A child has its memory and descriptors until it
 	 * executes a program, so it is guarded until then, and nothing after.
@@ -37,12 +77,15 @@ int BPF_PROG(ct_sched_process_fork, struct task_struct *parent, struct task_stru
 	struct ct_task copy;
 	__u32 tgid;
 
-	if (!known)
+	/* A thread's group is there already. */
+	if (!known || child->pid != child->tgid)
 		return 0;
 	copy = *known;
 	tgid = child->tgid;
 	if (bpf_map_update_elem(&ct_groups, &tgid, &copy, BPF_ANY))
 		ct_report(CT_EVENT_TABLE_FULL, CT_HOOK_TASK_ALLOC, tgid);
+	else
+		ct_count(1);
 	return 0;
 }
 
@@ -53,7 +96,10 @@ int BPF_PROG(ct_sched_process_fork, struct task_struct *parent, struct task_stru
  */
 static __always_inline void ct_make_heir(struct task_struct *task, __u32 tgid)
 {
-	struct ct_task heir = { .group = CT_GROUP_AGENT, .role = CT_ROLE_GUARDED | CT_ROLE_HEIR };
+	struct ct_task heir = {
+		.group = CT_GROUP_AGENT,
+		.role = CT_ROLE_GUARDED | CT_ROLE_HEIR | CT_ROLE_BY_HAND,
+	};
 
 	if (task->ptrace || task->seccomp.mode || (__u32)bpf_get_current_uid_gid())
 		return;
@@ -78,7 +124,7 @@ int BPF_PROG(ct_sched_process_exec, struct task_struct *task)
 	known = bpf_map_lookup_elem(&ct_groups, &tgid);
 	by_group = known ? known->role : 0;
 	if (by_group & leaving)
-		bpf_map_delete_elem(&ct_groups, &tgid);
+		ct_forget(tgid);
 	if (agents && !by_task && !by_group)
 		ct_make_heir(task, tgid);
 	return 0;
@@ -91,6 +137,6 @@ int BPF_PROG(ct_sched_process_exit, struct task_struct *task)
 
 	/* The last thread is through exit_mm by now: there is nothing left to guard. */
 	if (task->signal->live.counter == 0)
-		bpf_map_delete_elem(&ct_groups, &tgid);
+		ct_forget(tgid);
 	return 0;
 }

@@ -1,11 +1,18 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* The same verdict when a file is mapped: /dev/mem that was opened earlier. */
+/*
+ * The same verdict when a file is mapped: /dev/mem that was opened earlier, and a sealed file of
+ * another tree.
+ */
 CT_HOOK(mmap_file, struct file *file)
 {
-	struct ct_finding finding;
+	enum ct_access access = CT_ACCESS_READ;
 
 	if (!file)
 		return 0;
-	finding = ct_judge_file(file, CT_ACCESS_READ | CT_ACCESS_WRITE);
-	return finding.denied ? ct_deny(CT_HOOK_MMAP_FILE, finding.target_tgid) : 0;
+	if (ct_is_others_seal(file))
+		return ct_deny(CT_HOOK_MMAP_FILE, 0);
+	ct_own_seal(file);
+	if (CT_AT(file, f_mode) & FMODE_WRITE) /* a mapping can be made writable later */
+		access |= CT_ACCESS_WRITE;
+	return ct_answer(ct_judge_file(file, access), CT_HOOK_MMAP_FILE);
 }

@@ -9,5 +9,5 @@ CT_HOOK(perf_event_open)
 {
 	if (ct_is_agent() || ct_is_loader())
 		return 0;
-	return ct_deny(CT_HOOK_PERF_EVENT_OPEN, 0);
+	return ct_deny_unless_node(CT_GRANT_TRACING, CT_HOOK_PERF_EVENT_OPEN);
 }

@@ -16,6 +16,7 @@
 
 CT_HOOK(ptrace_access_check, struct task_struct *child, unsigned int mode)
 {
+	struct ct_grant_key key = {};
 	struct ct_task *target;
 
 	if (!(mode & PTRACE_MODE_ATTACH))
@@ -23,7 +24,9 @@ CT_HOOK(ptrace_access_check, struct task_struct *child, unsigned int mode)
 	target = ct_task_of(child);
 	if (target ? ct_may_reach(target) : !ct_runs(child))
 		return 0;
+	if (target) /* a listed loader is nobody's to attach to */
+		key = ct_memory_of(target);
 	if (mode & PTRACE_MODE_NOAUDIT) /* asks whether it might, as ps does */
-		return ct_deny_silently(CT_HOOK_PTRACE_ACCESS_CHECK);
-	return ct_deny(CT_HOOK_PTRACE_ACCESS_CHECK, child->tgid);
+		return ct_is_granted(key) ? 0 : ct_deny_silently(CT_HOOK_PTRACE_ACCESS_CHECK);
+	return ct_deny_unless(key, CT_HOOK_PTRACE_ACCESS_CHECK, CT_AT(child, tgid));
 }

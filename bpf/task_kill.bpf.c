@@ -38,13 +38,52 @@ static __always_inline __u64 ct_handler(struct task_struct *task, int signal)
 	return handler;
 }
 
+/*
+ * Whether every thread holds the signal back, or waits for it by sigwait. One that does not gets it,
+ * whichever thread was named, and dumps all of them. More threads than are looked at: no.
+ */
+#define CT_MOST_THREADS 4096
+
+struct ct_walk {
+	struct list_head *head, *node;
+	__u64 bit;
+	bool free; /* a thread does not hold it back */
+};
+
+static long ct_next_thread(__u32 number, struct ct_walk *walk)
+{
+	/* Apart, or CO-RE looks for struct ct_walk in the kernel. */
+	struct list_head *node = walk->node;
+	struct task_struct *thread;
+	__u64 held;
+
+	if (!node || node == walk->head)
+		return 1;
+	thread = (void *)node - bpf_core_field_offset(struct task_struct, thread_node);
+	held = BPF_CORE_READ(thread, blocked.sig[0]) | BPF_CORE_READ(thread, real_blocked.sig[0]);
+	walk->free = !(held & walk->bit);
+	walk->node = BPF_CORE_READ(node, next);
+	return walk->free;
+}
+
+static __always_inline bool ct_all_block(struct task_struct *task, int signal)
+{
+	struct list_head *head =
+		(void *)CT_AT(task, signal) + bpf_core_field_offset(struct signal_struct, thread_head);
+	struct ct_walk walk = { .head = head, .bit = 1ul << (signal - 1) };
+
+	walk.node = BPF_CORE_READ(head, next);
+	bpf_loop(CT_MOST_THREADS, ct_next_thread, &walk, 0);
+	return !walk.free && walk.node == head;
+}
+
 static __always_inline bool ct_would_dump(struct task_struct *task, int signal)
 {
 	if (signal < SIGQUIT || signal > SIGSYS || !(ct_core_signals & 1u << signal))
 		return false;
-	if (task->blocked.sig[0] & 1ul << (signal - 1))
+	if (ct_handler(task, signal)) /* not SIG_DFL */
 		return false;
-	return ct_handler(task, signal) == 0; /* SIG_DFL */
+	return !ct_all_block(task, signal);
 }
 
 CT_HOOK(task_kill, struct task_struct *task, struct kernel_siginfo *info, int signal)
@@ -53,7 +92,9 @@ CT_HOOK(task_kill, struct task_struct *task, struct kernel_siginfo *info, int si
 
 	if (!target || signal == 0 || signal == SIGCONT || ct_may_reach(target))
 		return 0;
-	if (target->role & CT_ROLE_AGENT || ct_would_dump(task, signal))
-		return ct_deny(CT_HOOK_TASK_KILL, task->tgid);
+	if (target->role & CT_ROLE_AGENT)
+		return ct_deny(CT_HOOK_TASK_KILL, CT_AT(task, tgid));
+	if (ct_would_dump(task, signal))
+		return ct_deny_unless(ct_memory_of(target), CT_HOOK_TASK_KILL, CT_AT(task, tgid));
 	return 0;
 }

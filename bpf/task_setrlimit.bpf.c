@@ -9,5 +9,5 @@ CT_HOOK(task_setrlimit, struct task_struct *task)
 
 	if (!target || ct_may_reach(target))
 		return 0;
-	return ct_deny(CT_HOOK_TASK_SETRLIMIT, task->tgid);
+	return ct_deny_unless(ct_memory_of(target), CT_HOOK_TASK_SETRLIMIT, CT_AT(task, tgid));
 }

@@ -33,12 +33,15 @@ enum bpf_map_type {
 	BPF_MAP_TYPE_HASH = 1,
 	BPF_MAP_TYPE_ARRAY = 2,
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
+	BPF_MAP_TYPE_LRU_HASH = 9,
+	BPF_MAP_TYPE_LPM_TRIE = 11,
 	BPF_MAP_TYPE_RINGBUF = 27,
 	BPF_MAP_TYPE_TASK_STORAGE = 29,
 };
 
 enum {
 	BPF_ANY = 0,
+	BPF_NOEXIST = 1,
 	BPF_F_NO_PREALLOC = 1,
 };
 
@@ -58,7 +61,7 @@ enum bpf_cmd {
 	BPF_LINK_DETACH = 34,
 };
 
-/* Values of the next two move between kernels: read them with bpf_core_enum_value. */
+/* Values of the next three move between kernels: read them with bpf_core_enum_value. */
 enum kernel_load_data_id {
 	LOADING_MODULE = 2,
 	LOADING_KEXEC_IMAGE = 3,
@@ -71,11 +74,47 @@ enum kernel_read_file_id {
 	READING_KEXEC_INITRAMFS = 4,
 };
 
+/* What a kprobe is given: the kernel's layout on this architecture, which is never relocated. */
+struct pt_regs {
+	unsigned long r15, r14, r13, r12, bp, bx, r11, r10, r9, r8, ax, cx, dx, si, di;
+	unsigned long orig_ax, ip, cs, flags, sp, ss;
+};
+
+struct bpf_raw_tracepoint_args {
+	__u64 args[2];
+};
+
+enum lockdown_reason {
+	LOCKDOWN_DEV_MEM = 2,
+	LOCKDOWN_EFI_TEST = 3,
+	LOCKDOWN_HIBERNATION = 5,
+	LOCKDOWN_PCI_ACCESS = 6,
+	LOCKDOWN_IOPORT = 7,
+	LOCKDOWN_MSR = 8,
+	LOCKDOWN_ACPI_TABLES = 9,
+	LOCKDOWN_PCMCIA_CIS = 11,
+	LOCKDOWN_TIOCSSERIAL = 12,
+	LOCKDOWN_MODULE_PARAMETERS = 13,
+	LOCKDOWN_MMIOTRACE = 14,
+	LOCKDOWN_XMON_WR = 16,
+	LOCKDOWN_BPF_WRITE_USER = 17,
+	LOCKDOWN_DBG_WRITE_KERNEL = 18,
+	LOCKDOWN_KCORE = 21,
+	LOCKDOWN_KPROBES = 22,
+	LOCKDOWN_BPF_READ_KERNEL = 23,
+	LOCKDOWN_DBG_READ_KERNEL = 24,
+	LOCKDOWN_XMON_RW = 27,
+};
+
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
 typedef struct {
 	int counter;
 } atomic_t;
+
+struct list_head {
+	struct list_head *next;
+};
 
 struct hlist_node {
 	struct hlist_node *next;
@@ -93,6 +132,7 @@ struct super_block {
 
 struct inode {
 	umode_t i_mode;
+	unsigned int i_flags;
 	dev_t i_rdev;
 	unsigned long i_ino;
 	struct super_block *i_sb;
@@ -122,8 +162,13 @@ struct path {
 	struct dentry *dentry;
 };
 
+struct address_space {
+	struct inode *host;
+};
+
 struct file {
 	fmode_t f_mode;
+	struct address_space *f_mapping;
 	struct path f_path;
 	struct inode *f_inode;
 };
@@ -134,6 +179,7 @@ enum pid_type {
 };
 
 struct pid {
+	unsigned int level; /* 0: of the first PID namespace */
 	struct hlist_head tasks[4];
 };
 
@@ -161,6 +207,7 @@ struct sighand_struct {
 
 struct signal_struct {
 	atomic_t live;
+	struct list_head thread_head;
 };
 
 struct mm_struct {
@@ -183,10 +230,21 @@ struct task_struct {
 	struct signal_struct *signal;
 	struct sighand_struct *sighand;
 	sigset_t blocked;
+	sigset_t real_blocked;
+	struct list_head thread_node;
+	struct pid *thread_pid;
 };
 
 struct linux_binprm {
 	struct file *file;
+};
+
+struct sockaddr;
+struct socket;
+
+struct msghdr {
+	void *msg_name;
+	int msg_namelen;
 };
 
 struct kernel_siginfo;

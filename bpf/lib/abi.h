@@ -27,6 +27,11 @@ enum ct_hook {
 	CT_HOOK_INODE_RENAME,
 	CT_HOOK_INODE_RMDIR,
 	CT_HOOK_SB_UMOUNT,
+	CT_HOOK_LOCKED_DOWN,
+	CT_HOOK_FILE_RECEIVE,
+	CT_HOOK_SOCKET_CONNECT,
+	CT_HOOK_SOCKET_SENDMSG,
+	CT_HOOK_SOCKET_CREATE,
 	CT_HOOK_COUNT,
 };
 
@@ -40,6 +45,8 @@ enum ct_role {
 	CT_ROLE_UNTIL_EXEC = 4,
 	/* Runs the agent's own file from the start, so it may become the agent. It may be killed. */
 	CT_ROLE_HEIR = 8,
+	/* Entered into the table by the agent, or as an heir: not in ct_room's count. */
+	CT_ROLE_BY_HAND = 16,
 };
 
 /* The group of the agent and its heirs. */
@@ -95,11 +102,78 @@ struct ct_stamp {
 	__u32 reserved;
 };
 
+/* How many processes the table of thread groups has that the programs entered, and may have. */
+struct ct_room {
+	__u64 used;
+	__u64 most;
+};
+
+/* What an operator may order to be let through for a while. */
+enum ct_grant_kind {
+	CT_GRANT_NONE,
+	/* Attaching to, reading and dumping the processes of one group. */
+	CT_GRANT_MEMORY,
+	/* Kernel modules, and the registers of hardware. */
+	CT_GRANT_KERNEL,
+	/* Block devices that are kept. */
+	CT_GRANT_DEVICES,
+	/* BPF programs, perf events, tracefs. */
+	CT_GRANT_TRACING,
+};
+
+struct ct_grant_key {
+	__u32 group; /* 0: the node */
+	__u32 kind; /* enum ct_grant_kind */
+};
+
+/* Ends by itself, whether an agent runs or not. Stays as a record of what was granted. */
+struct ct_grant {
+	__u64 until_ns; /* since boot */
+	__u64 uses;
+	__u64 serial; /* of the order */
+};
+
+/* Whose orders are taken, and which is the next. Written at the first load, but for the serial. */
+struct ct_authority {
+	__u8 key[32]; /* Ed25519; all zero: nobody's */
+	__u8 instance[16]; /* by chance: an order for another load is none for this one */
+	__u64 serial;
+	__u32 unloading; /* 1: an order to unload was taken, and is to be brought to its end */
+	__u32 egress; /* 1: guarded processes may connect to what ct_egress lists, and nowhere else */
+};
+
+/* What is not to be done with a block device, or-ed; under key 0 for all of them. */
+enum ct_device_mark {
+	/* Memory is written there: neither read nor write. */
+	CT_DEVICE_SWAP = 1,
+	/* Below the agent's own file or a listed loader: no write. */
+	CT_DEVICE_BELOW = 2,
+};
+
+/* Key of ct_egress: bits that count, and an IPv6 address or a mapped IPv4 one. */
+struct ct_net {
+	__u32 bits;
+	__u8 address[16];
+};
+
+#define CT_PORT_RANGES 8
+
+struct ct_port_range {
+	__u16 low;
+	__u16 high; /* 0: no range */
+};
+
+struct ct_ports {
+	struct ct_port_range ranges[CT_PORT_RANGES];
+};
+
 /* What happened. */
 enum ct_event_kind {
 	CT_EVENT_DENIED,
 	/* A child of a guarded task could not be entered into the table of thread groups. */
 	CT_EVENT_TABLE_FULL,
+	/* Would have been denied but for an operator's order. */
+	CT_EVENT_GRANTED,
 };
 
 struct ct_event {

@@ -6,15 +6,23 @@
 #ifndef CT_FILE_H
 #define CT_FILE_H
 
+#include "grant.h"
 #include "report.h"
 #include "task.h"
 
+/* Of f_mode. */
+#define FMODE_WRITE 0x2
 #define PROC_SUPER_MAGIC 0x9fa0
 #define TRACEFS_MAGIC 0x74726163
+#define DEBUGFS_MAGIC 0x64626720
+#define BPF_FS_MAGIC 0xcafe4a11
 #define S_IFMT 0170000
 #define S_IFCHR 0020000
 #define S_IFDIR 0040000
+#define S_IFBLK 0060000
 #define S_IFREG 0100000
+/* Of i_flags: memory is written here. */
+#define S_SWAPFILE 0x100
 
 /* What is done with the file. */
 enum ct_access {
@@ -25,6 +33,8 @@ enum ct_access {
 struct ct_finding {
 	bool denied;
 	__u32 target_tgid;
+	/* Which order would let it through; CT_GRANT_NONE: none. */
+	struct ct_grant_key grant;
 };
 
 /* Two words, so that a name is compared by two instructions. Longer ones are cut: none of ours is. */
@@ -65,19 +75,24 @@ static __always_inline bool ct_shows_memory(const struct ct_name *name)
 }
 
 /* A file that belongs to a process, found by the inode's own reference to it. */
-static __always_inline bool ct_reaches_process(struct pid *pid, const struct ct_name *name, __u32 *tgid)
+static __always_inline void ct_judge_process(struct pid *pid, struct dentry *dentry,
+					     struct ct_finding *finding)
 {
 	struct hlist_node *node = BPF_CORE_READ(pid, tasks[PIDTYPE_PID].first);
 	struct task_struct *task;
+	struct ct_name name = {};
 	struct ct_task *target;
 
 	if (!node) /* it has ended */
-		return false;
+		return;
 	task = (void *)node - bpf_core_field_offset(struct task_struct, pid_links[PIDTYPE_PID]);
-	target = ct_task_by_address(task, tgid);
-	if (!target || *tgid == bpf_get_current_pid_tgid() >> 32 || ct_may_reach(target))
-		return false;
-	return ct_shows_memory(name);
+	target = ct_task_by_address(task, &finding->target_tgid);
+	if (!target || finding->target_tgid == bpf_get_current_pid_tgid() >> 32 || ct_may_reach(target))
+		return;
+	ct_read_name(&name, dentry);
+	finding->denied = ct_shows_memory(&name);
+	finding->grant.kind = CT_GRANT_MEMORY;
+	finding->grant.group = target->group;
 }
 
 static __always_inline bool ct_is_kernel_file(struct dentry *dentry, const struct ct_name *name,
@@ -96,6 +111,20 @@ static __always_inline bool ct_is_kernel_file(struct dentry *dentry, const struc
 	return false;
 }
 
+/* kprobes/enabled, whose zero takes all kprobes out of the kernel. */
+static __always_inline bool ct_is_switch_of_probes(struct dentry *dentry)
+{
+#ifdef CT_PROBE
+	struct ct_name name = {}, parent = {};
+
+	ct_read_name(&name, dentry);
+	ct_read_name(&parent, BPF_CORE_READ(dentry, d_parent));
+	return CT_IS(&name, "enabled") && CT_IS(&parent, "kprobes");
+#else
+	return false; /* nothing of ours hangs on it */
+#endif
+}
+
 /* Physical memory and ports: character devices of major 1. */
 static __always_inline bool ct_is_raw_memory(dev_t device)
 {
@@ -104,37 +133,88 @@ static __always_inline bool ct_is_raw_memory(dev_t device)
 	return device >> 20 == 1 && (minor == 1 || minor == 2 || minor == 4);
 }
 
+/*
+ * A block device, by number. What is open already is known by the device's own inode, which the
+ * kernel marks when it begins to swap there.
+ */
+static __always_inline void ct_judge_device(struct file *file, enum ct_access access,
+					    struct ct_finding *finding)
+{
+	__u32 device = CT_AT(file, f_inode, i_rdev), all = 0, marks = 0;
+	struct address_space *mapping = CT_AT(file, f_mapping);
+	struct inode *host;
+	__u32 *found;
+
+	found = bpf_map_lookup_elem(&ct_devices, &device);
+	if (found)
+		marks = *found;
+	found = bpf_map_lookup_elem(&ct_devices, &all);
+	if (found)
+		marks |= *found;
+	host = mapping ? CT_AT(mapping, host) : NULL;
+	if (host && CT_AT(host, i_flags) & S_SWAPFILE)
+		marks |= CT_DEVICE_SWAP;
+	finding->denied = marks & CT_DEVICE_SWAP ||
+			  (marks & CT_DEVICE_BELOW && access & CT_ACCESS_WRITE);
+	finding->grant.kind = CT_GRANT_DEVICES;
+}
+
+/* What procfs shows of a process or of the kernel. */
+static __always_inline void ct_judge_proc(struct file *file, enum ct_access access,
+					  struct ct_finding *finding)
+{
+	struct dentry *dentry = CT_AT(file, f_path.dentry);
+	struct ct_name name = {};
+	struct proc_inode *proc;
+	struct pid *pid;
+
+	proc = (void *)CT_AT(file, f_inode) - bpf_core_field_offset(struct proc_inode, vfs_inode);
+	pid = BPF_CORE_READ(proc, pid);
+	if (pid) {
+		ct_judge_process(pid, dentry, finding);
+		return;
+	}
+	ct_read_name(&name, dentry);
+	finding->denied = ct_is_kernel_file(dentry, &name, access);
+}
+
+/* Ordered by how often it is asked: most files end at the second comparison. */
 static __always_inline struct ct_finding ct_judge_file(struct file *file, enum ct_access access)
 {
 	struct ct_finding finding = {};
-	struct inode *inode = file->f_inode;
-	unsigned long magic = inode->i_sb->s_magic;
-	umode_t kind = inode->i_mode & S_IFMT;
-	struct ct_name name = {};
-	struct proc_inode *proc;
-	struct dentry *dentry;
-	struct pid *pid;
+	struct inode *inode = CT_AT(file, f_inode);
+	umode_t kind = CT_AT(inode, i_mode) & S_IFMT;
+	unsigned long magic;
 
-	if (kind == S_IFCHR) {
-		finding.denied = ct_is_raw_memory(inode->i_rdev);
-		return finding;
+	if (kind == S_IFREG || kind == S_IFDIR) {
+		magic = CT_AT(inode, i_sb, s_magic);
+		if (magic == PROC_SUPER_MAGIC) {
+			ct_judge_proc(file, access, &finding);
+		} else if (magic == TRACEFS_MAGIC) {
+			/* uprobe_events and its like; a trace that is there may be read. */
+			finding.denied = access & CT_ACCESS_WRITE && !ct_is_loader();
+			finding.grant.kind = CT_GRANT_TRACING;
+		} else if (magic == DEBUGFS_MAGIC) {
+			finding.denied = access & CT_ACCESS_WRITE &&
+					 ct_is_switch_of_probes(CT_AT(file, f_path.dentry));
+		} else if (CT_AT(inode, i_flags) & S_SWAPFILE) {
+			finding.denied = true;
+			finding.grant.kind = CT_GRANT_DEVICES;
+		}
+	} else if (kind == S_IFCHR) {
+		finding.denied = ct_is_raw_memory(CT_AT(inode, i_rdev));
+	} else if (kind == S_IFBLK) {
+		ct_judge_device(file, access, &finding);
 	}
-	if (magic == TRACEFS_MAGIC) {
-		/* uprobe_events and its like; a trace that is there may be read. */
-		finding.denied = access & CT_ACCESS_WRITE && !ct_is_loader();
-		return finding;
-	}
-	if (magic != PROC_SUPER_MAGIC)
-		return finding;
-	dentry = file->f_path.dentry;
-	ct_read_name(&name, dentry);
-	proc = (void *)inode - bpf_core_field_offset(struct proc_inode, vfs_inode);
-	pid = BPF_CORE_READ(proc, pid);
-	if (pid)
-		finding.denied = ct_reaches_process(pid, &name, &finding.target_tgid);
-	else
-		finding.denied = ct_is_kernel_file(dentry, &name, access);
 	return finding;
+}
+
+/* The answer to a finding. */
+static __always_inline int ct_answer(struct ct_finding finding, __u32 hook)
+{
+	if (!finding.denied)
+		return 0;
+	return ct_deny_unless(finding.grant, hook, finding.target_tgid);
 }
 
 #endif

@@ -3,6 +3,7 @@
 #ifndef CT_MAPS_H
 #define CT_MAPS_H
 
+#ifndef CT_PROBE
 /* Identity of a task, inherited in task_alloc, kept over exec, freed with the task. */
 struct {
 	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
@@ -10,6 +11,7 @@ struct {
 	__type(key, int);
 	__type(value, struct ct_task);
 } ct_tasks SEC(".maps");
+#endif
 
 /*
  * The same by thread group, for hooks that have a number and no task, and for threads of a
@@ -17,7 +19,9 @@ struct {
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
+#ifndef CT_PROBE /* KERNEL: before 6.1 a probe may not take an entry from the allocator. */
 	__uint(map_flags, BPF_F_NO_PREALLOC);
+#endif
 	__uint(max_entries, 65536); /* pid_max of most nodes is larger; overflow is reported */
 	__type(key, __u32);
 	__type(value, struct ct_task);
@@ -74,6 +78,56 @@ struct {
 	__uint(key_size, 4);
 	__uint(value_size, 8192);
 } ct_proof SEC(".maps");
+
+/* Orders that were taken, by whom and what they open. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 64);
+	__type(key, struct ct_grant_key);
+	__type(value, struct ct_grant);
+} ct_grants SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct ct_authority);
+} ct_authority SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct ct_room);
+} ct_room SEC(".maps");
+
+/* Block devices that are kept, by number: enum ct_device_mark, or-ed. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 256);
+	__type(key, __u32);
+	__type(value, __u32);
+} ct_devices SEC(".maps");
+
+/* Where guarded processes may connect to, where that is limited. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1024);
+	__type(key, struct ct_net);
+	__type(value, struct ct_ports);
+} ct_egress SEC(".maps");
+
+/*
+ * Sealed files, by inode, and the group that mapped them first. A file that falls out, as the
+ * longest unused of so many, can be handed on again.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 8192);
+	__type(key, __u64);
+	__type(value, __u32);
+} ct_sealed SEC(".maps");
 
 /* Denials per hook. */
 struct {

@@ -4,8 +4,10 @@
 #define CT_REPORT_H
 
 #include "maps.h"
+#include "read.h"
 
 #define EPERM 1
+#define EAGAIN 11
 #define ENOMEM 12
 
 static __always_inline void ct_report(__u32 kind, __u32 hook, __u32 target_tgid)
@@ -26,26 +28,36 @@ static __always_inline void ct_report(__u32 kind, __u32 hook, __u32 target_tgid)
 	event->actor_tgid = bpf_get_current_pid_tgid() >> 32;
 	event->actor_uid = (__u32)bpf_get_current_uid_gid();
 	event->target_tgid = target_tgid;
-	event->actor_parent = bpf_get_current_task_btf()->real_parent->tgid;
+	event->actor_parent = CT_AT(ct_this_task(), real_parent, tgid);
 	bpf_get_current_comm(event->actor_comm, sizeof(event->actor_comm));
 	event->actor_cgroup = bpf_get_current_cgroup_id();
 	bpf_ringbuf_submit(event, 0);
 }
 
-/* Counts a denial without a report: for callers that ask often and expect a no. */
-static __always_inline int ct_deny_silently(__u32 hook)
+static __always_inline void ct_count_denial(__u32 hook)
 {
 	__u64 *count = bpf_map_lookup_elem(&ct_denials, &hook);
 
 	if (count)
 		*count += 1;
+}
+
+/* Without a report: for callers that ask often, expect a no, and would not use a yes. */
+static __always_inline int ct_deny_silently(__u32 hook)
+{
+#ifdef CT_PROBE
+	return 0; /* the only no of this tier is a kill */
+#else
+	ct_count_denial(hook);
 	return -EPERM;
+#endif
 }
 
 static __always_inline int ct_deny(__u32 hook, __u32 target_tgid)
 {
 	ct_report(CT_EVENT_DENIED, hook, target_tgid);
-	return ct_deny_silently(hook);
+	ct_count_denial(hook);
+	return -EPERM;
 }
 
 #endif

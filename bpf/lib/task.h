@@ -4,22 +4,10 @@
 #define CT_TASK_H
 
 #include "maps.h"
+#include "read.h"
 
 /* Who may have our objects. */
 #define CT_ROLES_TRUSTED (CT_ROLE_AGENT | CT_ROLE_HEIR)
-
-/* What this task is; NULL for the rest of the system. */
-static __always_inline struct ct_task *ct_task_of(struct task_struct *task)
-{
-	struct ct_task *known = bpf_task_storage_get(&ct_tasks, task, 0, 0);
-	__u32 tgid;
-
-	if (known)
-		return known;
-	/* A thread that was there before its process was marked has no storage of its own. */
-	tgid = task->tgid;
-	return bpf_map_lookup_elem(&ct_groups, &tgid);
-}
 
 /*
  * The same for a task that is known by address only, so that helpers do not take it.
@@ -43,10 +31,39 @@ static __always_inline struct ct_task *ct_task_by_address(struct task_struct *ta
 	return known;
 }
 
+#ifdef CT_PROBE
+static __always_inline struct ct_task *ct_task_of(struct task_struct *task)
+{
+	__u32 tgid;
+
+	return ct_task_by_address(task, &tgid);
+}
+
+static __always_inline struct ct_task *ct_current(void)
+{
+	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
+
+	return bpf_map_lookup_elem(&ct_groups, &tgid);
+}
+#else
+/* What this task is; NULL for the rest of the system. */
+static __always_inline struct ct_task *ct_task_of(struct task_struct *task)
+{
+	struct ct_task *known = bpf_task_storage_get(&ct_tasks, task, 0, 0);
+	__u32 tgid;
+
+	if (known)
+		return known;
+	/* A thread that was there before its process was marked has no storage of its own. */
+	tgid = task->tgid;
+	return bpf_map_lookup_elem(&ct_groups, &tgid);
+}
+
 static __always_inline struct ct_task *ct_current(void)
 {
 	return ct_task_of(bpf_get_current_task_btf());
 }
+#endif
 
 static __always_inline bool ct_is_agent(void)
 {
@@ -66,8 +83,8 @@ static __always_inline bool ct_may_reach(struct ct_task *target)
 /*
  * The key of an inode in ct_loaders and ct_pins.
  *
- * Here and below pointers are followed one by one and not by BPF_CORE_READ, which lockdown
- * forbids; the verifier asks for the checks.
+ * Here and below pointers are followed by CT_AT and not by BPF_CORE_READ, which lockdown forbids;
+ * the verifier asks for the checks.
  */
 static __always_inline bool ct_key(struct inode *inode, struct ct_loader *key)
 {
@@ -75,11 +92,11 @@ static __always_inline bool ct_key(struct inode *inode, struct ct_loader *key)
 
 	if (!inode)
 		return false;
-	sb = inode->i_sb;
+	sb = CT_AT(inode, i_sb);
 	if (!sb)
 		return false;
-	key->inode = inode->i_ino;
-	key->device = sb->s_dev;
+	key->inode = CT_AT(inode, i_ino);
+	key->device = CT_AT(sb, s_dev);
 	return true;
 }
 
@@ -101,18 +118,18 @@ static __always_inline __u32 ct_marks(struct inode *inode)
  */
 static __always_inline __u32 ct_runs(struct task_struct *task)
 {
-	struct mm_struct *mm = task->mm;
+	struct mm_struct *mm = CT_AT(task, mm);
 	struct file *file;
 
 	if (!mm)
 		return 0;
-	file = mm->exe_file;
-	return file ? ct_marks(file->f_inode) : 0;
+	file = CT_AT(mm, exe_file);
+	return file ? ct_marks(CT_AT(file, f_inode)) : 0;
 }
 
 static __always_inline bool ct_is_loader(void)
 {
-	return ct_runs(bpf_get_current_task_btf()) & CT_FILE_LOADER;
+	return ct_runs(ct_this_task()) & CT_FILE_LOADER;
 }
 
 #endif

@@ -42,10 +42,18 @@ const PROVIDERS: &[Provider] = &[
 
 /// The verb; without a name the bench program says what it has.
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
-    if arguments.first().is_some_and(|name| name == "agent") {
-        return vm::cost::run();
+    match arguments {
+        [name] if name == "agent" => return vm::cost::run(None),
+        [name, flag, part] if name == "agent" && flag == "--only" => {
+            return vm::cost::run(Some(part));
+        }
+        _ => {}
     }
-    tools::ensure(Need::Demo)?;
+    // Receipts need no server and no other program.
+    let alone = arguments.first().is_some_and(|name| name == "evidence");
+    if !alone {
+        tools::ensure(Need::Demo)?;
+    }
     let mut bench = cargo(["run", "--quiet", "--locked", "--release", "--package"]);
     bench.args(["cloudtaser-bench", "--"]).args(arguments);
     match arguments.first().map(String::as_str) {
@@ -57,6 +65,10 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
             bench.env("CLOUDTASER_BEACON", artifacts::build_relay()?.beacon);
             bench.env("CLOUDTASER_BENCH_TOOLS", rathole());
         }
+        Some("webhook") => {
+            bench.env("CLOUDTASER_OPERATOR", artifacts::build_operator()?);
+        }
+        Some(_) if alone => {}
         Some(_) => artifacts::build_programs()?.announce(&mut bench),
         None => {}
     }

@@ -1,4 +1,4 @@
-//! `cargo xtask codegen`: manual pages and shell completions, made from what the programs say of
+//! `cargo xtask codegen`: manual pages, shell completions, the Helm chart, and pages about rules and needs, made from what the programs say of
 //! themselves, and the check that the tree has them as they would be made now.
 //!
 //! `cloudtaser` writes its own. The wrapper has no library for that, being copied into every pod,
@@ -17,7 +17,18 @@ use crate::place;
 use crate::ui;
 
 /// Folders that hold nothing but what is made here.
-const FOLDERS: [&str; 4] = ["completions/bash", "completions/fish", "completions/zsh", "docs/man"];
+const FOLDERS: [&str; 7] = [
+    "completions/bash",
+    "completions/fish",
+    "completions/zsh",
+    "deploy/helm/cloudtaser",
+    "deploy/helm/cloudtaser/templates",
+    "docs/man",
+    "docs/rules",
+];
+
+/// Files that are made here, in folders of which the rest is not.
+const FILES: [&str; 1] = ["docs/syscalls.md"];
 
 /// Shells, with what they want before and after a program's name to find its completions.
 const SHELLS: [(&str, &str, &str); 3] = [("bash", "", ""), ("fish", "", ".fish"), ("zsh", "_", "")];
@@ -72,6 +83,19 @@ fn make() -> anyhow::Result<Files> {
     for (name, text) in files_in(&pages)? {
         made.insert(Path::new("docs/man").join(name), text);
     }
+    made.extend(chart()?);
+    let rules = place::target().join("rules");
+    if rules.is_dir() {
+        fs::remove_dir_all(&rules)?;
+    }
+    fs::create_dir_all(&rules)?;
+    let folder = rules.to_str().context("the path of the target folder is not UTF-8")?;
+    said_by("cloudtaser", &["compose", "explain", "--dir", folder])?;
+    for (name, text) in files_in(&rules)? {
+        made.insert(Path::new("docs/rules").join(name), text);
+    }
+    let needs = said_by("cloudtaser", &["compose", "export", "markdown"])?;
+    made.insert("docs/syscalls.md".into(), needs);
     let help = said_by("cloudtaser-wrapper", &["--help"])?;
     let version = said_by("cloudtaser-wrapper", &["--version"])?;
     let wrapper = wrapper::Help::parse(&help)?;
@@ -82,6 +106,23 @@ fn make() -> anyhow::Result<Files> {
         let own = said_by("cloudtaser", &["completions", shell])?;
         made.insert(folder.join(file("cloudtaser")), own);
         made.insert(folder.join(file("cloudtaser-wrapper")), wrapper.completions(shell));
+    }
+    Ok(made)
+}
+
+/// The Helm chart, as `cloudtaser install` writes it.
+fn chart() -> anyhow::Result<Files> {
+    let scratch = place::target().join("chart");
+    if scratch.is_dir() {
+        fs::remove_dir_all(&scratch)?;
+    }
+    let folder = scratch.to_str().context("the path of the target folder is not UTF-8")?;
+    said_by("cloudtaser", &["install", "--chart", folder])?;
+    let mut made = Files::new();
+    for inner in ["", "templates"] {
+        let to = Path::new("deploy/helm/cloudtaser").join(inner);
+        let files = files_in(&scratch.join(inner))?;
+        made.extend(files.into_iter().map(|(name, text)| (to.join(name), text)));
     }
     Ok(made)
 }
@@ -104,6 +145,11 @@ fn found() -> anyhow::Result<Files> {
             found.extend(files.map(|(name, text)| (Path::new(folder).join(name), text)));
         }
     }
+    for path in FILES {
+        if let Ok(text) = fs::read_to_string(place::root().join(path)) {
+            found.insert(path.into(), text);
+        }
+    }
     Ok(found)
 }
 
@@ -112,6 +158,9 @@ fn files_in(folder: &Path) -> anyhow::Result<Vec<(PathBuf, String)>> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let path = entry.path();
+        if path.is_dir() {
+            continue;
+        }
         let text =
             fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         files.push((entry.file_name().into(), text));

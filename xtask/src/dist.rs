@@ -22,8 +22,8 @@ pub(crate) fn run() -> anyhow::Result<()> {
     }
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let mut names = Vec::new();
-    let Artifacts { programs, agent, beacon, bridge, broker } = &artifacts;
-    for file in [agent, beacon, bridge, broker, &programs.cli, &programs.wrapper] {
+    let Artifacts { programs, agent, beacon, bridge, broker, operator } = &artifacts;
+    for file in [agent, beacon, bridge, broker, operator, &programs.cli, &programs.wrapper] {
         let name = file.file_name().context("a program without a name")?;
         fs::copy(file, folder.join(name)).with_context(|| format!("cannot copy {name:?}"))?;
         names.push(name);

@@ -15,6 +15,7 @@ mod dist;
 mod elf;
 mod fuzz;
 mod house;
+mod images;
 mod lint;
 mod outcome;
 mod place;
@@ -38,12 +39,15 @@ cargo xtask VERB: the chores of this repository
   demo [ARGS]       builds the programs and runs `cloudtaser demo ARGS` with a real OpenBao
   demo --road       the road instead: beacon, bridge and broker, each in its network (needs root)
   bench [NAME ARGS] builds the programs and measures them (without a name: what there is)
-  codegen           writes manual pages and completions from what the programs say
+  codegen           writes manual pages, completions and the Helm chart from what the programs say
   boundaries        who may depend on whom, licences, sources, sizes of files
-  vm test [--full] [--write]
+  vm test [--full] [--write] [--keep] [--only WORDS]...
                     the agent in virtual machines, attacked on every road; --full also boots what
-                    degrades it, --write renews docs/kernel-support.md
+                    degrades it, --write renews docs/kernel-support.md, --only boots those alone
+                    whose name holds the words, such as 6.12 or fmod_ret, --keep takes what the
+                    same machine found earlier
   fuzz [SECONDS]    each target of fuzz/ for so long (default 60; needs nightly and cargo-fuzz)
+  images            the programs as reproducible OCI image archives in target/images, no engine needed
   dist              release build of the programs into target/dist, with their sha256
   tools             installs what is missing for the verbs above, and says what
   help              this text
@@ -79,9 +83,14 @@ fn main() -> ExitCode {
             None => return misused("fuzz takes one number of seconds, at least 1"),
         },
         "dist" => dist::run(),
-        "vm" => match vm::parse(rest) {
-            Some((matrix, document)) => vm::test(matrix, document),
-            None => return misused("vm takes `test`, and after it `--full` or `--write`, or both"),
+        "images" => images::run(),
+        "vm" => match vm::Wanted::parse(rest) {
+            Some(wanted) => vm::test(&wanted),
+            None => {
+                return misused(
+                    "vm takes `test`, and after it --full, --write, --keep, --only WORDS",
+                );
+            }
         },
         "tools" => tools::ensure(Need::Tests).and_then(|()| tools::ensure(Need::Vm)),
         "help" | "--help" | "-h" => {

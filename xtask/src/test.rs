@@ -17,7 +17,7 @@ use crate::outcome::Outcome;
 use crate::place;
 use crate::tools::{self, Need};
 use crate::ui;
-use crate::vm::{self, Document, Matrix};
+use crate::vm::{self, Wanted};
 
 /// The verb.
 pub(crate) fn run() -> anyhow::Result<()> {
@@ -68,7 +68,7 @@ fn steps(outcome: &mut Outcome) -> anyhow::Result<()> {
     })?;
     step("documentation", lint::documentation)?;
     // Last: it takes minutes, and has nothing to say about code that fails above.
-    step("virtual machines", || vm::run(Matrix::Usual, Document::Leave, outcome))
+    step("virtual machines", || vm::run(&Wanted::usual(), outcome))
 }
 
 fn by_nextest(artifacts: &Artifacts, outcome: &mut Outcome) -> anyhow::Result<()> {

@@ -3,8 +3,14 @@
 //! Values are written and read byte by byte, in the machine's own order; a test compares every
 //! offset and size with the BTF of the compiled object, so that C stays the definition.
 
+mod grants;
+mod terms;
+
+pub(crate) use grants::{Grant, GrantKey, GrantKind};
+pub(crate) use terms::{Authority, Ports, Room, net};
+
 /// Hooks in the order of `enum ct_hook`.
-pub(crate) const HOOKS: [&str; 18] = [
+pub(crate) const HOOKS: [&str; 23] = [
     "ptrace_access_check",
     "ptrace_traceme",
     "file_open",
@@ -23,15 +29,25 @@ pub(crate) const HOOKS: [&str; 18] = [
     "inode_rename",
     "inode_rmdir",
     "sb_umount",
+    "locked_down",
+    "file_receive",
+    "socket_connect",
+    "socket_sendmsg",
+    "socket_create",
 ];
 
+/// Hooks that ask only where guarded processes may not connect as they like.
+pub(crate) const EGRESS_HOOKS: [&str; 3] = ["socket_connect", "socket_sendmsg", "socket_create"];
+
 /// Number of the maps' meaning: raised with every change that an older or newer agent would misread.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 
 /// The group of the agent (`CT_GROUP_AGENT`).
 pub(crate) const AGENT_GROUP: u32 = 1;
 /// `CT_ROLE_AGENT`.
 pub(crate) const ROLE_AGENT: u32 = 2;
+/// `CT_ROLE_BY_HAND`.
+const ROLE_BY_HAND: u32 = 16;
 /// `CT_FILE_LOADER`: its processes may load programs.
 pub(crate) const FILE_LOADER: u32 = 1;
 /// `CT_FILE_AGENT`: its processes may take over.
@@ -49,8 +65,8 @@ pub(crate) enum Role {
 /// `struct ct_task`.
 pub(crate) fn task(group: u32, role: Role) -> [u8; 8] {
     let bits: u32 = match role {
-        Role::Agent => 1 | ROLE_AGENT,
-        Role::Guarded => 1,
+        Role::Agent => 1 | ROLE_AGENT | ROLE_BY_HAND,
+        Role::Guarded => 1 | ROLE_BY_HAND,
     };
     join([group, bits])
 }
@@ -58,7 +74,7 @@ pub(crate) fn task(group: u32, role: Role) -> [u8; 8] {
 /// The group of a `struct ct_task` that says guarded, for good, and nothing else.
 pub(crate) fn guarded_group(task: &[u8]) -> Option<u32> {
     let word = |at: usize| Some(u32::from_ne_bytes(*task.get(at..)?.first_chunk()?));
-    (word(4)? == 1).then(|| word(0)).flatten()
+    (word(4)? & !ROLE_BY_HAND == 1).then(|| word(0)).flatten()
 }
 
 /// Kinds of `struct ct_object`, in the order of `enum ct_kind`.
@@ -201,6 +217,8 @@ pub(crate) enum EventKind {
     Denied,
     /// A child could not be entered into the table of thread groups.
     TableFull,
+    /// A road was open by an operator's order.
+    Granted,
 }
 
 impl Event {
@@ -219,6 +237,7 @@ impl Event {
             kind: match word(8)? {
                 0 => EventKind::Denied,
                 1 => EventKind::TableFull,
+                2 => EventKind::Granted,
                 _ => return None,
             },
             hook: HOOKS.get(usize::try_from(word(12)?).ok()?)?,
@@ -233,14 +252,14 @@ impl Event {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use libbpf_rs::HasSize as _;
     use libbpf_rs::btf::{Btf, types};
 
     use super::*;
 
     /// Offsets of the members in bytes, by name, and the size.
-    fn layout(btf: &Btf<'_>, name: &str) -> (Vec<(String, u32)>, usize) {
+    pub(super) fn layout(btf: &Btf<'_>, name: &str) -> (Vec<(String, u32)>, usize) {
         let found: types::Struct<'_> = btf.type_by_name(name).unwrap();
         let members = found.iter().map(|member| {
             let types::MemberAttr::Normal { offset } = member.attr else { panic!("a bit field") };
@@ -314,7 +333,7 @@ mod tests {
         assert_eq!(Control::parse(&[0; 28]), None, "another agent's");
         let stamp = Stamp { seen_ns: u64::MAX - 1, next_group: 77 };
         assert_eq!(Stamp::parse(&stamp.bytes()), Some(stamp));
-        assert_eq!(parse_task(&task(5, Role::Agent)), Some((5, 3)));
+        assert_eq!(parse_task(&task(5, Role::Agent)), Some((5, 1 | 2 | 16)));
     }
 
     #[test]

@@ -10,19 +10,23 @@ use std::time::Instant;
 use anyhow::{Context as _, ensure};
 
 use crate::audit::{Counts, Sinks};
-use crate::bpf::{self, Attached, Tier};
-use crate::canary::{self, Attackers};
+use crate::bpf::{self, Attached, Choice, Tier};
+use crate::canary::{self, Attackers, Way};
+use crate::devices::Devices;
 use crate::host::{self, Preemption};
+use crate::late::Late;
 use crate::loaders;
 use crate::metrics::{Kept, Metrics, Proved};
 use crate::net;
+use crate::orders::Orders;
 use crate::pins::{Decoy, Pins};
 use crate::responder;
-use crate::road::Attack;
+use crate::road::{self, Attack};
 use crate::run::RunArgs;
 use crate::state::{self, Doubts, State};
 use crate::succession::{self, Earlier, Estate};
 use crate::table::Table;
+use crate::terms;
 
 /// One tier at work.
 pub(crate) struct Agent {
@@ -39,6 +43,14 @@ pub(crate) struct Agent {
     /// What is pinned, or nothing.
     pub(crate) estate: Option<Estate>,
     pub(crate) decoy: Option<Arc<Decoy>>,
+    /// Block devices that are kept.
+    pub(crate) devices: Devices,
+    /// Who ran before the agent did.
+    pub(crate) late: Late,
+    /// What an operator ordered.
+    pub(crate) orders: Orders,
+    /// Whether guarded processes may connect to listed networks only.
+    pub(crate) egress: bool,
     /// Doubts that stay.
     pub(crate) lasting: Vec<String>,
     pub(crate) counts: Arc<Counts>,
@@ -54,29 +66,40 @@ impl Agent {
         args: &RunArgs,
         pins: Result<&Pins, &String>,
     ) -> anyhow::Result<Self> {
-        let loaded = bpf::load(tier, &args.leave_open, None)?;
+        let egress = !args.allow_egress.is_empty();
+        let choice = Choice { left_open: &args.leave_open, egress, types: args.btf.as_deref() };
+        let loaded = bpf::load(tier, choice, None)?;
+        terms::first(&loaded, args)?;
         let table = Table::of(&loaded)?;
-        let loaders = loaders::list(&loaded, &args.allow_loader)?;
+        let (loaders, files) = loaders::list(&loaded, &args.allow_loader)?;
         // SECURITY: from the first program on, nobody but a marked process may touch the maps.
         table.mark_agent()?;
         let mut lasting: Vec<String> = Vec::new();
-        lasting.extend(succession::name_heir(&loaded)?.map(str::to_owned));
-        lasting.extend(pins.err().map(|why| format!("it ends with the agent, {why}")));
-        let pins = pins.ok().filter(|_| !args.is_trial());
+        if tier.refuses() {
+            lasting.extend(succession::name_heir(&loaded)?.map(str::to_owned));
+            lasting.extend(pins.err().map(|why| format!("it ends with the agent, {why}")));
+        } else {
+            lasting.push(road::KILLS.to_owned());
+            lasting.push("it ends with the agent, since pins could be taken away".to_owned());
+        }
+        let pins = pins.ok().filter(|_| !args.is_trial() && tier.refuses());
+        let devices = Devices::open(loaded.map("ct_devices")?, args.block_devices, &files)?;
         let (listed, lost) = (loaded.map("ct_pins")?, loaded.map("ct_lost")?);
         let decoy = pins.map(|pins| Arc::new(Decoy::new(pins, listed, lost)));
         let attackers = Attackers::default();
-        let before = canary::round(&table, &attackers, loaded.own()?, decoy.as_deref())
+        let way = Way::of(tier);
+        let before = canary::round(&table, &attackers, loaded.own()?, decoy.as_deref(), way)
             .context("the attack before the start")?;
         let events = loaded.map("ct_events")?;
+        let orders = Orders::open(loaded.map("ct_authority")?, loaded.map("ct_grants")?)?;
         let attached = loaded.attach()?;
         if let (Some(pins), Some(decoy)) = (pins, &decoy) {
             decoy.renew()?;
             pins.show_mount()?;
         }
         let own = attached.own()?;
-        let now =
-            canary::round(&table, &attackers, own, decoy.as_deref()).context("the first attack")?;
+        let now = canary::round(&table, &attackers, own, decoy.as_deref(), way)
+            .context("the first attack")?;
         let mut agent = Self {
             attached,
             table: Arc::new(table),
@@ -89,6 +112,10 @@ impl Agent {
             state: State::Off(Vec::new()),
             estate: None,
             decoy,
+            devices,
+            orders,
+            late: Late::default(),
+            egress,
             lasting,
             counts: Arc::default(),
             shown: None,
@@ -109,20 +136,24 @@ impl Agent {
     pub(crate) fn take_over(earlier: &Earlier, args: &RunArgs) -> anyhow::Result<Self> {
         ensure!(!args.is_trial(), "an earlier agent's pins are in force: ask for its `status`");
         let tier = earlier.tier();
-        earlier.accept(args.tier(), &args.leave_open, &loaders::identities(&args.allow_loader)?)?;
+        earlier.accept(args, &loaders::identities(&args.allow_loader)?)?;
         let table = earlier.table()?;
         ensure!(args.replace || !earlier.is_served(&table), "an agent runs (--replace)");
         table.mark_agent()?;
         let (attackers, away) = (Attackers::default(), earlier.away(&table));
         let decoy = earlier.decoy()?;
-        let found = canary::round(&table, &attackers, earlier.own()?, Some(&decoy))
+        let found = canary::round(&table, &attackers, earlier.own()?, Some(&decoy), Way::of(tier))
             .context("the attack on what was pinned")?;
         earlier.tell(&found, away);
-        let loaded = bpf::load(tier, &args.leave_open, Some(&earlier.pins))?;
+        let egress = earlier.authority.egress;
+        let choice = Choice { left_open: &args.leave_open, egress, types: None };
+        let loaded = bpf::load(tier, choice, Some(&earlier.pins))?;
+        let devices = Devices::open(loaded.map("ct_devices")?, args.block_devices, &[])?;
         let events = loaded.map("ct_events")?;
+        let orders = Orders::open(loaded.map("ct_authority")?, loaded.map("ct_grants")?)?;
         let mut attached = loaded.attach()?;
         let estate = earlier.hand_over(&mut attached, &table, &args.leave_open, away)?;
-        let now = canary::round(&table, &attackers, attached.own()?, Some(&decoy))
+        let now = canary::round(&table, &attackers, attached.own()?, Some(&decoy), Way::of(tier))
             .context("the first attack")?;
         let mut agent = Self {
             attached,
@@ -136,6 +167,10 @@ impl Agent {
             state: State::Off(Vec::new()),
             estate: Some(estate),
             decoy: Some(Arc::new(decoy)),
+            devices,
+            orders,
+            late: Late::default(),
+            egress: earlier.authority.egress,
             lasting: Vec::new(),
             counts: Arc::default(),
             shown: None,
@@ -189,6 +224,12 @@ impl Agent {
         for lasting in &self.lasting {
             doubts.add(lasting.clone());
         }
+        if self.devices.are_left_open() {
+            doubts.add("block devices are left open (--block-devices)");
+        }
+        for open in self.orders.doubts() {
+            doubts.add(open);
+        }
         if let Some(why) = failed_round {
             doubts.add(format!("the canary could not be attacked: {why}"));
         }
@@ -202,11 +243,21 @@ impl Agent {
         if self.counts.unguarded.load(Ordering::Relaxed) > 0 {
             doubts.add("not every child of a guarded process fitted into the table");
         }
+        let (late, standing) = road::after_kills(&self.now);
+        if !late.is_empty() {
+            doubts.add(format!("a kill comes too late for: {}", late.join(", ")));
+        }
+        if !standing.is_empty() {
+            doubts.add(format!(
+                "and for who shares descriptors with others: {}",
+                standing.join(", ")
+            ));
+        }
+        if self.tier != Tier::Lsm && self.loaders > 0 {
+            // bpf_bprm_opts_set is for security modules only.
+            doubts.add("root can put code into a listed loader (LD_PRELOAD)");
+        }
         if self.tier == Tier::FmodRet {
-            if self.loaders > 0 {
-                // bpf_bprm_opts_set is for security modules only.
-                doubts.add("root can put code into a listed loader (LD_PRELOAD)");
-            }
             match Preemption::read() {
                 Preemption::Full => doubts.add("the kernel preempts fully, so races may pass"),
                 Preemption::Unknown => {

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::os::fd::AsFd as _;
+use std::path::Path;
 use std::sync::Mutex;
 
 use anyhow::{Context as _, anyhow, ensure};
@@ -31,6 +32,12 @@ static ALIGNED: &Aligned<[u8]> =
 /// The compiled programs.
 pub(crate) static OBJECT: &[u8] = &ALIGNED.0;
 
+static ALIGNED_PROBES: &Aligned<[u8]> =
+    &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/probe.bpf.o")));
+
+/// The same for a kernel without trampolines.
+static PROBES: &[u8] = &ALIGNED_PROBES.0;
+
 /// How the kernel asks for a verdict.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Serialize)]
 pub(crate) enum Tier {
@@ -40,6 +47,10 @@ pub(crate) enum Tier {
     /// In front of the kernel's own `security_*` functions.
     #[serde(rename = "fmod_ret")]
     FmodRet,
+    /// At the entry of the same functions, with a signal that ends whoever asked: it comes when the
+    /// kernel has done what it was asked for, or is about to.
+    #[serde(rename = "kprobe")]
+    Kprobe,
 }
 
 impl Tier {
@@ -48,7 +59,17 @@ impl Tier {
         match self {
             Self::Lsm => "lsm",
             Self::FmodRet => "fmod_ret",
+            Self::Kprobe => "kprobe",
         }
+    }
+
+    /// Whether it refuses. The other kind ends whoever asked.
+    pub(crate) const fn refuses(self) -> bool {
+        !matches!(self, Self::Kprobe)
+    }
+
+    fn object(self) -> &'static [u8] {
+        if self.refuses() { OBJECT } else { PROBES }
     }
 
     /// How names of this tier's programs begin.
@@ -56,6 +77,7 @@ impl Tier {
         match self {
             Self::Lsm => "lsm_",
             Self::FmodRet => "fmod_",
+            Self::Kprobe => "probe_",
         }
     }
 
@@ -63,13 +85,21 @@ impl Tier {
     fn function(self, hook: &str) -> String {
         match self {
             Self::Lsm => format!("bpf_lsm_{hook}"),
-            Self::FmodRet => format!("security_{hook}"),
+            Self::FmodRet | Self::Kprobe => format!("security_{hook}"),
         }
     }
 }
 
 /// Hooks whose programs follow pointers with `bpf_probe_read_kernel`, which lockdown forbids.
-const PROBING: &[&str] = &["file_open", "file_permission", "mmap_file", "sb_umount", "task_kill"];
+const PROBING: &[&str] = &[
+    "file_open",
+    "file_permission",
+    "mmap_file",
+    "sb_umount",
+    "socket_connect",
+    "socket_sendmsg",
+    "task_kill",
+];
 
 /// How names of maps begin that sets share.
 const OURS: &str = "ct_";
@@ -104,6 +134,17 @@ pub(crate) struct Own {
     pub(crate) link: u32,
 }
 
+/// Which programs are wanted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Choice<'a> {
+    /// Hooks whose roads are left open on purpose.
+    pub(crate) left_open: &'a [String],
+    /// Whether connections of guarded processes are judged.
+    pub(crate) egress: bool,
+    /// What describes the kernel's types where it does not do so itself.
+    pub(crate) types: Option<&'a Path>,
+}
+
 /// Loads one tier's programs: all but those that are left out on purpose, or under lockdown those
 /// that it lets in. `shared` are maps of an earlier set, which are used on.
 ///
@@ -111,24 +152,29 @@ pub(crate) struct Own {
 /// What the kernel refused, with the last lines that libbpf had to say.
 pub(crate) fn load(
     tier: Tier,
-    left_out: &[String],
+    choice: Choice<'_>,
     shared: Option<&Pins>,
 ) -> anyhow::Result<Loaded> {
     libbpf_rs::set_print(Some((PrintLevel::Info, remember)));
-    let left_out: Vec<&str> = left_out.iter().map(String::as_str).collect();
-    let mut loaded = match try_load(tier, &left_out, shared) {
+    let left_out: Vec<&str> = choice.left_open.iter().map(String::as_str).collect();
+    let unwanted = if choice.egress { &[][..] } else { &abi::EGRESS_HOOKS[..] };
+    let absent = [&left_out, unwanted].concat();
+    let mut loaded = match try_load(tier, &absent, choice.types, shared) {
         Ok(loaded) => loaded,
         // Only worth a second try where probe reads are what was refused.
         Err(problem) => {
-            let without = [&left_out, PROBING].concat();
-            let Ok(mut partial) = try_load(tier, &without, shared) else { return Err(problem) };
+            let without = [&absent, PROBING].concat();
+            let Ok(mut partial) = try_load(tier, &without, choice.types, shared) else {
+                return Err(problem);
+            };
             let told = format!("{problem:#}");
             events::write(&json!({"event": "hooks were refused", "why": told}));
             let why = crate::host::lockdown().map_or_else(
                 || "refused by the kernel".to_owned(),
                 |mode| format!("lockdown={mode}"),
             );
-            partial.missing.extend(PROBING.iter().map(|hook| format!("{hook} ({why})")));
+            let refused = PROBING.iter().filter(|hook| !unwanted.contains(hook));
+            partial.missing.extend(refused.map(|hook| format!("{hook} ({why})")));
             partial
         }
     };
@@ -136,20 +182,35 @@ pub(crate) fn load(
     Ok(loaded)
 }
 
-fn try_load(tier: Tier, without: &[&str], shared: Option<&Pins>) -> anyhow::Result<Loaded> {
-    let kernel = Btf::from_vmlinux().context("the kernel's BTF cannot be read")?;
+fn try_load(
+    tier: Tier,
+    without: &[&str],
+    types: Option<&Path>,
+    shared: Option<&Pins>,
+) -> anyhow::Result<Loaded> {
+    let kernel = match tier {
+        Tier::Kprobe => None, // what is not there is found out by attaching
+        _ => Some(Btf::from_vmlinux().context("the kernel's BTF cannot be read")?),
+    };
+    let has = |function: &str| {
+        kernel.as_ref().is_none_or(|k| k.type_by_name::<types::Func<'_>>(function).is_some())
+    };
     let mut missing = Vec::new();
-    let mut object = ObjectBuilder::default()
-        .open_memory(OBJECT)
-        .map_err(|error| anyhow!("{error:#}{}", said()))?;
+    let mut builder = ObjectBuilder::default();
+    if let Some(types) = types.filter(|_| !tier.refuses()) {
+        builder.btf_custom_path(types)?;
+    }
+    let mut object =
+        builder.open_memory(tier.object()).map_err(|error| anyhow!("{error:#}{}", said()))?;
     for mut program in object.progs_mut() {
         let name = program.name().to_string_lossy().into_owned();
-        let Some(hook) = name.strip_prefix("lsm_").or_else(|| name.strip_prefix("fmod_")) else {
+        let hook = ["lsm_", "fmod_", "probe_"].iter().find_map(|tier| name.strip_prefix(tier));
+        let Some(hook) = hook else {
             continue; // the life of tasks: the same in every tier
         };
         let ours = name.starts_with(tier.prefix());
-        let there = kernel.type_by_name::<types::Func<'_>>(&tier.function(hook)).is_some();
-        if ours && !there {
+        let there = has(&tier.function(hook));
+        if ours && !there && !without.contains(&hook) {
             missing.push(format!("{hook} (not in this kernel)"));
         }
         program.set_autoload(ours && there && !without.contains(&hook));
@@ -219,7 +280,10 @@ impl Loaded {
             list(Kind::Program, id)?;
             match program.attach() {
                 Ok(link) => {
-                    list(Kind::Link, link.info()?.id)?;
+                    // KERNEL: before 5.15 a kprobe has no link of the kernel's.
+                    if let Ok(info) = link.info() {
+                        list(Kind::Link, info.id)?;
+                    }
                     attached.links.push((name, link));
                     attached.programs.push(id);
                 }
@@ -237,7 +301,7 @@ impl Attached {
     /// Ids for the canary's attacker.
     pub(crate) fn own(&self) -> anyhow::Result<Own> {
         let (_, link) = self.links.first().context("nothing is attached")?;
-        own(&self.object, link.info()?.id)
+        own(&self.object, link.info().map_or(0, |info| info.id))
     }
 
     /// Opens a second handle to a map.
@@ -374,20 +438,20 @@ fn said() -> String {
 mod tests {
     use super::*;
 
-    fn programs() -> Vec<(String, String)> {
-        let object = ObjectBuilder::default().open_memory(OBJECT).unwrap();
+    fn programs(object: &[u8]) -> Vec<(String, String)> {
+        let object = ObjectBuilder::default().open_memory(object).unwrap();
         let text = |text: &OsStr| text.to_string_lossy().into_owned();
         object.progs().map(|program| (text(program.name()), text(program.section()))).collect()
     }
 
     #[test]
     fn every_hook_has_one_program_per_tier() {
-        let programs = programs();
+        let programs = programs(OBJECT);
         for hook in abi::HOOKS {
             for tier in [Tier::Lsm, Tier::FmodRet] {
                 let section = match tier {
                     Tier::Lsm => format!("lsm/{hook}"),
-                    Tier::FmodRet => format!("fmod_ret/security_{hook}"),
+                    Tier::FmodRet | Tier::Kprobe => format!("fmod_ret/security_{hook}"),
                 };
                 let wanted = (format!("{}{hook}", tier.prefix()), section);
                 assert!(programs.contains(&wanted), "{wanted:?}");
@@ -398,10 +462,37 @@ mod tests {
         assert!(programs.iter().any(|(name, _)| name == "lsm_bprm_creds_for_exec"));
     }
 
+    /// Pins are what those guard, and nothing is pinned there; a fork cannot be refused.
+    const NOT_PROBED: [&str; 10] = [
+        "task_alloc",
+        "inode_unlink",
+        "inode_rename",
+        "inode_rmdir",
+        "sb_umount",
+        // Not yet: what they close is open in that tier, which its canary shows.
+        "file_receive",
+        "locked_down",
+        "socket_connect",
+        "socket_create",
+        "socket_sendmsg",
+    ];
+
     #[test]
-    fn the_object_does_not_name_the_machine_that_built_it() {
+    fn without_trampolines_the_same_verdicts_hang_on_probes() {
+        let programs = programs(PROBES);
+        for hook in abi::HOOKS.iter().filter(|hook| !NOT_PROBED.contains(hook)) {
+            let wanted = (format!("probe_{hook}"), format!("kprobe/security_{hook}"));
+            assert!(programs.contains(&wanted), "{wanted:?}");
+        }
+        // Beside them: three for the life of tasks.
+        assert_eq!(programs.len(), abi::HOOKS.len() - NOT_PROBED.len() + 3);
+    }
+
+    #[test]
+    fn the_objects_do_not_name_the_machine_that_built_them() {
         let home = env!("CARGO_MANIFEST_DIR").as_bytes();
         assert!(!OBJECT.windows(home.len()).any(|window| window == home));
+        assert!(!PROBES.windows(home.len()).any(|window| window == home));
     }
 
     #[test]

@@ -87,6 +87,22 @@ pub(crate) fn tracer(pid: Pid) -> Option<Pid> {
     })
 }
 
+/// When a process started, in ticks since boot: with its number, it is no other's.
+pub(crate) fn started(pid: Pid) -> Option<u64> {
+    started_in(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// Who started a process, or inherited it.
+pub(crate) fn parent(pid: Pid) -> Option<Pid> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok().map(Pid::from_raw)
+}
+
+/// The 22nd field, counted from behind the name, which may have anything in it.
+fn started_in(stat: &str) -> Option<u64> {
+    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+}
+
 fn tracer_in(status: &str) -> Option<Pid> {
     let number = status.lines().find_map(|line| line.strip_prefix("TracerPid:"))?;
     number.trim().parse().ok().filter(|number| *number != 0).map(Pid::from_raw)
@@ -99,7 +115,8 @@ fn shares_our_numbers(pid: Pid) -> bool {
     own.is_some() && own == space(&pid.to_string())
 }
 
-fn cgroup(pid: Pid) -> String {
+/// The cgroup of a process.
+pub(crate) fn cgroup(pid: Pid) -> String {
     let mut text = String::new();
     let file = File::open(format!("/proc/{pid}/cgroup"));
     // What cannot be read is nowhere, and has that limit in common.
@@ -132,6 +149,14 @@ mod tests {
         assert_eq!(tracer_in("Name:\tx\nTracerPid:\t0\n"), None);
         assert_eq!(tracer_in("Name:\tx\nTracerPid:\t77\n"), Some(Pid::from_raw(77)));
         assert_eq!(tracer_in("Name:\tTracerPid: 7\n"), None);
+    }
+
+    #[test]
+    fn a_start_is_found_behind_any_name() {
+        let stat = "7 (a) b) S 1 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987 654 3";
+        assert_eq!(started_in(stat), Some(987));
+        assert_eq!(started_in("7 (a"), None);
+        assert!(started(Pid::this()).is_some());
     }
 
     #[test]

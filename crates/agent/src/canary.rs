@@ -16,7 +16,7 @@ use cloudtaser_sys::roads;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::unistd::Pid;
 
-use crate::bpf::Own;
+use crate::bpf::{Own, Tier};
 use crate::host;
 use crate::pins::Decoy;
 use crate::road::Attack;
@@ -70,12 +70,29 @@ pub(crate) fn wait() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// How an attacker goes about it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Way {
+    /// It walks all roads itself.
+    Alone,
+    /// It sends a child on each, which the tier may kill.
+    Each,
+}
+
+impl Way {
+    /// What this tier takes.
+    pub(crate) const fn of(tier: Tier) -> Self {
+        if tier.refuses() { Self::Alone } else { Self::Each }
+    }
+}
+
 /// One round: a canary, its mark, an attacker, the answer.
 pub(crate) fn round(
     table: &Table,
     attackers: &Attackers,
     own: Own,
     decoy: Option<&Decoy>,
+    way: Way,
 ) -> anyhow::Result<Attack> {
     let mut canary = Ended(child(&["canary"])?);
     let mut ready = canary.0.stdout.take().context("no pipe")?;
@@ -91,7 +108,8 @@ pub(crate) fn round(
     let folder = decoy.map(Decoy::renew).transpose()?;
     let folder = folder.map(|folder| folder.to_string_lossy().into_owned());
     let pin: Vec<&str> = folder.iter().flat_map(|folder| ["--decoy", folder]).collect();
-    let mut attacker = Ended(child(&[&arguments[..], &ids[..], &pin[..]].concat())?);
+    let each: &[&str] = if way == Way::Each { &["--each"] } else { &[] };
+    let mut attacker = Ended(child(&[&arguments[..], &ids[..], &pin[..], each].concat())?);
     attackers.remember(attacker.0.id(), born);
     // SECURITY: a stranger to the canary all the same, but nobody makes it say what it did not see.
     let pid = Pid::from_raw(i32::try_from(attacker.0.id())?);

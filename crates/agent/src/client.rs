@@ -45,7 +45,7 @@ pub(crate) struct GuardArgs {
 
 /// Prints what the agent is worth.
 pub(crate) fn status(args: StatusArgs, socket: &Path) -> anyhow::Result<u8> {
-    let answer = match ask(socket, Question::Status) {
+    let answer = match ask(socket, &Question::Status) {
         Ok(answer) => answer,
         Err(error) => {
             print(&format!("OFF({error:#})"))?;
@@ -65,14 +65,14 @@ pub(crate) fn status(args: StatusArgs, socket: &Path) -> anyhow::Result<u8> {
 
 /// Has a running process guarded.
 pub(crate) fn protect(args: ProtectArgs, socket: &Path) -> anyhow::Result<u8> {
-    let answer = ask(socket, Question::Protect { pid: args.pid })?;
+    let answer = ask(socket, &Question::Protect { pid: args.pid })?;
     print(&answer.text)?;
     Ok(if answer.done { Code::Ok.number() } else { Code::Unavailable.number() })
 }
 
 /// Becomes a guarded program, or does not start it.
 pub(crate) fn guard(args: &GuardArgs, socket: &Path) -> anyhow::Result<u8> {
-    let Answer { done, state, text, .. } = ask(socket, Question::Guard)?;
+    let Answer { done, state, text, .. } = ask(socket, &Question::Guard)?;
     let least = if args.degraded { level::Agent::Degraded } else { level::Agent::Enforcing };
     let enough = state >= least;
     if !done || !enough {

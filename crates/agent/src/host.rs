@@ -6,10 +6,17 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::time::Duration;
 
+use cloudtaser_sys::roads::{self, BpfObject};
+use nix::errno::Errno;
 use nix::time::{ClockId, clock_gettime};
 
 /// Inode of the first PID namespace, fixed in the kernel (`PROC_PID_INIT_INO`).
 const FIRST_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
+
+/// KERNEL: bits of `CapEff`, from `linux/capability.h`.
+const CAP_SYS_ADMIN: u32 = 21;
+const CAP_PERFMON: u32 = 38;
+const CAP_BPF: u32 = 39;
 
 /// Time since the machine booted, which the kernel side writes into its reports.
 pub(crate) fn since_boot() -> Duration {
@@ -95,6 +102,31 @@ pub(crate) fn has_btf() -> bool {
     fs::metadata("/sys/kernel/btf/vmlinux").is_ok()
 }
 
+/// Why nobody here may load programs, as far as this process can tell by looking at itself.
+pub(crate) fn what_forbids_bpf() -> Option<&'static str> {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let asked = roads::open_bpf_object(BpfObject::Program, 0);
+    judge_rights(&status, asked)
+}
+
+fn judge_rights(status: &str, asked: Result<(), Errno>) -> Option<&'static str> {
+    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+    let effective = field("CapEff:").and_then(|hex| u64::from_str_radix(hex, 16).ok());
+    let has = |bit: u32| effective.is_none_or(|bits| bits & 1 << bit != 0);
+    let suffices = has(CAP_SYS_ADMIN) || (has(CAP_BPF) && has(CAP_PERFMON));
+    if !suffices {
+        return Some("neither CAP_SYS_ADMIN nor CAP_BPF with CAP_PERFMON");
+    }
+    match asked {
+        // No program has the number 0: who is let through is told that there is none.
+        Err(Errno::EPERM) if field("Seccomp:").is_some_and(|mode| mode != "0") => {
+            Some("bpf(2) is refused, and this process is under a seccomp filter")
+        }
+        Err(Errno::ENOSYS) => Some("the kernel has no bpf(2)"),
+        _ => None,
+    }
+}
+
 /// Release of the kernel, for reports.
 pub(crate) fn release() -> String {
     nix::sys::utsname::uname()
@@ -121,5 +153,21 @@ mod tests {
         assert_eq!(Preemption::judge(None, "#1 SMP Debian"), Preemption::Voluntary);
         assert_eq!(Preemption::judge(None, "#1 SMP PREEMPT Debian"), Preemption::Full);
         assert_eq!(Preemption::judge(None, "#1 SMP PREEMPT_RT Debian"), Preemption::Full);
+    }
+
+    #[test]
+    fn what_forbids_bpf_is_named() {
+        let status =
+            |capabilities: &str, mode: u8| format!("CapEff:\t{capabilities}\nSeccomp:\t{mode}\n");
+        let (all, least, none) = ("000001ffffffffff", "000000c000000000", "0000013ffedfffff");
+        let there_is_none = Err(Errno::ENOENT);
+        assert_eq!(judge_rights(&status(all, 0), there_is_none), None);
+        assert_eq!(judge_rights(&status(least, 2), there_is_none), None);
+        let words = judge_rights(&status(none, 0), Err(Errno::EPERM)).unwrap();
+        assert!(words.contains("CAP_BPF"), "{words}");
+        let words = judge_rights(&status(all, 2), Err(Errno::EPERM)).unwrap();
+        assert!(words.contains("seccomp"), "{words}");
+        // Without a filter it may be an earlier agent that refuses, which is told apart later.
+        assert_eq!(judge_rights(&status(all, 0), Err(Errno::EPERM)), None);
     }
 }

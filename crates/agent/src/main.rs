@@ -4,7 +4,7 @@
 //! The verdicts are in `bpf/`; this program loads them, says who is guarded, and reports only what
 //! its canary showed. Reading order: [`run`], [`agent`], [`serve`], [`bpf`] (load and attach), [`canary`] and [`attack`]
 //! (the proof), [`state`] (what may be claimed), [`table`] (who is guarded), [`succession`] and
-//! [`pins`] (what outlives it), [`audit`] (what is told of denials), [`metrics`], [`peers`] (who
+//! [`pins`] (what outlives it), [`audit`] (what is told of denials), [`orders`] (what an operator may open), [`metrics`], [`peers`] (who
 //! asks) with [`caller`], [`wrappers`] and [`limit`].
 
 #![forbid(unsafe_code)]
@@ -17,12 +17,19 @@ mod bpf;
 mod caller;
 mod canary;
 mod client;
+mod devices;
+mod egress;
 mod events;
+mod from_node;
 mod host;
+mod keys;
+mod late;
 mod limit;
 mod loaders;
 mod metrics;
 mod net;
+mod operator;
+mod orders;
 mod peers;
 mod pins;
 mod responder;
@@ -33,6 +40,7 @@ mod socket;
 mod state;
 mod succession;
 mod table;
+mod terms;
 mod wrappers;
 
 use std::path::PathBuf;
@@ -74,6 +82,20 @@ enum Verb {
     Guard(client::GuardArgs),
     /// Guard a process that runs already.
     Protect(client::ProtectArgs),
+    /// Run from a copy of this program on the node: for an agent in a container.
+    FromNode(from_node::FromNodeArgs),
+    /// Let something through for a while, by order of who has the operator's key.
+    Grant(operator::GrantArgs),
+    /// End a grant before its time.
+    Revoke(operator::RevokeArgs),
+    /// Print what was granted, and what the next order must name.
+    Grants(operator::GrantsArgs),
+    /// Take the programs out of the kernel, and the agent with them.
+    Unload(operator::UnloadArgs),
+    /// Sign an order, where the key is: no node needs to have it.
+    Sign(operator::SignArgs),
+    /// Hand in an order that was signed elsewhere.
+    Submit,
     /// The agent's own attacker.
     #[command(hide = true)]
     Attack(attack::AttackArgs),
@@ -98,6 +120,15 @@ fn main() -> ExitCode {
         Verb::Status(args) => client::status(args, &cli.socket),
         Verb::Guard(args) => client::guard(&args, &cli.socket),
         Verb::Protect(args) => client::protect(args, &cli.socket),
+        Verb::FromNode(args) => {
+            from_node::run(&args, &cli.socket).map(|()| Code::Internal.number())
+        }
+        Verb::Grant(args) => operator::grant(&args, &cli.socket),
+        Verb::Revoke(args) => operator::revoke(&args, &cli.socket),
+        Verb::Grants(args) => operator::grants(args, &cli.socket),
+        Verb::Unload(args) => operator::unload(&args, &cli.socket),
+        Verb::Sign(args) => operator::sign(&args),
+        Verb::Submit => operator::submit(&cli.socket),
         Verb::Attack(args) => attack::run(args).map(|()| Code::Ok.number()),
         Verb::Canary => canary::wait().map(|()| Code::Ok.number()),
     };

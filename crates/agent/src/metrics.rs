@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use cloudtaser_core::names::agent_metrics as names;
 
 use crate::audit::{Counts, SpoolLength};
-use crate::bpf::Counters;
+use crate::bpf::{Counters, Tier};
 use crate::road::{Attack, Outcome};
 use crate::state::State;
 use crate::table::Table;
@@ -126,9 +126,12 @@ impl View<'_> {
         text.sample(names::REASONS, &[], state.reasons().len());
         text.gauge(names::ROAD, "1 at what came of a road in the last attack on the canary");
         for tried in &attack.roads {
-            for (word, outcome) in
-                [("absent", Outcome::Absent), ("denied", Outcome::Denied), ("open", Outcome::Open)]
-            {
+            for (word, outcome) in [
+                ("absent", Outcome::Absent),
+                ("denied", Outcome::Denied),
+                ("killed", Outcome::Killed),
+                ("open", Outcome::Open),
+            ] {
                 let labels = [("road", tried.road.as_str()), ("outcome", word)];
                 text.sample(names::ROAD, &labels, u64::from(tried.outcome == outcome));
             }
@@ -139,8 +142,9 @@ impl View<'_> {
 
     fn kernel(&self, text: &mut Text) {
         text.counter(names::VERDICTS, "Verdicts other than to let through, the canary's included");
+        let action = if self.tier == Tier::Kprobe.as_str() { "kill" } else { "deny" };
         for (hook, count) in &self.denials {
-            let labels = [("hook", *hook), ("action", "deny"), ("tier", self.tier)];
+            let labels = [("hook", *hook), ("action", action), ("tier", self.tier)];
             text.sample(names::VERDICTS, &labels, count);
         }
         text.counter(names::LOST, "Denials that found no room in the kernel's buffer");

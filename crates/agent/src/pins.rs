@@ -129,6 +129,26 @@ impl Pins {
         Ok(())
     }
 
+    /// Takes everything away: the links first, and last the map that says that this is meant.
+    pub(crate) fn remove_all(&self) -> anyhow::Result<()> {
+        for set in self.sets() {
+            self.drop_set(set)?;
+        }
+        Decoy::remove_at(&self.root);
+        let maps = self.root.join("maps");
+        let names = fs::read_dir(&maps)
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| Some(entry.ok()?.file_name()));
+        let (last, names): (Vec<_>, Vec<_>) = names.partition(|name| name == "ct_authority");
+        for name in names.into_iter().chain(last) {
+            gone(fs::remove_file(maps.join(&name))).context("a pinned map")?;
+        }
+        gone(fs::remove_dir(maps))?;
+        gone(fs::remove_dir(&self.root))?;
+        Ok(())
+    }
+
     /// Takes away the links of a set that are there.
     pub(crate) fn drop_set(&self, set: u32) -> anyhow::Result<()> {
         let Ok(links) = self.links(set) else { return Ok(()) };
@@ -205,9 +225,13 @@ impl Decoy {
 
     /// Takes it away for good, with the folder when nothing else is in it.
     pub(crate) fn remove(&self) {
-        drop(fs::remove_file(self.pins.root.join(DECOY).join("map")));
-        drop(fs::remove_dir(self.pins.root.join(DECOY)));
+        Self::remove_at(&self.pins.root);
         drop(fs::remove_dir(&self.pins.root));
+    }
+
+    fn remove_at(root: &Path) {
+        drop(fs::remove_file(root.join(DECOY).join("map")));
+        drop(fs::remove_dir(root.join(DECOY)));
     }
 }
 

@@ -11,6 +11,8 @@ pub(crate) enum Outcome {
     Absent,
     /// `EPERM` or `EACCES`.
     Denied,
+    /// Whoever walked it was ended by the kernel; what it had done by then may stand.
+    Killed,
     /// The kernel did it, or looked at what was asked for.
     Open,
 }
@@ -54,9 +56,72 @@ impl Attack {
     }
 }
 
+/// What the tier without trampolines always says of itself.
+pub(crate) const KILLS: &str = "it refuses nothing and ends whoever asked";
+
+/// Roads on which the kernel has done it when the signal arrives, whoever asked: measured by the
+/// virtual machines, and listed as what it is.
+const LATE: &[&str] = &[
+    "agent-signal",
+    "core-limit",
+    "core-signal",
+    "finit-module",
+    "init-module",
+    "kexec",
+    "ptrace",
+];
+
+/// Roads at whose end is a descriptor. It goes with the process, unless another one shares the
+/// table of descriptors (`CLONE_FILES`): that one has it, and may use it once, or for as long as
+/// its use passes no hook.
+///
+/// KERNEL: `environ` and `mem` are not among them: the kernel looks for a deadly signal before it
+/// touches foreign pages.
+const SHARED: &[&str] = &[
+    "bpf-program",
+    "dev-mem",
+    "dev-port",
+    "kcore",
+    "perf-sample",
+    "pidfd-getfd",
+    "proc-auxv",
+    "proc-clear_refs",
+    "proc-maps",
+    "proc-pagemap",
+    "proc-smaps",
+    "proc-smaps_rollup",
+    "proc-stack",
+    "proc-syscall",
+    "uprobe",
+];
+
+/// Of the roads on which somebody was killed: those for which that was too late, and those for
+/// which it is where descriptors are shared.
+pub(crate) fn after_kills(attack: &Attack) -> (Vec<&str>, Vec<&str>) {
+    let killed = attack.roads.iter().filter(|tried| tried.outcome == Outcome::Killed);
+    let killed: Vec<&str> = killed.map(|tried| tried.road.as_str()).collect();
+    let those = |list: &[&str]| killed.iter().copied().filter(|road| list.contains(road)).collect();
+    (those(LATE), those(SHARED))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_kill_does_not_take_back_is_named() {
+        let tried = |road: &str, outcome| Tried { road: road.to_owned(), outcome };
+        let attack = Attack {
+            roads: vec![
+                tried("proc-mem", Outcome::Killed),
+                tried("kexec", Outcome::Killed),
+                tried("kcore", Outcome::Killed),
+                tried("init-module", Outcome::Denied),
+            ],
+            broken_neighbours: Vec::new(),
+        };
+        assert_eq!(after_kills(&attack), (vec!["kexec"], vec!["kcore"]));
+    }
 
     #[test]
     fn nonsense_that_was_looked_at_is_an_open_road() {

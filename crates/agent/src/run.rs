@@ -13,8 +13,12 @@ use serde_json::json;
 use crate::agent::Agent;
 use crate::audit::{AuditArgs, Sinks};
 use crate::bpf::Tier;
+use crate::devices::Keep;
+use crate::egress::Destination;
 use crate::events;
 use crate::host;
+use crate::keys::OperatorKey;
+use crate::late;
 use crate::net::{self, Address};
 use crate::peers::Peers;
 use crate::pins::Pins;
@@ -26,6 +30,10 @@ use crate::wrappers::{Named, Wrappers};
 
 /// Hooks that a node may need open; without the others nothing is guarded.
 const LEAVABLE: [&str; 4] = ["bpf", "kernel_load_data", "kernel_read_file", "perf_event_open"];
+
+/// The table has 65,536 places; the others are for processes that are guarded by hand, and for
+/// forks that are under way at once.
+const MOST_PROCESSES: u32 = 60_000;
 
 /// What the command line asks for.
 #[derive(Clone, Debug, clap::Args)]
@@ -53,6 +61,25 @@ pub(crate) struct RunArgs {
     /// then says so.
     #[arg(long, value_name = "HOOK", value_parser = clap::builder::PossibleValuesParser::new(LEAVABLE))]
     pub(crate) leave_open: Vec<String>,
+    /// What the kernel's types look like, where the kernel does not say it itself (no
+    /// /sys/kernel/btf/vmlinux): for the tier `kprobe`.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) btf: Option<PathBuf>,
+    /// Let guarded processes connect to loopback and to what is named here, and nowhere else:
+    /// ADDRESS[/BITS][:PORT[-PORT]], IPv6 in brackets. Name OpenBao and the resolver too.
+    #[arg(long, value_name = "NETWORK")]
+    pub(crate) allow_egress: Vec<Destination>,
+    /// Take orders that are signed with the secret half of this key (a file, PEM). Without one there
+    /// are no grants, and the programs go only with a reboot.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) operator_key: Option<OperatorKey>,
+    /// Block devices that nobody may open: none; swap, and for writing the disk below the agent's
+    /// file (own); all of them.
+    #[arg(long, value_enum, default_value = "own", value_name = "WHICH")]
+    pub(crate) block_devices: Keep,
+    /// How many guarded processes there may be; one that asks for more cannot fork.
+    #[arg(long, value_name = "N", default_value_t = MOST_PROCESSES, value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_PROCESSES)))]
+    pub(crate) most_processes: u32,
     /// Use this tier only: to test one on a kernel that has a better one.
     #[arg(long, value_enum)]
     tier: Option<TierName>,
@@ -71,6 +98,8 @@ enum TierName {
     /// In front of `security_*`.
     #[value(name = "fmod_ret")]
     FmodRet,
+    /// At the entry of `security_*`: ends whoever asks, and refuses nothing. Never more than degraded.
+    Kprobe,
 }
 
 impl RunArgs {
@@ -83,21 +112,23 @@ impl RunArgs {
         self.tier.map(|tier| match tier {
             TierName::Lsm => Tier::Lsm,
             TierName::FmodRet => Tier::FmodRet,
+            TierName::Kprobe => Tier::Kprobe,
         })
     }
 }
 
 /// The verb. `socket` is where to listen.
 pub(crate) fn run(args: &RunArgs, socket: PathBuf) -> anyhow::Result<Code> {
-    let alone = args.once || args.replace || ask(&socket, Question::Status).is_err();
+    let alone = args.once || args.replace || ask(&socket, &Question::Status).is_err();
     ensure!(alone, "another agent listens at {} (--replace)", socket.display());
-    let wrappers = Wrappers::open(&args.wrapper)?;
+    let mut wrappers = Wrappers::open(&args.wrapper)?;
     let (sinks, listener) = if args.once { (None, None) } else { open(args)? };
     match start(args) {
         Ok(mut agent) => {
             events::write(&json!({"event": "state", "state": agent.state.to_string()}));
             let Some(sinks) = sinks else { return Ok(code(&agent.state)) };
             agent.tell(sinks, listener)?;
+            agent.late = late::guard(&agent.table, &mut wrappers);
             let peers = Peers::open(&socket, wrappers)?;
             let over = if args.while_stdin_open { Some(serve::end_of_input()?) } else { None };
             agent.serve(peers, Duration::from_secs(args.canary_every), over.as_deref())
@@ -124,12 +155,18 @@ fn code(state: &State) -> Code {
 
 /// Tries the tiers from the strongest down; the reasons are why none holds.
 fn start(args: &RunArgs) -> Result<Agent, Vec<String>> {
-    let lacking = what_is_lacking();
+    let lacking = what_is_lacking(args);
     if !lacking.is_empty() {
         return Err(lacking);
     }
     let pins = Pins::find();
     match pins.as_ref().map(Earlier::open) {
+        // An order to unload was taken, and whoever took it was ended before it was done.
+        Ok(Ok(Some(earlier))) if earlier.authority.unloading => {
+            if let Err(error) = earlier.pins.remove_all() {
+                return Err(vec![format!("{error:#}")]);
+            }
+        }
         Ok(Ok(Some(earlier))) => {
             return Agent::take_over(&earlier, args).map_err(|error| vec![format!("{error:#}")]);
         }
@@ -140,8 +177,10 @@ fn start(args: &RunArgs) -> Result<Agent, Vec<String>> {
     let tiers = match args.tier() {
         Some(tier) => vec![tier],
         // An `lsm/` program attaches without `bpf` in lsm= as well, and never runs.
-        None if has_lsm == Some(false) => vec![Tier::FmodRet],
-        None => vec![Tier::Lsm, Tier::FmodRet],
+        // Only the last one can do without the kernel's own description of its types.
+        None if !host::has_btf() => vec![Tier::Kprobe],
+        None if has_lsm == Some(false) => vec![Tier::FmodRet, Tier::Kprobe],
+        None => vec![Tier::Lsm, Tier::FmodRet, Tier::Kprobe],
     };
     let mut reasons = Vec::new();
     for tier in tiers {
@@ -151,7 +190,7 @@ fn start(args: &RunArgs) -> Result<Agent, Vec<String>> {
             }
             Ok(agent) => return Ok(agent),
             Err(error) => {
-                // One cause behind both tiers is told once.
+                // One cause behind several tiers is told once.
                 let why = format!("{error:#}");
                 if !reasons.iter().any(|told: &String| told.ends_with(&why)) {
                     reasons.push(format!("{}: {why}", tier.as_str()));
@@ -163,11 +202,13 @@ fn start(args: &RunArgs) -> Result<Agent, Vec<String>> {
 }
 
 /// Things without which loading would fail with a worse message.
-fn what_is_lacking() -> Vec<String> {
+fn what_is_lacking(args: &RunArgs) -> Vec<String> {
+    let has_btf = host::has_btf() || args.btf.is_some();
     let checks = [
         (!nix::unistd::geteuid().is_root(), "not root"),
-        (!host::has_btf(), "the kernel has no BTF (/sys/kernel/btf/vmlinux)"),
+        (!has_btf, "the kernel has no BTF (/sys/kernel/btf/vmlinux), and none was given (--btf)"),
         (!host::is_in_first_pid_namespace(), "not in the host's PID namespace"),
     ];
-    checks.iter().filter(|(lacks, _)| *lacks).map(|(_, words)| (*words).to_owned()).collect()
+    let lacking = checks.iter().filter(|(lacks, _)| *lacks).map(|(_, words)| *words);
+    lacking.chain(host::what_forbids_bpf()).map(str::to_owned).collect()
 }

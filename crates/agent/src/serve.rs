@@ -15,12 +15,14 @@ use nix::unistd::Pid;
 use serde_json::json;
 
 use crate::agent::Agent;
-use crate::canary;
+use crate::canary::{self, Way};
 use crate::events;
+use crate::orders::{self, Taken};
 use crate::peers::{Asked, Peers};
 use crate::road::Attack;
 use crate::state::Report;
 use crate::table::{Guarded, MarkError};
+use crate::terms;
 
 /// How long the loop sleeps when nothing happens.
 const TICK: Duration = Duration::from_millis(500);
@@ -47,6 +49,10 @@ impl Agent {
             if let Some(estate) = &self.estate {
                 estate.stamp(&self.table)?;
             }
+            self.devices.renew()?;
+            if self.orders.see_to_ends(&self.table) {
+                self.change(None);
+            }
             if Instant::now() >= due && !waiting {
                 ask.send(()).context("the canary's thread is gone")?;
                 due = Instant::now() + every;
@@ -56,7 +62,12 @@ impl Agent {
                 self.change(Some("it has not answered for a minute".to_owned()));
             }
             for mut asked in peers.next(TICK)? {
-                let answer = self.answer(&asked, &peers);
+                let (answer, last) = self.answer(&asked, &peers);
+                if last {
+                    self.unload()?;
+                    asked.answer(&answer);
+                    return Ok(Code::Ok);
+                }
                 asked.answer(&answer);
             }
             if over.is_some_and(|over| over.load(Ordering::Relaxed)) {
@@ -69,10 +80,10 @@ impl Agent {
     fn attack_on_demand(&self, asked: Receiver<()>) -> anyhow::Result<Receiver<Round>> {
         let (tell, told): (Sender<Round>, _) = mpsc::channel();
         let (table, attackers) = (Arc::clone(&self.table), Arc::clone(&self.attackers));
-        let (own, decoy) = (self.attached.own()?, self.decoy.clone());
+        let (own, decoy, way) = (self.attached.own()?, self.decoy.clone(), Way::of(self.tier));
         thread::Builder::new().name("canary".to_owned()).spawn(move || {
             while asked.recv().is_ok() {
-                let round = canary::round(&table, &attackers, own, decoy.as_deref());
+                let round = canary::round(&table, &attackers, own, decoy.as_deref(), way);
                 if tell.send(round.map_err(|error| format!("{error:#}"))).is_err() {
                     return;
                 }
@@ -110,39 +121,73 @@ impl Agent {
         }
     }
 
-    /// The state in words, and to who asks for it, when nobody was there to keep it.
+    /// The state in words, and to who asks for it, what the guard of this node could not cover.
     fn words(&self, asked: &Asked) -> String {
-        let away = self.estate.as_ref().and_then(|estate| estate.away);
-        match away.filter(|_| asked.question == Question::Status) {
-            None => self.state.to_string(),
-            Some(away) => {
-                let (since, long) = (away.since_boot_s, away.for_s);
-                format!("{}, and no agent ran for {long} s from {since} s after boot", self.state)
-            }
+        let mut words = self.state.to_string();
+        if asked.question != Question::Status {
+            return words;
         }
+        if let Some(away) = self.estate.as_ref().and_then(|estate| estate.away) {
+            let (since, long) = (away.since_boot_s, away.for_s);
+            words.push_str(&format!(", and no agent ran for {long} s from {since} s after boot"));
+        }
+        if let Some(late) = self.late.words() {
+            words.push_str(&format!("; {late}"));
+        }
+        words
     }
 
-    fn answer(&self, asked: &Asked, peers: &Peers) -> Answer {
-        let done = match asked.question {
-            Question::Guard => self.guard(asked),
+    /// What to say; and whether that is the last word.
+    fn answer(&mut self, asked: &Asked, peers: &Peers) -> (Answer, bool) {
+        let (mut report, mut last) = (None, false);
+        let done = match &asked.question {
+            Question::Guard => self.guard(asked).map(|()| self.words(asked)).map_err(told),
             Question::Protect { pid } => {
-                let pid = Pid::from_raw(pid);
-                match roads::open_process(pid) {
-                    Ok(process) => self.table.guard(pid, &process).map(drop),
-                    Err(_gone) => Err(MarkError::Gone(pid)),
-                }
+                let pid = Pid::from_raw(*pid);
+                let process = roads::open_process(pid).map_err(|_gone| MarkError::Gone(pid));
+                let done = process.and_then(|process| self.table.guard(pid, &process));
+                done.map(|_guarded| self.words(asked)).map_err(told)
             }
-            Question::Status => Ok(()),
+            Question::Status => {
+                report = Some(self.report(peers));
+                Ok(self.words(asked))
+            }
+            Question::Orders => self.orders.report().map_err(told).map(|orders| {
+                report = Some(orders);
+                String::new()
+            }),
+            Question::Order { text, signature } => {
+                let taken = self.orders.take(text, signature, &self.table);
+                orders::log(text, &asked.caller, &taken);
+                last = matches!(taken, Ok(Taken::Unload));
+                self.change(None);
+                taken.map_err(told).map(|taken| match taken {
+                    Taken::Done(words) => words,
+                    Taken::Unload => "the programs are out of the kernel".to_owned(),
+                })
+            }
         };
-        let report = (asked.question == Question::Status).then(|| self.report(peers));
-        Answer {
+        let answer = Answer {
             done: done.is_ok(),
             state: self.state.facet(),
             tier: self.state.tier().map(|tier| tier.as_str().to_owned()),
             reasons: self.state.reasons().to_vec(),
-            text: done.map_or_else(|error| error.to_string(), |()| self.words(asked)),
+            text: done.unwrap_or_else(|why| why),
             report,
+        };
+        (answer, last)
+    }
+
+    /// Takes every pin away while every program still judges; the programs go all together, with
+    /// the descriptors of this process. Whoever ends it in between leaves the word `unloading`
+    /// pinned, which the next agent acts on.
+    fn unload(&mut self) -> anyhow::Result<()> {
+        if let Some(estate) = self.estate.take() {
+            self.decoy = None;
+            estate.pins.remove_all()?;
         }
+        events::write(&json!({"event": "unloaded"}));
+        Ok(())
     }
 
     /// Guards whoever asks, and keeps a record of who that was.
@@ -166,9 +211,13 @@ impl Agent {
         report.programs = self.attached.len();
         report.pinned_set = self.estate.as_ref().map(|estate| estate.set);
         report.away = self.estate.as_ref().and_then(|estate| estate.away);
-        report.pinned_set = self.estate.as_ref().map(|estate| estate.set);
-        report.away = self.estate.as_ref().and_then(|estate| estate.away);
         report.guarded = self.table.len();
+        report.late = self.late;
+        if let Ok(room) = self.attached.map("ct_room").and_then(|map| terms::room(&map)) {
+            report.most_guarded = room.most;
+        }
+        report.kept_devices = self.devices.len();
+        report.egress_is_limited = self.egress;
         report.unguarded = self.counts.unguarded.load(Ordering::Relaxed);
         report.skipped = self.attached.skipped();
         report.refused = peers.refused();
@@ -181,6 +230,10 @@ impl Agent {
         report.verified_instructions = self.attached.verified();
         serde_json::to_value(report).unwrap_or_default()
     }
+}
+
+fn told(why: impl std::fmt::Display) -> String {
+    format!("{why:#}")
 }
 
 /// Set when standard input has come to its end.

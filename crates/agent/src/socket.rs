@@ -74,7 +74,7 @@ impl AsFd for Listener {
 }
 
 /// Asks the agent that listens at a path.
-pub(crate) fn ask(path: &Path, question: Question) -> anyhow::Result<Answer> {
+pub(crate) fn ask(path: &Path, question: &Question) -> anyhow::Result<Answer> {
     let mut own = dial(path)?;
     // One packet each way: a second write or read would be another question.
     let packet = question.to_packet();

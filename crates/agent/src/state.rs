@@ -9,6 +9,7 @@ use cloudtaser_core::level;
 use serde::Serialize;
 
 use crate::bpf::Tier;
+use crate::late::Late;
 use crate::peers::Refused;
 use crate::road::{Attack, Outcome};
 use crate::succession::Away;
@@ -99,8 +100,8 @@ pub(crate) fn judge(tier: Tier, before: &Attack, now: &Attack, doubts: Doubts) -
     let Doubts(mut reasons) = doubts;
     let was_open = |road: &str| before.outcome(road) == Some(Outcome::Open);
     let tried = now.roads.iter();
-    let closed =
-        tried.clone().filter(|t| was_open(&t.road) && t.outcome == Outcome::Denied).count();
+    let is_closed = |outcome| matches!(outcome, Outcome::Denied | Outcome::Killed);
+    let closed = tried.clone().filter(|t| was_open(&t.road) && is_closed(t.outcome)).count();
     let open: Vec<&str> =
         tried.filter(|t| t.outcome == Outcome::Open).map(|t| t.road.as_str()).collect();
     if closed == 0 {
@@ -137,6 +138,14 @@ pub(crate) struct Report {
     pub(crate) away: Option<Away>,
     /// Guarded processes.
     pub(crate) guarded: usize,
+    /// Wrappers that ran before the agent.
+    pub(crate) late: Late,
+    /// How many there may be.
+    pub(crate) most_guarded: u64,
+    /// Block devices that nobody may open, or open for writing.
+    pub(crate) kept_devices: usize,
+    /// Whether guarded processes may connect to listed networks only.
+    pub(crate) egress_is_limited: bool,
     /// Children of guarded processes that did not fit into the table.
     pub(crate) unguarded: u64,
     /// How often the kernel passed over a program because it was running already.
@@ -174,6 +183,10 @@ impl Report {
             pinned_set: None,
             away: None,
             guarded: 0,
+            late: Late::default(),
+            most_guarded: 0,
+            kept_devices: 0,
+            egress_is_limited: false,
             unguarded: 0,
             skipped: 0,
             refused: Refused::default(),

@@ -19,12 +19,14 @@ use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
 use serde_json::json;
 
-use crate::abi::{self, Control, HOOKS, Stamp};
+use crate::abi::{self, Authority, Control, HOOKS, Stamp};
 use crate::bpf::{Attached, Loaded, Own, Tier};
 use crate::events;
 use crate::pins::{Decoy, Pins};
 use crate::road::{Attack, Outcome};
+use crate::run::RunArgs;
 use crate::table::Table;
+use crate::terms;
 
 /// The one entry of a map that has one.
 const ONLY: [u8; 4] = [0; 4];
@@ -40,6 +42,8 @@ pub(crate) struct Earlier {
     pub(crate) control: Control,
     /// The attack before anything was attached.
     pub(crate) before: Attack,
+    /// Whose orders are taken, and what else an heir may not change.
+    pub(crate) authority: Authority,
     stamp: Stamp,
 }
 
@@ -56,6 +60,8 @@ pub(crate) struct Away {
 #[derive(Debug)]
 pub(crate) struct Estate {
     stamp: MapHandle,
+    /// Where it is.
+    pub(crate) pins: Pins,
     /// The set that is pinned.
     pub(crate) set: u32,
     /// Set where this agent took over from one that had ended.
@@ -89,6 +95,7 @@ impl Earlier {
             pins: pins.clone(),
             control,
             before: serde_json::from_slice(text).context("the pinned proof cannot be read")?,
+            authority: terms::read(&pins.map("ct_authority")?)?,
             stamp: Stamp::parse(&stamp).unwrap_or_default(),
         }))
     }
@@ -99,14 +106,9 @@ impl Earlier {
     }
 
     /// Refuses whatever is weaker than what is pinned.
-    pub(crate) fn accept(
-        &self,
-        tier: Option<Tier>,
-        left_open: &[String],
-        loaders: &[(u64, u64)],
-    ) -> anyhow::Result<()> {
-        let pinned = self.tier();
-        let same = tier.is_none_or(|tier| tier == pinned);
+    pub(crate) fn accept(&self, args: &RunArgs, loaders: &[(u64, u64)]) -> anyhow::Result<()> {
+        let (pinned, left_open) = (self.tier(), &args.leave_open);
+        let same = args.tier().is_none_or(|tier| tier == pinned);
         ensure!(same, "weaker than what is pinned: --tier, which is {}", pinned.as_str());
         let more: Vec<&str> = HOOKS
             .into_iter()
@@ -124,7 +126,7 @@ impl Earlier {
                 "weaker than what is pinned: --allow-loader of inode {inode}, which is not listed"
             );
         }
-        Ok(())
+        terms::accept(&self.authority, &self.pins.map("ct_egress")?, args)
     }
 
     /// The table of who is guarded, as it stands.
@@ -217,7 +219,8 @@ impl Earlier {
         self.pins.map("ct_control")?.update(&ONLY, &control.bytes(), MapFlags::ANY)?;
         self.pins.keep_only(set)?;
         attached.unlist_others()?;
-        let estate = Estate { stamp: self.pins.map("ct_stamp")?, set, away };
+        let estate =
+            Estate { stamp: self.pins.map("ct_stamp")?, pins: self.pins.clone(), set, away };
         estate.stamp(table)?;
         Ok(estate)
     }
@@ -247,7 +250,7 @@ impl Estate {
         proof.resize(PROOF, 0);
         map("ct_proof")?.update(&ONLY, &proof, MapFlags::ANY)?;
         let (stamp, listed) = (map("ct_stamp")?, map("ct_pins")?);
-        let estate = Self { stamp, set: FIRST, away: None };
+        let estate = Self { stamp, pins: pins.clone(), set: FIRST, away: None };
         estate.stamp(table)?;
         pins.pin_maps(attached.maps()?)?;
         pins.pin_links(FIRST, attached.links_mut(), &listed)?;

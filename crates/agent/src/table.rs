@@ -71,7 +71,8 @@ impl Since {
 /// The maps that carry identity.
 #[derive(Debug)]
 pub(crate) struct Table {
-    tasks: MapHandle,
+    /// There is none in the tier without trampolines.
+    tasks: Option<MapHandle>,
     groups: MapHandle,
     next_group: AtomicU32,
 }
@@ -80,7 +81,7 @@ impl Table {
     /// Takes the maps of loaded programs.
     pub(crate) fn of(loaded: &Loaded) -> anyhow::Result<Self> {
         Ok(Self {
-            tasks: loaded.map("ct_tasks")?,
+            tasks: loaded.map("ct_tasks").ok(),
             groups: loaded.map("ct_groups")?,
             next_group: AtomicU32::new(AGENT + 1),
         })
@@ -95,7 +96,7 @@ impl Table {
                 highest = highest.max(group + 1);
             }
         }
-        Ok(Self { tasks, groups, next_group: AtomicU32::new(highest) })
+        Ok(Self { tasks: Some(tasks), groups, next_group: AtomicU32::new(highest) })
     }
 
     /// The group that the next process gets.
@@ -141,8 +142,22 @@ impl Table {
         }
     }
 
-    /// The group of a process by its number.
-    fn group(&self, pid: Pid) -> Option<u32> {
+    /// Guards a process that runs already, in the group of its parent.
+    pub(crate) fn join(&self, pid: Pid, process: &OwnedFd, group: u32) -> Result<(), MarkError> {
+        self.mark(pid, process, abi::task(group, Role::Guarded))
+    }
+
+    /// Processes of a group.
+    pub(crate) fn members(&self, group: u32) -> Vec<Pid> {
+        let pids = self
+            .groups
+            .keys()
+            .filter_map(|key| Some(Pid::from_raw(i32::from_ne_bytes(*key.first_chunk()?))));
+        pids.filter(|pid| self.group(*pid) == Some(group)).collect()
+    }
+
+    /// The group of a guarded process by its number.
+    pub(crate) fn group(&self, pid: Pid) -> Option<u32> {
         let value = self.groups.lookup(&pid.as_raw().to_ne_bytes(), MapFlags::ANY);
         abi::guarded_group(&value.ok().flatten()?)
     }
@@ -166,7 +181,10 @@ impl Table {
         // By number first: it covers the threads that are there already.
         self.groups.update(&number, &value, MapFlags::ANY).map_err(refused)?;
         let handle = process.as_raw_fd().to_ne_bytes();
-        let marked = self.tasks.update(&handle, &value, MapFlags::ANY).map_err(refused);
+        let marked = self
+            .tasks
+            .as_ref()
+            .map_or(Ok(()), |tasks| tasks.update(&handle, &value, MapFlags::ANY).map_err(refused));
         if marked.is_err() || has_ended(process) {
             // The number may be somebody else's by now, who would be guarded by mistake.
             self.groups.delete(&number).map_err(refused)?;

@@ -28,6 +28,8 @@ pub struct Answer {
     pub version: Option<u64>,
     /// What OpenBao remarks, made fit for a log line.
     pub warnings: Vec<String>,
+    /// OpenBao's name of the request, as its audit log has it.
+    pub request: Option<String>,
 }
 
 /// The fields of a secret. A field that is `null` is as if it were not there.
@@ -92,6 +94,12 @@ impl Fields {
         &self.json
     }
 
+    /// The whole object as JSON, to be handed on.
+    #[must_use]
+    pub fn into_json(self) -> Secret {
+        self.json
+    }
+
     fn parse(object: &RawValue) -> Result<Self, Failure> {
         let found = members(object).ok_or(Failure::Shape("its data is no object"))?;
         let mut by_name = BTreeMap::new();
@@ -142,6 +150,8 @@ impl Lease {
 /// The outer object of every answer.
 #[derive(Deserialize)]
 struct Envelope<'a> {
+    #[serde(default)]
+    request_id: Option<String>,
     #[serde(borrow, default)]
     auth: Option<&'a RawValue>,
     #[serde(borrow, default)]
@@ -240,7 +250,8 @@ pub(crate) fn parse(text: &[u8], path: String) -> Result<Answer, Failure> {
     });
     let warnings = envelope.warnings.unwrap_or_default();
     let warnings = presentable(warnings.iter().map(String::as_str));
-    Ok(Answer { fields: Fields::parse(object)?, lease, path, version, warnings })
+    let request = envelope.request_id.filter(|id| !id.is_empty());
+    Ok(Answer { fields: Fields::parse(object)?, lease, path, version, warnings, request })
 }
 
 /// Why a 404 came: a deleted version says so in its body.

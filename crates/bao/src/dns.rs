@@ -11,7 +11,7 @@ pub(crate) mod client;
 pub(crate) mod files;
 pub(crate) mod message;
 
-use std::{io, path::PathBuf};
+use std::{io, net::IpAddr, path::PathBuf, time::Duration};
 
 /// The files that a resolver reads.
 #[derive(Clone, Debug)]
@@ -26,6 +26,14 @@ impl Default for Files {
     fn default() -> Self {
         Self { hosts: "/etc/hosts".into(), resolv_conf: "/etc/resolv.conf".into() }
     }
+}
+
+/// The addresses of a host, which may be an address already.
+///
+/// # Errors
+/// [`DnsError`].
+pub fn resolve(files: &Files, host: &str, time: Duration) -> Result<Vec<IpAddr>, DnsError> {
+    client::resolve(files, host, time)
 }
 
 /// Why a name gave no address.

@@ -75,6 +75,15 @@ pub struct Place {
 pub enum Failure {
     /// The address cannot be used, and why.
     Address(&'static str),
+    /// A bridge refused, or could not be asked, or could not ask.
+    Bridge {
+        /// In words.
+        meaning: String,
+        /// Whose fault it is.
+        blame: Blame,
+        /// Whether it refused for good.
+        refused: bool,
+    },
     /// The connection could not be made.
     Connect(io::Error),
     /// A credential cannot be used.
@@ -191,6 +200,7 @@ impl BaoError {
         match *self.failure {
             Failure::Status { status, .. } => Some(status),
             Failure::NotFound { .. } | Failure::Deleted { .. } => Some(404),
+            Failure::Bridge { refused: true, .. } => Some(403),
             _ => None,
         }
     }
@@ -222,7 +232,7 @@ impl BaoError {
             | Failure::Plaintext
             | Failure::Status { status: 400..=411 | 413..=428, .. } => Blame::Configuration,
             Failure::Setup(error) => error.blame(),
-            Failure::Tls { blame, .. } => *blame,
+            Failure::Bridge { blame, .. } | Failure::Tls { blame, .. } => *blame,
             _ => Blame::Peer,
         }
     }

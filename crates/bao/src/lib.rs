@@ -26,6 +26,7 @@ pub mod settings;
 pub mod transit;
 
 mod authenticate;
+mod carried;
 mod dial;
 mod driver;
 #[cfg(any(test, fuzzing))]

@@ -6,7 +6,8 @@ use cloudtaser_core::Secret;
 use zeroize::Zeroizing;
 
 use crate::{
-    error::{Failure, Operation},
+    carried::BRIDGE,
+    error::{BaoError, Failure, Operation},
     json::Object,
     request::Request,
 };
@@ -89,6 +90,14 @@ pub enum Credential {
 }
 
 impl Credential {
+    /// The credential, for a bridge that logs in with it.
+    ///
+    /// # Errors
+    /// [`BaoError`], where it cannot be read.
+    pub fn read(&self) -> Result<Secret, BaoError> {
+        self.load().map_err(|failure| BaoError::new(Operation::Login(BRIDGE), None, failure))
+    }
+
     /// The credential, without blanks around it.
     pub(crate) fn load(&self) -> Result<Secret, Failure> {
         let bytes = match self {

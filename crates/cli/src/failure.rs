@@ -3,20 +3,26 @@
 use std::process::ExitCode;
 
 use cloudtaser_core::exit::Code;
+use cloudtaser_evidence::{keys::KeyFileError, verify::Refusal, witness::WitnessError};
 
 use crate::{
+    compose::{FileError, NoSuchRule, WrongEndpoint},
     demo::interrupt::Interrupted,
+    deploy::DeployError,
+    evidence::EvidenceError,
+    policy::PolicyFileError,
     probe::{ProbeError, as_uid::AsUidError, needle::NeedleError},
-    run::PlanError,
     tools::ToolError,
     ui,
+    witness::ListenError,
+    yaml::YamlError,
 };
 
 /// Prints the error and tells the exit code.
 pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     match error.downcast_ref() {
         // Laid out already, with a caret.
-        Some(PlanError::Wrong { report }) => ui::error_block(report),
+        Some(YamlError::Wrong { report }) => ui::error_block(report),
         _ => ui::error(error),
     }
     if error.is::<Interrupted>() {
@@ -35,9 +41,30 @@ pub(crate) fn of_arguments(error: &clap::Error) -> ExitCode {
 }
 
 fn code(error: &anyhow::Error) -> Code {
-    let usage = error.is::<NeedleError>() || error.is::<PlanError>() || error.is::<ToolError>();
-    if usage {
+    if let Some(error) = error.downcast_ref::<DeployError>() {
+        return error.code();
+    }
+    let usage = error.is::<NeedleError>()
+        || error.is::<YamlError>()
+        || error.is::<PolicyFileError>()
+        || error.is::<ToolError>();
+    let usage =
+        usage || error.is::<FileError>() || error.is::<NoSuchRule>() || error.is::<WrongEndpoint>();
+    if usage || error.is::<EvidenceError>() || error.is::<KeyFileError>() {
         return Code::Usage;
+    }
+    match error.downcast_ref() {
+        Some(Refusal::Read { .. }) => return Code::Usage,
+        Some(_) => return Code::Denied,
+        None => {}
+    }
+    match error.downcast_ref() {
+        Some(WitnessError::Damaged { .. }) => return Code::Denied,
+        Some(_) => return Code::Usage,
+        None => {}
+    }
+    if error.is::<ListenError>() {
+        return Code::Unavailable;
     }
     let gone = matches!(error.downcast_ref(), Some(ProbeError::Gone(_)))
         || matches!(error.downcast_ref(), Some(AsUidError::Gone(_)));

@@ -46,7 +46,7 @@ pub(crate) fn man(args: &ManArgs, program: Command) -> Result<ExitCode> {
     program.build();
     match &args.dir {
         Some(directory) => {
-            for command in [&program].into_iter().chain(program.get_subcommands()) {
+            for command in with_verbs(&program) {
                 let path = directory.join(format!("{}.1", name(command)));
                 fs::write(&path, page(command, &program)?)
                     .with_context(|| format!("cannot write {}", path.display()))?;
@@ -55,6 +55,12 @@ pub(crate) fn man(args: &ManArgs, program: Command) -> Result<ExitCode> {
         None => ui::raw(&page(&program, &program)?),
     }
     Ok(ExitCode::from(Code::Ok.number()))
+}
+
+/// A command, its verbs and theirs.
+fn with_verbs(command: &Command) -> Vec<&Command> {
+    let verbs = command.get_subcommands().filter(|verb| verb.get_name() != "help");
+    [command].into_iter().chain(verbs.flat_map(with_verbs)).collect()
 }
 
 /// The manual page of the program or of a verb.

@@ -5,15 +5,26 @@
 
 #![forbid(unsafe_code)]
 
+mod agent;
 mod cli;
+mod cluster;
+mod compose;
 mod demo;
+mod deploy;
+mod discover;
+mod doctor;
+mod evidence;
 mod failure;
 mod generate;
+mod policy;
 mod probe;
+mod report;
 mod road;
 mod run;
 mod tools;
 mod ui;
+mod witness;
+mod yaml;
 
 use std::process::ExitCode;
 

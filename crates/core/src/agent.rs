@@ -1,7 +1,8 @@
 //! What a program and the node agent say to each other: one question, one answer, a packet each.
 //!
 //! Whoever asks is known by what the kernel says of the connection, never by what is written here,
-//! so a question carries no name and no credential. There is no question that takes a guard away.
+//! so a question carries no name and no credential. None takes a guard away but an [`order`] that an
+//! operator signed.
 //! Both sides read what the other may have made up: packets have a limit, texts are cut and have no
 //! control characters, and what cannot be read is an error that does not echo it.
 //!
@@ -12,11 +13,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::level;
 
+pub mod order;
+
 #[cfg(test)]
 mod tests;
 
-/// No question is longer.
-pub const QUESTION_MAX: usize = 256;
+/// No question is longer: an order with its quotes escaped, and its signature.
+pub const QUESTION_MAX: usize = 2 * order::ORDER_MAX + 256;
 
 /// No answer without a report is longer.
 pub const ANSWER_MAX: usize = 16 * 1024;
@@ -34,7 +37,7 @@ const REASON_MAX: usize = 200;
 const TEXT_MAX: usize = 4096;
 
 /// What can be asked.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Question {
     /// Guard whoever asks, and all that it starts from now on.
@@ -46,6 +49,15 @@ pub enum Question {
     },
     /// What the agent is worth, in full.
     Status,
+    /// Which orders it took, and what the next one must name.
+    Orders,
+    /// Do what an operator ordered.
+    Order {
+        /// The text that was signed: see [`order::Order`].
+        text: String,
+        /// Ed25519 over [`order::signed_bytes`], in hex.
+        signature: String,
+    },
 }
 
 /// What is answered.
@@ -99,9 +111,9 @@ impl Question {
 
     /// The packet.
     #[must_use]
-    pub fn to_packet(self) -> Vec<u8> {
-        // Writing numbers and fixed words to memory does not fail; an empty packet asks nothing.
-        serde_json::to_vec(&self).unwrap_or_default()
+    pub fn to_packet(&self) -> Vec<u8> {
+        // Writing numbers and words to memory does not fail; an empty packet asks nothing.
+        serde_json::to_vec(self).unwrap_or_default()
     }
 }
 

@@ -9,8 +9,12 @@ use crate::blame::Blame;
 pub enum Code {
     /// The work was done.
     Ok = 0,
+    /// A check found what it looks for.
+    Found = 1,
     /// The command line, the environment or a plan cannot be used (`EX_USAGE` of sysexits.h).
     Usage = 64,
+    /// Something that was to be checked cannot be read (`EX_DATAERR`).
+    Unread = 65,
     /// OpenBao cannot be reached or gave no usable answer in time (`EX_UNAVAILABLE`).
     Unavailable = 69,
     /// A fault of ours (`EX_SOFTWARE`).

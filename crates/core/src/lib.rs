@@ -17,6 +17,7 @@ pub mod exit;
 pub mod fuzz;
 pub mod level;
 pub mod names;
+pub mod needs;
 pub mod plan;
 pub mod reference;
 pub mod release;

@@ -51,6 +51,120 @@ pub const ENV_BROKER: &str = "CLOUDTASER_BROKER";
 /// Where the node agent keeps the number of its last audit record, and what its hook has not taken.
 pub const AGENT_AUDIT_STATE: &str = "/var/lib/cloudtaser-agent";
 
+/// What a pod says to be taken part in, and how. [`kubernetes::INJECT`] is a label, since the API
+/// server selects by labels alone; the others are annotations.
+pub mod kubernetes {
+    /// Label: `"true"` opts a pod in.
+    pub const INJECT: &str = "cloudtaser.io/inject";
+    /// Name or address of one of the servers that the operator's configuration allows.
+    pub const SERVER: &str = "cloudtaser.io/server";
+    /// Role of the login; the service account's name when absent.
+    pub const ROLE: &str = "cloudtaser.io/role";
+    /// Method of the login: `kubernetes` or `jwt`.
+    pub const AUTH_METHOD: &str = "cloudtaser.io/auth-method";
+    /// Mount of the method.
+    pub const AUTH_MOUNT: &str = "cloudtaser.io/auth-mount";
+    /// Namespace of OpenBao.
+    pub const NAMESPACE: &str = "cloudtaser.io/namespace";
+    /// `true`: the server's certificate is not checked, where the server's entry allows that.
+    pub const SKIP_VERIFY: &str = "cloudtaser.io/skip-verify";
+    /// Secrets of which every field becomes a variable: `PATH[#VERSION]`, with commas.
+    pub const FROM: &str = "cloudtaser.io/from";
+    /// Before a variable's name: sets it; the value may be a reference.
+    pub const ENV: &str = "cloudtaser.io/env.";
+    /// Before a file's name: what the app reads at `/run/cloudtaser/NAME`; a reference.
+    pub const FILE: &str = "cloudtaser.io/file.";
+    /// The containers that are wrapped, by name, with commas; `*` is all of them.
+    pub const CONTAINERS: &str = "cloudtaser.io/containers";
+    /// Containers that are left alone, by name, with commas.
+    pub const SKIP_CONTAINERS: &str = "cloudtaser.io/skip-containers";
+    /// What the image starts: a JSON array, or words with spaces. With `.CONTAINER` for one alone.
+    pub const COMMAND: &str = "cloudtaser.io/command";
+    /// `true`: exec probes and lifecycle hooks get the secrets too, with a login of their own each.
+    pub const PROBES: &str = "cloudtaser.io/probes";
+    /// Levels below which the app is not started, such as `memory=sealed`.
+    pub const REQUIRE: &str = "cloudtaser.io/require";
+    /// How values reach the app: `auto`, `follow`, `one-shot`, `plain`.
+    pub const DELIVERY: &str = "cloudtaser.io/delivery";
+    /// How often new values are looked for.
+    pub const ROTATE_EVERY: &str = "cloudtaser.io/rotate-every";
+    /// What a new value leads to: `none`, `in-place`, `signal`, `restart`.
+    pub const ROTATE_ACTION: &str = "cloudtaser.io/rotate-action";
+    /// The signal of `rotate-action: signal`.
+    pub const ROTATE_SIGNAL: &str = "cloudtaser.io/rotate-signal";
+    /// Time for login and reads together.
+    pub const DEADLINE: &str = "cloudtaser.io/deadline";
+    /// Wait before the login.
+    pub const DELAY: &str = "cloudtaser.io/delay";
+    /// `true`: a path or field that is not there leaves its variable out.
+    pub const IGNORE_MISSING: &str = "cloudtaser.io/ignore-missing";
+    /// Variables of OpenBao clients that the app is to see, with commas.
+    pub const PASSTHROUGH: &str = "cloudtaser.io/passthrough";
+    /// Transit key of `vault:v1:` values.
+    pub const TRANSIT_KEY: &str = "cloudtaser.io/transit-key";
+    /// Mount of the Transit engine.
+    pub const TRANSIT_MOUNT: &str = "cloudtaser.io/transit-mount";
+    /// Ciphertexts per request.
+    pub const TRANSIT_BATCH: &str = "cloudtaser.io/transit-batch";
+    /// Form of the wrapper's log: `text` or `json`.
+    pub const LOG_FORMAT: &str = "cloudtaser.io/log-format";
+    /// Least important lines of the wrapper's log.
+    pub const LOG_LEVEL: &str = "cloudtaser.io/log-level";
+    /// Set on a pod that was taken in hand: which containers start under the wrapper.
+    pub const WRAPPED: &str = "cloudtaser.io/wrapped";
+
+    /// The wrapper in its own image.
+    pub const WRAPPER_IN_IMAGE: &str = "/cloudtaser-wrapper";
+    /// Init container that brings the wrapper into the pod.
+    pub const DELIVER: &str = "cloudtaser-deliver";
+    /// Volume that holds the wrapper, in memory.
+    pub const BIN_VOLUME: &str = "cloudtaser-bin";
+    /// Where it is in a container.
+    pub const BIN_MOUNT: &str = "/cloudtaser/bin";
+    /// The wrapper in a container.
+    pub const WRAPPER_PATH: &str = "/cloudtaser/bin/cloudtaser-wrapper";
+    /// Authorities for OpenBao's certificate, where the operator gave any.
+    pub const CA_PATH: &str = "/cloudtaser/bin/ca.pem";
+    /// Volume with the token of the login.
+    pub const TOKEN_VOLUME: &str = "cloudtaser-token";
+    /// Where it is in a container.
+    pub const TOKEN_MOUNT: &str = "/cloudtaser/identity";
+    /// The token in a container.
+    pub const TOKEN_PATH: &str = "/cloudtaser/identity/token";
+    /// Whom the token is for, unless the operator's configuration says otherwise.
+    pub const TOKEN_AUDIENCE: &str = "cloudtaser";
+    /// PEM text that `cloudtaser-wrapper deliver` writes beside the wrapper; certificates only.
+    pub const ENV_DELIVER_CA: &str = "CLOUDTASER_DELIVER_CA";
+
+    /// Service, deployment, both webhook configurations and the leader's Lease.
+    pub const OPERATOR: &str = "cloudtaser-operator";
+    /// Namespace of the operator, unless it is installed elsewhere.
+    pub const OPERATOR_NAMESPACE: &str = "cloudtaser-system";
+    /// Name of the webhook inside its mutating configuration.
+    pub const MUTATING_WEBHOOK: &str = "inject.cloudtaser.io";
+    /// Name of the webhook inside its validating configuration.
+    pub const VALIDATING_WEBHOOK: &str = "wrapped.cloudtaser.io";
+    /// Where reviews are mutated.
+    pub const MUTATE_PATH: &str = "/mutate";
+    /// Where the result is judged.
+    pub const VALIDATE_PATH: &str = "/validate";
+    /// Whether the operator lives.
+    pub const HEALTH_PATH: &str = "/healthz";
+    /// Whether it can take reviews: the API server knows its certificate.
+    pub const READY_PATH: &str = "/readyz";
+    /// Metrics, on an address of their own.
+    pub const METRICS_PATH: &str = "/metrics";
+    /// Port of the webhook in the operator's pod; the service has it on 443. TLS.
+    pub const WEBHOOK_PORT: u16 = 8443;
+    /// Port of health, readiness and metrics. Plain HTTP.
+    pub const METRICS_PORT: u16 = 9402;
+    /// Configuration of the operator, from a ConfigMap.
+    pub const OPERATOR_CONFIG: &str = "/etc/cloudtaser/operator.toml";
+}
+
+/// More arguments of an agent that runs `from-node`, as a JSON array of strings.
+pub const ENV_AGENT_ARGUMENTS: &str = "CLOUDTASER_AGENT_ARGUMENTS";
+
 /// Metrics of the node agent.
 pub mod agent_metrics {
     /// 1 at the state that holds, by `state` and `tier`.
@@ -87,4 +201,52 @@ pub mod agent_metrics {
     pub const POSTS: &str = "cloudtaser_agent_audit_posts_total";
     /// What waits for the hook.
     pub const SPOOL: &str = "cloudtaser_agent_audit_spool_bytes";
+}
+
+/// Label of a pod that asks for secrets; `"true"` does.
+pub const LABEL_INJECT: &str = "cloudtaser.io/inject";
+
+/// Where the wrapper lies in a pod that it was put into.
+pub const POD_WRAPPER: &str = "/cloudtaser/bin/cloudtaser-wrapper";
+
+/// Where such a pod has authorities for OpenBao's certificate.
+pub const POD_CA: &str = "/cloudtaser/bin/ca.pem";
+
+/// Where such a pod has the token of the login.
+pub const POD_TOKEN: &str = "/cloudtaser/identity/token";
+
+/// Where any pod has its ServiceAccount's token; a wrapper that nobody injected logs in with it.
+pub const SERVICE_ACCOUNT_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
+
+/// The node agent's program in its own container.
+pub const POD_AGENT: &str = "/cloudtaser-agent";
+
+/// Metrics of the operator.
+pub mod operator_metrics {
+    /// Reviews, by `path` and `outcome`.
+    pub const REVIEWS: &str = "cloudtaser_operator_reviews";
+    /// How long a review took, by `path`; registries are included.
+    pub const REVIEW_SECONDS: &str = "cloudtaser_operator_review_seconds";
+    /// Pods that were refused, by `kind`.
+    pub const REFUSALS: &str = "cloudtaser_operator_refusals";
+    /// Look-ups of what an image starts, by `outcome`.
+    pub const IMAGES: &str = "cloudtaser_operator_image_lookups";
+    /// Connections that are open.
+    pub const CONNECTIONS: &str = "cloudtaser_operator_connections";
+    /// Handshakes that did not come about.
+    pub const HANDSHAKES_FAILED: &str = "cloudtaser_operator_tls_handshakes_failed";
+    /// 1 once the API server knows this replica's certificate.
+    pub const READY: &str = "cloudtaser_operator_ready";
+    /// 1 at the replica that writes what the API server trusts.
+    pub const LEADER: &str = "cloudtaser_operator_leader";
+    /// When this replica's certificate ends, in seconds since 1970.
+    pub const CERTIFICATE_END: &str = "cloudtaser_operator_certificate_not_after_seconds";
+    /// Certificates that were taken into use.
+    pub const ROTATIONS: &str = "cloudtaser_operator_certificate_rotations";
+    /// Times that what the API server trusts was written.
+    pub const BUNDLE_WRITES: &str = "cloudtaser_operator_ca_bundle_writes";
+    /// Opted-in pods by `standing`, as the leader saw them last.
+    pub const PODS: &str = "cloudtaser_operator_pods";
+    /// Requests to the API server that failed.
+    pub const API_FAILURES: &str = "cloudtaser_operator_api_failures";
 }

@@ -82,6 +82,49 @@ pub struct Server {
     pub server_name: Option<String>,
     /// Whether the server's certificate is checked.
     pub verify: Verify,
+    /// Whether all this holds as it stands here: no variable changes who the server is or how it is
+    /// trusted. Set where whoever writes a container's variables has not chosen the server.
+    #[serde(skip_serializing_if = "is_false")]
+    pub fixed: bool,
+    /// By which way; by a bridge where `via` is there, else directly.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Mode>,
+    /// File by which a bridge lets this client in (`cloudtaser-bridge admit --json`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub via: Option<String>,
+    /// PEM file with this client's key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub via_key: Option<String>,
+    /// `host:port` that is dialled in the place of every beacon.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub broker: Option<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+const fn is_false(flag: &bool) -> bool {
+    !*flag
+}
+
+/// The way to secrets.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// Through a beacon to a bridge, which decides what is released.
+    Beacon,
+    /// To OpenBao itself.
+    Direct,
+}
+
+impl Server {
+    /// The way that the settings mean.
+    #[must_use]
+    pub const fn way(&self) -> Mode {
+        match (self.mode, &self.via) {
+            (Some(mode), _) => mode,
+            (None, Some(_)) => Mode::Beacon,
+            (None, None) => Mode::Direct,
+        }
+    }
 }
 
 /// Whether a server's certificate is checked.

@@ -10,6 +10,8 @@
 //!
 //! Reading order: [`message`], [`frame`], [`policy`].
 
+use data_encoding::HEXLOWER;
+
 pub mod frame;
 pub mod message;
 pub mod policy;
@@ -17,7 +19,8 @@ pub mod policy;
 pub use frame::{FrameError, Message, decode, encode};
 pub use message::{
     Answer, Answers, BridgeToWrapper, Denial, Hello, Item, Lease, Leave, LoggedIn, Operation,
-    Place, Read, Refused, Renew, Renewed, Renewing, Statement, Welcome, Why, WrapperToBridge,
+    Place, Read, Recorded, Refused, Renew, Renewed, Renewing, Sealed, Statement, Welcome, Why,
+    WrapperToBridge,
 };
 
 /// The name of the protocol among those of a ClientHello.
@@ -59,15 +62,40 @@ impl<'a> Ends<'a> {
 }
 
 impl Purpose {
-    /// What an instance's key signs: the session's binding, and the SHA-256 of the token.
+    /// What an instance's key signs: the session's binding, and the SHA-256 of the token and of the
+    /// key that answers are sealed to.
     #[must_use]
-    pub fn signed(self, binding: &[u8; 32], token_hash: &[u8; 32]) -> Vec<u8> {
+    pub fn signed(
+        self,
+        binding: &[u8; 32],
+        token_hash: &[u8; 32],
+        sealing_hash: &[u8; 32],
+    ) -> Vec<u8> {
         let label: &[u8] = match self {
             Self::Hello => b"ct-release/1 hello",
             Self::Leave => b"ct-release/1 leave",
         };
-        [label, binding, token_hash].concat()
+        [label, binding, token_hash, sealing_hash].concat()
     }
+}
+
+/// What HPKE calls `info` for the answers to one request: of this session, and of this request.
+#[must_use]
+pub fn sealing_info(binding: &[u8; 32], id: u32) -> Vec<u8> {
+    [&b"ct-release/1 answers"[..], binding, &id.to_be_bytes()].concat()
+}
+
+/// What HPKE calls additional data: the receipts of what is sealed. `None` where one is no hash.
+#[must_use]
+pub fn sealing_data(receipts: &[Recorded]) -> Option<Vec<u8>> {
+    let mut data = b"ct-release/1 receipts".to_vec();
+    for receipt in receipts {
+        let hash = HEXLOWER.decode(receipt.hash.as_bytes()).ok()?;
+        let hash: [u8; 32] = hash.try_into().ok()?;
+        data.extend_from_slice(&receipt.number.to_be_bytes());
+        data.extend_from_slice(&hash);
+    }
+    Some(data)
 }
 
 #[cfg(test)]

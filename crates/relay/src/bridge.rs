@@ -2,15 +2,18 @@
 //!
 //! For each beacon it keeps one control connection and some idle legs. A leg on which a client
 //! arrives becomes a session: TLS 1.3 with the hybrid key exchange, both sides known by their keys.
-//! Inside, in this version, a client that is known gets a connection to OpenBao, byte for byte.
+//! Inside, a workload is released what the policy says ([`release`]), or a client that may gets a
+//! connection to OpenBao, byte for byte.
 //!
 //! Invariant: nothing here listens. What comes in comes on connections that this process opened.
 //!
-//! Reading order: [`config`], `beacon` (one control connection), `leg`, `session`, [`admit`]; where
-//! clusters enrol: `roster` (who is known), `reception` (who is let in), `enrol` (who wants to be).
+//! Reading order: [`config`], `beacon` (one control connection), `leg`, `session`, [`release`],
+//! [`admit`]; where clusters enrol: `roster` (who is known), `reception` (who is let in), `enrol`
+//! (who wants to be).
 
 pub mod admit;
 pub mod config;
+pub mod release;
 
 mod beacon;
 mod enrol;
@@ -30,7 +33,13 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use self::{config::Config, roster::Roster};
+use cloudtaser_core::release::PROTOCOL as RELEASE_PROTOCOL;
+
+use self::{
+    config::Config,
+    release::{ReleaseError, Releaser},
+    roster::Roster,
+};
 use crate::{
     enrol::StoreError,
     proto::{
@@ -47,6 +56,9 @@ pub enum BridgeError {
     /// The cryptography does not run here.
     #[error("TLS cannot be set up")]
     Tls(#[from] TlsError),
+    /// Releases cannot be made.
+    #[error("the bridge cannot release")]
+    Release(#[from] ReleaseError),
     /// It cannot be read who is enrolled.
     #[error("the enrolment cannot be read")]
     Enrolment(#[from] StoreError),
@@ -66,6 +78,7 @@ struct Shared {
     /// does not keep to the credit.
     refusals: Semaphore,
     stopping: watch::Sender<bool>,
+    releaser: Option<Arc<Releaser>>,
 }
 
 /// A bridge that has not dialled yet.
@@ -77,16 +90,18 @@ impl Bridge {
     ///
     /// # Errors
     /// [`BridgeError`].
-    pub fn new(config: Config) -> Result<Self, BridgeError> {
+    pub fn new(mut config: Config) -> Result<Self, BridgeError> {
         let enrolment = config.enrolment.as_ref();
         let roster = enrolment.map(|it| Roster::open(&it.folder, it.certificate_hours));
         let roster = roster.transpose()?.map(Arc::new);
+        let releaser = config.release.take().map(Releaser::open).transpose()?.map(Arc::new);
         let known = config.clients.iter().map(|client| client.key).collect();
         // Who enrols is not known yet, and a session's key is made for it alone: what is shown
-        // inside the session says whose it is.
-        let (peers, protocols) = match roster {
-            Some(_) => (raw::Peers::AnyKey, &[ENROLLED_PROTOCOL, ENROL_PROTOCOL][..]),
-            None => (raw::Peers::Only(known), &[PROXY_PROTOCOL][..]),
+        // inside the session says whose it is, and which protocol follows.
+        let (peers, protocols) = match (&roster, &releaser) {
+            (Some(_), _) => (raw::Peers::AnyKey, &[ENROLLED_PROTOCOL, ENROL_PROTOCOL][..]),
+            (None, Some(_)) => (raw::Peers::Only(known), &[RELEASE_PROTOCOL, PROXY_PROTOCOL][..]),
+            (None, None) => (raw::Peers::Only(known), &[PROXY_PROTOCOL][..]),
         };
         let inner = raw::server_config(&config.key, peers, protocols)?;
         Ok(Self(Arc::new(Shared {
@@ -96,8 +111,15 @@ impl Bridge {
             sessions: Semaphore::new(config.max_sessions.into()),
             refusals: Semaphore::new(MAX_REFUSALS),
             stopping: watch::Sender::new(false),
+            releaser,
             config,
         })))
+    }
+
+    /// What decides on releases, where this bridge releases.
+    #[must_use]
+    pub fn releaser(&self) -> Option<Arc<Releaser>> {
+        self.0.releaser.clone()
     }
 
     /// Serves until told to stop; then beacons are told, and sessions have a while to end.

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use cloudtaser_core::Secret;
+use cloudtaser_core::{Secret, release::policy::PolicyError};
 use cloudtaser_road::admission::AdmissionError;
 use cloudtaser_tls::{
     TlsError,
@@ -51,6 +51,14 @@ pub enum ConfigError {
     /// A client file is not as a bridge writes it.
     #[error(transparent)]
     Admission(AdmissionError),
+    /// A release policy cannot be used.
+    #[error("the release policy {} cannot be used", path.display())]
+    Policy {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: PolicyError,
+    },
     /// Something that must be there is not, or contradicts the rest.
     #[error("{0}")]
     Missing(&'static str),

@@ -14,6 +14,8 @@ use cloudtaser_tls::raw::{KeyPair, PublicKey};
 use data_encoding::HEXLOWER;
 use tokio::signal::unix::{SignalKind, signal};
 
+pub use tokio::signal::unix::Signal;
+
 use crate::file::ConfigError;
 
 /// Runs a program to its end; an error is one line on standard error.
@@ -108,6 +110,14 @@ pub fn block_on_threads<T: Send + 'static>(
     // Within, and not beside the workers: what it takes in would go to them by a detour.
     let runtime = runtime.context(no_runtime)?;
     runtime.block_on(async { tokio::spawn(future).await.context("the program failed")? })
+}
+
+/// Hears when the program is asked to read its files anew.
+///
+/// # Errors
+/// Where signals cannot be heard.
+pub fn hangup() -> anyhow::Result<Signal> {
+    signal(SignalKind::hangup()).context("cannot hear signals")
 }
 
 /// Ends when the program is asked to.

@@ -6,7 +6,8 @@
 //!
 //! It keeps no secret of its own but keys, and logs nothing. Names are resolved by the caller.
 //!
-//! Reading order: [`rendezvous`], [`ticket`], [`admission`], [`credential`], [`broker`], [`link`], [`release`], [`error`].
+//! Reading order: [`rendezvous`], [`ticket`], [`admission`], [`credential`], [`broker`], [`link`], [`release`], [`seal`],
+//! [`error`].
 
 #![forbid(unsafe_code)]
 
@@ -18,6 +19,7 @@ pub mod error;
 pub mod link;
 pub mod release;
 pub mod rendezvous;
+pub mod seal;
 pub mod stop;
 pub mod ticket;
 

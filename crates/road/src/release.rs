@@ -7,8 +7,9 @@ use std::sync::Arc;
 use cloudtaser_core::{
     Secret,
     release::{
-        Answer, Answers, BridgeToWrapper, Hello, Item, Leave, LoggedIn, Purpose, Read, Refused,
-        Renew, Renewed, Renewing, Statement, Welcome, WrapperToBridge, message::Claims,
+        Answer, Answers, BridgeToWrapper, Hello, Item, Leave, LoggedIn, Purpose, Read, Recorded,
+        Refused, Renew, Renewed, Renewing, Sealed, Statement, Welcome, WrapperToBridge, decode,
+        message::Claims, sealing_data, sealing_info,
     },
 };
 use cloudtaser_tls::{TlsError, raw::KeyPair};
@@ -17,6 +18,7 @@ use data_encoding::HEXLOWER;
 use crate::{
     error::ClientError,
     link::{Link, Route},
+    seal::{Recipient, SealError},
     stop::{Stop, Until},
 };
 
@@ -41,6 +43,9 @@ pub enum AskError {
     /// It refuses.
     #[error("the bridge refuses")]
     Refused(Box<Refused>),
+    /// Its answer cannot be opened.
+    #[error("the bridge's answer is of no use")]
+    Sealed(#[from] SealError),
 }
 
 /// The dialogue of one launch.
@@ -49,19 +54,34 @@ pub struct Release {
     route: Route,
     /// Made for this launch, and nowhere but in its memory.
     instance: KeyPair,
+    recipient: Recipient,
     stop: Arc<Stop>,
-    link: Option<Link>,
+    link: Option<(Link, [u8; 32])>,
     next_id: u32,
+    receipts: Vec<Recorded>,
 }
 
 impl Release {
-    /// Makes the key of this launch. Nothing is dialled yet.
+    /// Makes the keys of this launch. Nothing is dialled yet.
     ///
     /// # Errors
     /// [`TlsError`].
     pub fn new(route: Route) -> Result<Self, TlsError> {
         let (instance, _) = KeyPair::generate()?;
-        Ok(Self { route, instance, stop: Arc::default(), link: None, next_id: 0 })
+        Ok(Self {
+            route,
+            instance,
+            recipient: Recipient::generate(),
+            stop: Arc::default(),
+            link: None,
+            next_id: 0,
+            receipts: Vec::new(),
+        })
+    }
+
+    /// The receipts of all that was read since this was asked last.
+    pub fn take_receipts(&mut self) -> Vec<Recorded> {
+        std::mem::take(&mut self.receipts)
     }
 
     /// Ends every wait, from another thread.
@@ -83,17 +103,20 @@ impl Release {
     pub fn login(&mut self, login: Login, until: Until) -> Result<LoggedIn, AskError> {
         let (mut link, binding) = self.open(until)?;
         let token_hash = self.route.sha256(login.token.expose());
+        let sealing_hash = self.route.sha256(self.recipient.public());
         let claims = Claims {
             role: login.role,
             instance: self.instance_text(),
-            proof: self.proof(Purpose::Hello, &binding, &token_hash)?,
+            sealing: HEXLOWER.encode(self.recipient.public()),
+            proof: self.proof(Purpose::Hello, &binding, &token_hash, &sealing_hash)?,
+            within_ms: millis(until),
             statement: login.statement,
         };
         let hello = Hello { claims, token: login.token };
         self.mine(link.send(&WrapperToBridge::Hello(Box::new(hello)), until))?;
         match self.mine(link.receive(until))? {
             BridgeToWrapper::LoggedIn(login) => {
-                self.link = Some(link);
+                self.link = Some((link, binding));
                 Ok(login)
             }
             BridgeToWrapper::Refused(refused) => Err(AskError::Refused(Box::new(refused))),
@@ -108,13 +131,32 @@ impl Release {
     pub fn read(&mut self, items: Vec<Item>, until: Until) -> Result<Vec<Answer>, AskError> {
         let (id, wanted) = (self.id(), items.len());
         let read = Read { id, within_ms: millis(until), items };
-        match self.ask(&WrapperToBridge::Read(read), until)? {
-            BridgeToWrapper::Answers(Answers { id: of, answers })
-                if of == id && answers.len() == wanted =>
-            {
+        let sealed = match self.ask(&WrapperToBridge::Read(read), until)? {
+            BridgeToWrapper::Sealed(sealed) if sealed.id == id => sealed,
+            other => return Err(self.other(id, other)),
+        };
+        match self.opened(sealed)? {
+            Answers { id: of, answers } if of == id && answers.len() == wanted => Ok(answers),
+            _ => {
+                self.link = None;
+                Err(odd())
+            }
+        }
+    }
+
+    /// Opens an answer, and keeps its receipts.
+    fn opened(&mut self, sealed: Sealed) -> Result<Answers, AskError> {
+        let Sealed { id, receipts, sealed } = sealed;
+        let data = sealing_data(&receipts).ok_or_else(odd)?;
+        let binding = self.link.as_ref().map(|(_, binding)| binding).ok_or_else(odd)?;
+        let info = sealing_info(binding, id);
+        let frame = self.recipient.open(sealed.expose(), &info, &data)?;
+        match decode::<BridgeToWrapper>(&frame) {
+            Ok(Some((BridgeToWrapper::Answers(answers), len))) if len == frame.len() => {
+                self.receipts.extend(receipts);
                 Ok(answers)
             }
-            other => Err(self.other(id, other)),
+            _ => Err(odd()),
         }
     }
 
@@ -136,7 +178,7 @@ impl Release {
     /// # Errors
     /// [`AskError`].
     pub fn done(&mut self, until: Until) -> Result<(), AskError> {
-        let Some(mut link) = self.link.take() else { return Ok(()) };
+        let Some((mut link, _)) = self.link.take() else { return Ok(()) };
         self.mine(link.send(&WrapperToBridge::Done, until))?;
         link.close();
         Ok(())
@@ -147,11 +189,9 @@ impl Release {
     /// # Errors
     /// [`AskError`].
     pub fn leave(&mut self, until: Until) -> Result<(), AskError> {
-        if let Some(link) = self.link.take() {
-            link.close();
-        }
-        let (mut link, binding) = self.open(until)?;
-        let proof = self.proof(Purpose::Leave, &binding, &[0; 32])?;
+        let open = self.link.take();
+        let (mut link, binding) = open.map_or_else(|| self.open(until), Ok)?;
+        let proof = self.proof(Purpose::Leave, &binding, &[0; 32], &[0; 32])?;
         let leave = Leave { instance: self.instance_text(), proof };
         self.mine(link.send(&WrapperToBridge::Leave(leave), until))?;
         // The bridge ends the connection when it is done; how does not matter.
@@ -163,8 +203,11 @@ impl Release {
     fn open(&mut self, until: Until) -> Result<(Link, [u8; 32]), AskError> {
         self.link = None;
         let mut link = self.route.open(&self.stop, until)?;
-        let BridgeToWrapper::Welcome(Welcome { nonce }) = self.mine(link.receive(until))? else {
-            return Err(odd());
+        let nonce = match self.mine(link.receive(until))? {
+            BridgeToWrapper::Welcome(Welcome { nonce }) => nonce,
+            // A bridge that carries as much as it may.
+            BridgeToWrapper::Refused(refused) => return Err(AskError::Refused(Box::new(refused))),
+            _ => return Err(odd()),
         };
         let nonce = HEXLOWER.decode(nonce.as_bytes()).ok();
         let nonce: [u8; 32] = nonce.and_then(|nonce| nonce.try_into().ok()).ok_or_else(odd)?;
@@ -178,10 +221,10 @@ impl Release {
         until: Until,
     ) -> Result<BridgeToWrapper, AskError> {
         let lost = || ClientError::Session(std::io::ErrorKind::NotConnected.into());
-        let mut link = self.link.take().ok_or_else(lost)?;
+        let (mut link, binding) = self.link.take().ok_or_else(lost)?;
         let answered = link.send(message, until).and_then(|()| link.receive(until));
         let answer = self.mine(answered)?;
-        self.link = Some(link);
+        self.link = Some((link, binding));
         Ok(answer)
     }
 
@@ -210,8 +253,9 @@ impl Release {
         purpose: Purpose,
         binding: &[u8; 32],
         token_hash: &[u8; 32],
+        sealing_hash: &[u8; 32],
     ) -> Result<String, AskError> {
-        let signed = self.instance.sign(&purpose.signed(binding, token_hash));
+        let signed = self.instance.sign(&purpose.signed(binding, token_hash, sealing_hash));
         Ok(HEXLOWER.encode(&signed.map_err(ClientError::Tls)?))
     }
 

@@ -12,6 +12,7 @@ mod descriptor;
 mod injection;
 mod kernel;
 mod memory;
+mod network;
 mod perf;
 mod tracing;
 
@@ -21,10 +22,11 @@ mod tests;
 pub use descriptor::{Descriptor, open_process, take_descriptor};
 pub use kernel::{
     BpfObject, detach_link, load_program, offer_kernel, offer_module, offer_module_file,
-    open_bpf_object, open_pinned, try_unmount, update_link,
+    open_bpf_object, open_pinned, take_ports, try_unmount, update_link,
 };
 pub use memory::{
     RawMemory, open_raw_memory, read_memory, rewrite_core_limit, rewrite_memory, shares_memory,
 };
+pub use network::{send_fast, send_unspecified};
 pub use perf::{place_uprobe, sample_stack};
 pub use tracing::Attached;

@@ -2,6 +2,8 @@
 //!
 //! It is made once and kept: looking for a suite in the provider costs more than the hash itself.
 
+use std::io::{self, Read};
+
 use cloudtaser_core::Secret;
 use rustls::crypto::{
     hash::{Hash, HashAlgorithm},
@@ -42,6 +44,23 @@ impl Digest {
             context.update(part);
         }
         whole(context.finish().as_ref())
+    }
+
+    /// SHA-256 of all that can be read, of which little is held at a time.
+    ///
+    /// # Errors
+    /// The reader's.
+    pub fn sha256_of(&self, from: &mut impl Read) -> io::Result<[u8; 32]> {
+        let mut context = self.hash.start();
+        let mut chunk = vec![0; 64 << 10];
+        loop {
+            match from.read(&mut chunk) {
+                Ok(0) => return Ok(whole(context.finish().as_ref())),
+                Ok(len) => context.update(chunk.get(..len).unwrap_or_default()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// HMAC-SHA-256 of the parts, one behind the other.
@@ -119,6 +138,8 @@ mod tests {
         let digest = Digest::new().unwrap();
         let hash = HEXLOWER.encode(&digest.sha256(&[b"a", b"", b"bc"]));
         assert_eq!(hash, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        let long = vec![7; 200_000];
+        assert_eq!(digest.sha256_of(&mut &long[..]).unwrap(), digest.sha256(&[&long]));
         // RFC 4231, case 1, its key filled up with zeros as HMAC does.
         let mut key = [0; 32];
         key[..20].fill(0x0b);

@@ -41,6 +41,10 @@ pub enum TlsError {
         "the client certificate and key cannot be used: RSA, P-256, P-384 or Ed25519 is needed"
     )]
     IdentityPair(#[source] rustls::Error),
+    /// A certificate cannot be made: a name that is none, or a time out of range.
+    #[cfg(feature = "issue")]
+    #[error("the certificate cannot be made")]
+    Issue(#[source] rcgen::Error),
     /// There is no certificate or key in the PEM text.
     #[error("the PEM text has no {wanted}")]
     NoPem {
@@ -83,6 +87,8 @@ impl TlsError {
         match self {
             Self::Cpu { .. } | Self::Random | Self::Refused(_) => Blame::Platform,
             Self::Certificate => Blame::Peer,
+            #[cfg(feature = "issue")]
+            Self::Issue(_) => Blame::Configuration,
             Self::Authorities { .. }
             | Self::IdentityFile { .. }
             | Self::IdentityPair(_)

@@ -6,8 +6,8 @@
 //! machine that cannot run the provider gets an error before the first handshake.
 //!
 //! Reading order: `trust` (who may answer), `client` (the configuration), then `pin`,
-//! `provider` and `explain`. `raw` and `digest` are for protocols of which both ends are ours,
-//! `signature` is for tokens.
+//! `provider` and `explain`. `issue` makes certificates for our own servers. `raw` and `digest` are
+//! for protocols of which both ends are ours, `signature` is for tokens.
 
 #![forbid(unsafe_code)]
 
@@ -18,6 +18,8 @@ pub mod explain;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 pub mod identity;
+#[cfg(feature = "issue")]
+pub mod issue;
 pub mod pin;
 pub mod provider;
 pub mod raw;

@@ -1,7 +1,7 @@
 //! The command line of the wrapper: few flags, parsed by hand, since a parser library would be a
 //! third of the program that is copied into every pod.
 
-use std::{ffi::OsString, os::unix::ffi::OsStrExt};
+use std::{ffi::OsString, os::unix::ffi::OsStrExt, path::PathBuf};
 
 use cloudtaser_core::level::{Requirement, RequirementError};
 
@@ -11,6 +11,7 @@ Starts a program with secrets from OpenBao in sealed memory, and stays as its pa
 
 Usage: cloudtaser-wrapper run [FLAGS] -- COMMAND [ARG]...
        cloudtaser-wrapper COMMAND [ARG]...
+       cloudtaser-wrapper deliver FOLDER
 
 Flags:
   --plan FILE        read the launch plan (JSON) from FILE; - is standard input
@@ -40,18 +41,28 @@ Server and login come from the plan or from VAULT_ADDR, VAULT_ROLE, VAULT_PATH,
 VAULT_AUTH_METHOD, VAULT_TOKEN_FILE, VAULT_CACERT, VAULT_NAMESPACE and so on (BAO_
 and CLOUDTASER_ twins win over VAULT_). The app sees none of them.
 
+Where OpenBao opens no port, a bridge decides what is released: CLOUDTASER_VIA names the
+file that cloudtaser-bridge admit --json wrote, CLOUDTASER_VIA_KEY the client's key, and
+CLOUDTASER_BROKER an address to dial in the place of the beacons. The login is then by
+the pod's own token; CLOUDTASER_MODE=direct goes to OpenBao itself all the same.
+
 The node agent is asked to guard the launch before anything is fetched; it listens at
 /run/cloudtaser-agent/agent.sock unless the plan or CLOUDTASER_AGENT names another
 path. --require agent=enforcing refuses to log in, and to start, without its guard.
 
+deliver copies this program into FOLDER, for other containers of the pod to start
+under it, and the PEM text of CLOUDTASER_DELIVER_CA beside it as ca.pem.
+
 Exit codes: the app's own; 128+N when signal N ended it; 64 usage, 69 OpenBao not
-reachable, 70 internal, 76 refused by OpenBao, 77 below a required level, 125 not
-launched, 126 not executable, 127 not found.
+reachable, 70 internal, 76 refused by OpenBao or the bridge, 77 below a required level
+or something opens TLS on the way, 125 not launched, 126 not executable, 127 not found.
 ";
 
 /// What the command line asks for.
 #[derive(Debug, Eq, PartialEq)]
 pub(crate) enum Args {
+    /// Copy the program into a folder.
+    Deliver(PathBuf),
     /// Print the help.
     Help,
     /// Start a program, or only say what would protect it.
@@ -93,6 +104,9 @@ pub(crate) enum Purpose {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum ArgsError {
+    /// `deliver` with nothing, or more than one folder, behind it.
+    #[error("deliver takes one folder; write: cloudtaser-wrapper deliver FOLDER")]
+    Deliver,
     /// `--file` with something else.
     #[error("--file takes NAME=REFERENCE, as in --file key.pem=vault:secret/data/web#key")]
     File,
@@ -125,6 +139,12 @@ pub(crate) enum ArgsError {
 /// [`ArgsError`] says which argument is wrong.
 pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Args, ArgsError> {
     let mut args = args.into_iter().peekable();
+    if args.next_if(|first| first == "deliver").is_some() {
+        return match (args.next(), args.next()) {
+            (Some(folder), None) => Ok(Args::Deliver(folder.into())),
+            _ => Err(ArgsError::Deliver),
+        };
+    }
     let verb = args.next_if(|first| first == "run").is_some();
     let mut run = Run::default();
     while let Some(flag) = args.next_if(|arg| verb || arg.as_bytes().starts_with(b"-")) {
@@ -216,6 +236,8 @@ mod tests {
             &["run", "--file", "key", "--", "a"],
             &["run", "--require", "memory=best", "--", "a"],
             &["run", "--log-format", "xml", "--", "a"],
+            &["deliver"],
+            &["deliver", "a", "b"],
         ] {
             assert!(parse(args.iter().map(OsString::from)).is_err(), "{args:?}");
         }
@@ -226,6 +248,13 @@ mod tests {
         let run = run(&["run", "--file", "k=vault:a/b#c=d", "--file=l=vault:a/b#e", "--", "a"]);
         let files = [("k", "vault:a/b#c=d"), ("l", "vault:a/b#e")];
         assert_eq!(run.files, files.map(|(name, text)| (name.to_owned(), text.to_owned())));
+    }
+
+    #[test]
+    fn deliver_takes_a_folder_and_a_command_of_that_name_can_still_be_run() {
+        let args = ["deliver", "/x"].map(OsString::from);
+        assert_eq!(parse(args).unwrap(), Args::Deliver("/x".into()));
+        assert_eq!(run(&["run", "deliver", "x"]).command, ["deliver", "x"]);
     }
 
     #[test]

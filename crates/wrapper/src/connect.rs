@@ -7,15 +7,23 @@ use cloudtaser_bao::{
     Settings as ClientSettings,
 };
 use cloudtaser_core::{
-    Secret,
-    level::Transport,
-    plan::{AuthMethod, Server, Verify},
+    ProtectionLevel, Secret,
+    level::{Facets, Transport},
+    plan::{AuthMethod, Mode, Server, Verify},
+    release::Statement,
 };
+use cloudtaser_road::{Admission, Release, Route, admission::AdmissionError};
 use cloudtaser_tls::{
     Authorities, Identity, SkipVerify, SpkiPin, TlsClient, TlsError, TlsOptions, Trust,
+    raw::KeyPair,
 };
 
-use crate::settings::Settings;
+use crate::{
+    bridge::{Bridge, Names},
+    guard::Guard,
+    home::Home,
+    settings::Settings,
+};
 
 /// Where kubelet projects the token of a pod.
 const POD_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
@@ -27,6 +35,29 @@ pub(crate) enum ConnectError {
     /// No server.
     #[error("no OpenBao address: set VAULT_ADDR (or BAO_ADDR, or server.address in the plan)")]
     Address,
+    /// The client file is not what a bridge writes.
+    #[error("the client file of the bridge")]
+    Admission(#[source] AdmissionError),
+    /// The client file is no JSON, or something else.
+    #[error("{path} is no client file: have the bridge write it by admit --json")]
+    ClientFile {
+        /// Which.
+        path: String,
+    },
+    /// A file cannot be read.
+    #[error("{path} cannot be read")]
+    File {
+        /// Which.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A login that a bridge cannot make.
+    #[error("through a bridge the login is by the workload's own token: method kubernetes or jwt")]
+    Method,
+    /// The namespace is not ours to choose.
+    #[error("through a bridge the namespace is the bridge's: leave VAULT_NAMESPACE out")]
+    Namespace,
     /// The client refuses the settings.
     #[error("OpenBao connection")]
     Client(#[source] BaoError),
@@ -46,11 +77,63 @@ pub(crate) enum ConnectError {
     Tls(#[source] TlsError),
 }
 
+/// Makes the home of secrets: OpenBao, or a bridge before it.
+///
+/// # Errors
+/// [`ConnectError`] names the setting.
+pub(crate) fn home(
+    settings: &mut Settings,
+    promised: &ProtectionLevel,
+    guard: &Guard,
+) -> Result<Home, ConnectError> {
+    let server = &settings.plan.server;
+    match server.way() {
+        Mode::Direct => {
+            let client = client(settings)?;
+            Ok(Home::direct(client, login(settings)?))
+        }
+        Mode::Beacon => bridge(settings, promised, guard),
+    }
+}
+
+fn bridge(
+    settings: &mut Settings,
+    promised: &ProtectionLevel,
+    guard: &Guard,
+) -> Result<Home, ConnectError> {
+    let server = settings.plan.server.clone();
+    let missing = |what| ConnectError::Missing { method: "a bridge", what };
+    let via = server.via.ok_or_else(|| missing("a client file: set CLOUDTASER_VIA"))?;
+    let key = server.via_key.ok_or_else(|| missing("a client key: set CLOUDTASER_VIA_KEY"))?;
+    if server.namespace.is_some() {
+        return Err(ConnectError::Namespace);
+    }
+    let read = |path: &str| {
+        let failed = |source| ConnectError::File { path: path.to_owned(), source };
+        std::fs::read(path).map(Secret::new).map_err(failed)
+    };
+    let file = serde_json::from_slice(read(&via)?.expose())
+        .map_err(|_quotes| ConnectError::ClientFile { path: via.clone() })?;
+    let admission = Admission::new(file).map_err(ConnectError::Admission)?;
+    let key = KeyPair::from_pem(&read(&key)?).map_err(ConnectError::Tls)?;
+    let route = Route::new(admission, &key, server.broker, Box::<Names>::default());
+    let release = route.and_then(Release::new).map_err(ConnectError::Tls)?;
+    let login = login(settings)?;
+    let (role, jwt) = match login.method {
+        Method::Jwt { role, jwt } => (role, jwt),
+        Method::Kubernetes { role, jwt } => (Some(role), jwt),
+        _ => return Err(ConnectError::Method),
+    };
+    let facets = Facets { transport: Transport::Hybrid, ..promised.facets };
+    let statement = Statement { facets, wrapper: None, agent: guard.said.clone() };
+    Ok(Home::Bridge(Box::new(Bridge::new(release, role, jwt, statement))))
+}
+
 /// Makes the client.
 ///
 /// # Errors
 /// [`ConnectError`] names the setting.
-pub(crate) fn client(settings: &Settings) -> Result<Client, ConnectError> {
+fn client(settings: &Settings) -> Result<Client, ConnectError> {
     let server = &settings.plan.server;
     if server.address.is_empty() {
         return Err(ConnectError::Address);
@@ -67,10 +150,12 @@ pub(crate) fn client(settings: &Settings) -> Result<Client, ConnectError> {
 
 /// What the connection is worth before it is made: the worst that these settings allow.
 pub(crate) fn transport(server: &Server) -> Transport {
-    match (is_encrypted(server), server.verify) {
-        (false, _) => Transport::Plaintext,
-        (true, Verify::Skip) => Transport::Unverified,
-        (true, Verify::Full) => Transport::Tls,
+    match (server.way(), is_encrypted(server), server.verify) {
+        // Pinned by key, and without another key exchange.
+        (Mode::Beacon, ..) => Transport::Hybrid,
+        (Mode::Direct, false, _) => Transport::Plaintext,
+        (Mode::Direct, true, Verify::Skip) => Transport::Unverified,
+        (Mode::Direct, true, Verify::Full) => Transport::Tls,
     }
 }
 
@@ -78,7 +163,7 @@ pub(crate) fn transport(server: &Server) -> Transport {
 ///
 /// # Errors
 /// [`ConnectError::Missing`] says what to set.
-pub(crate) fn login(settings: &mut Settings) -> Result<Login, ConnectError> {
+fn login(settings: &mut Settings) -> Result<Login, ConnectError> {
     let auth = &settings.plan.auth;
     let method = auth.method.unwrap_or(AuthMethod::Kubernetes);
     let credential = given(settings.credential.take(), auth.credential_file.as_deref());

@@ -11,7 +11,6 @@ use std::{
     time::Duration,
 };
 
-use cloudtaser_bao::{Client, Login};
 use cloudtaser_core::plan::LaunchPlan;
 use cloudtaser_sys::{
     harden::wipe_stack,
@@ -24,6 +23,7 @@ use nix::{
 
 use crate::{
     failure::Failure,
+    home::Home,
     resolve::{Outcome, Rules, resolve},
     variables::Variables,
     vault::Bao,
@@ -56,20 +56,19 @@ pub(crate) struct Fetched {
 /// # Errors
 /// [`Failure`]; [`Failure::Stopped`] where a signal came first.
 pub(crate) fn fetch(
-    client: Client,
-    login: Login,
+    home: Home,
     variables: Variables,
     plan: &LaunchPlan,
     signals: &Signals,
 ) -> Result<Fetched, Failure> {
-    let stopper = client.stopper();
+    let stopper = home.stopper();
     let plan = plan.clone();
     let (ready, wake) =
         nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(Failure::system("pipe"))?;
     let (tell, told) = channel();
     let work = move || {
         hold_back_signals();
-        let made = work(client, login, variables, &plan);
+        let made = work(home, variables, &plan);
         wipe_stack(STACK_BYTES / 2);
         // Nobody listens any more where a signal was quicker.
         let _heard = tell.send(made);
@@ -115,14 +114,9 @@ fn wait(ready: &OwnedFd, signals: &Signals) -> Result<Option<i32>, Failure> {
     }
 }
 
-fn work(
-    client: Client,
-    login: Login,
-    variables: Variables,
-    plan: &LaunchPlan,
-) -> Result<Fetched, Failure> {
+fn work(home: Home, variables: Variables, plan: &LaunchPlan) -> Result<Fetched, Failure> {
     let within = plan.reads.deadline.map_or(DEADLINE, |deadline| deadline.0);
-    let mut bao = Bao::login(client, login, plan.auth.revoke, within).map_err(Failure::Login)?;
+    let mut bao = Bao::login(home, plan.auth.revoke, within).map_err(Failure::Login)?;
     let rules = Rules { missing: plan.reads.missing, transit: plan.transit.as_ref() };
     match resolve(&variables, rules, &mut bao) {
         Ok(outcome) => Ok(Fetched { bao, variables, outcome }),

@@ -134,7 +134,15 @@ impl Round {
         let idle = self.plan.rotation.poll.is_none() && self.bao.leased().is_empty();
         if idle && !self.bao.token_is_shared() {
             // Nothing needs the token any more: the shorter it lives, the better.
-            return self.farewell();
+            if let Err(error) = self.bao.rest() {
+                self.trouble("giving the token back", &error);
+            }
+            if self.bao.waits_for_the_end() {
+                // Whatever comes, it is the end.
+                let _told = stopped.recv();
+                self.farewell();
+            }
+            return;
         }
         loop {
             agenda.sort_by_key(|(at, _): &(Instant, Due)| *at);
@@ -149,6 +157,10 @@ impl Round {
             let (_, due) = agenda.remove(0);
             self.bao.within(ROUND);
             self.act(due, &mut agenda);
+            if self.bao.lost_leases() {
+                // What was leased ends with the login that it was leased by.
+                self.look(&mut agenda);
+            }
             wipe_stack(STACK_BYTES);
         }
     }

@@ -1,19 +1,23 @@
 //! `cloudtaser-wrapper`: starts an unmodified program with secrets in sealed memory.
 //!
 //! Reading order: [`args`] and [`settings`] (what is asked), [`variables`] (what will be needed),
-//! [`guard`] (the node agent), [`protection`] (what this place allows), [`connect`], [`vault`] and [`resolve`] (the values),
-//! [`launch`] (the app), [`keeper`] (what stays alive). Nothing here is `unsafe`; nothing here
+//! [`guard`] (the node agent), [`protection`] (what this place allows), [`connect`],
+//! [`home`], [`vault`] and [`resolve`] (the values), [`launch`] (the app), [`keeper`] (what stays
+//! alive). [`deliver`] stands beside all this. Nothing here is `unsafe`; nothing here
 //! prints a value.
 
 #![forbid(unsafe_code)]
 
 mod args;
+mod bridge;
 mod chain;
 mod connect;
+mod deliver;
 mod explain;
 mod failure;
 mod fetch;
 mod guard;
+mod home;
 mod keeper;
 mod launch;
 mod log;
@@ -42,13 +46,18 @@ fn main() -> ExitCode {
             print(concat!("cloudtaser-wrapper ", env!("CARGO_PKG_VERSION"), "\n"))
         }
         Ok(args::Args::Run(asked)) => run::run(asked),
-        Err(error) => {
-            let log = log::Log::default();
-            log.error(&chain::Chain(&error).to_string(), &[]);
-            Code::Usage.number()
-        }
+        Ok(args::Args::Deliver(folder)) => match deliver::deliver(&folder) {
+            Ok(()) => Code::Ok.number(),
+            Err(error) => complain(&error, Code::LaunchFailed),
+        },
+        Err(error) => complain(&error, Code::Usage),
     };
     ExitCode::from(answer)
+}
+
+fn complain(error: &dyn std::error::Error, code: Code) -> u8 {
+    log::Log::default().error(&chain::Chain(error).to_string(), &[]);
+    code.number()
 }
 
 fn print(text: &str) -> u8 {

@@ -25,6 +25,9 @@ pub(crate) trait Vault {
     /// Why a request failed.
     type Error: std::error::Error + Send + Sync + 'static;
 
+    /// Hears what will be read, so that it may be asked for together. Nothing has to come of it.
+    fn prepare(&mut self, _sources: &[&Source]) {}
+
     /// Reads (or writes, then reads) one source.
     fn read(&mut self, source: &Source) -> Result<Map<String, Json>, Self::Error>;
 
@@ -168,6 +171,7 @@ pub(crate) fn resolve<V: Vault>(
     rules: Rules<'_>,
     vault: &mut V,
 ) -> Result<Outcome, ResolveError<V::Error>> {
+    vault.prepare(&variables.sources());
     let mut answers = Answers { rules, vault, read: BTreeMap::new(), plain: BTreeMap::new() };
     let mut outcome = Outcome::default();
     for variable in &variables.each {

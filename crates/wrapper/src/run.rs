@@ -103,10 +103,9 @@ fn try_run(asked: Run, log: &mut Log) -> Result<u8, Failure> {
     if let Some(delay) = prepared.plan.reads.delay {
         std::thread::sleep(delay.0);
     }
-    let client = connect::client(&settings)?;
-    let login = connect::login(&mut settings)?;
+    let home = connect::home(&mut settings, &promised, &prepared.guard)?;
     drop(settings);
-    let mut fetched = fetch(client, login, variables, &prepared.plan, &signals)?;
+    let mut fetched = fetch(home, variables, &prepared.plan, &signals)?;
     if let Err(failure) = report(&prepared, &facts, transport, &fetched) {
         // A launch that fails leaves no token behind, as far as OpenBao can be reached.
         let _given_back = fetched.bao.give_back();
@@ -137,7 +136,12 @@ fn settle(asked: &Run) -> Result<Settings, Failure> {
     Ok(settings)
 }
 
+/// A plan in the environment itself wins: the webhook sets it, and a ConfigMap can add the other.
 fn named_plan(environment: &settings::Environment) -> Result<Option<PlanDocument>, Failure> {
+    let inline = cloudtaser_core::names::ENV_PLAN.as_bytes();
+    if environment.iter().any(|(known, value)| known == inline && !value.is_empty()) {
+        return Ok(None);
+    }
     let name = cloudtaser_core::names::ENV_PLAN_FILE.as_bytes();
     let path = environment.iter().find(|(known, _)| known == name).map(|(_, path)| path.clone());
     path.map(|path| read_plan(&OsString::from_vec(path))).transpose()

@@ -11,8 +11,8 @@ use cloudtaser_core::{
     level::{Requirement, RequirementError},
     names,
     plan::{
-        AuthMethod, Bulk, DeliveryMode, Dumpable, LaunchPlan, LogFormat, LogLevel, Missing, Revoke,
-        RotationAction, Transit, Untraceable, Verify,
+        AuthMethod, Bulk, DeliveryMode, Dumpable, LaunchPlan, LogFormat, LogLevel, Missing, Mode,
+        Revoke, RotationAction, Server, Transit, Untraceable, Verify,
     },
 };
 mod found;
@@ -211,20 +211,49 @@ impl<'a> Lookup<'a> {
 
     fn server(&self, settings: &mut Settings) -> Result<(), SettingsError> {
         let server = &mut settings.plan.server;
+        self.over(&mut server.client_cert, &["CLIENT_CERT"])?;
+        self.over(&mut server.client_key, &["CLIENT_KEY"])?;
+        // SECURITY: a ConfigMap of the namespace can add variables to a container; it must not be
+        // able to send the pod's token somewhere else.
+        if server.fixed {
+            return Ok(());
+        }
         let mut address = Some(std::mem::take(&mut server.address)).filter(|a| !a.is_empty());
         self.over(&mut address, &["ADDR", "ADDRESS"])?;
         server.address = address.unwrap_or_default();
+        self.road(server)?;
         self.over(&mut server.namespace, &["NAMESPACE"])?;
         self.over(&mut server.ca_file, &["CACERT"])?;
         self.over(&mut server.ca_dir, &["CAPATH"])?;
         self.over(&mut server.spki_pin, &["SPKI_PIN"])?;
-        self.over(&mut server.client_cert, &["CLIENT_CERT"])?;
-        self.over(&mut server.client_key, &["CLIENT_KEY"])?;
         self.over(&mut server.server_name, &["TLS_SERVER_NAME"])?;
         if let Some(found) = self.any(&["SKIP_VERIFY"])?
             && found.truth()?
         {
             server.verify = Verify::Skip;
+        }
+        Ok(())
+    }
+
+    /// The way by a bridge, of which other clients of OpenBao know nothing.
+    fn road(&self, server: &mut Server) -> Result<(), SettingsError> {
+        if let Some(found) = self.strong("MODE")? {
+            server.mode = Some(found.choice("beacon, direct", |word| {
+                Some(match word {
+                    "beacon" => Mode::Beacon,
+                    "direct" => Mode::Direct,
+                    _ => return None,
+                })
+            })?);
+        }
+        for (field, key) in [
+            (&mut server.via, "VIA"),
+            (&mut server.via_key, "VIA_KEY"),
+            (&mut server.broker, "BROKER"),
+        ] {
+            if let Some(found) = self.strong(key)? {
+                *field = Some(found.text);
+            }
         }
         Ok(())
     }

@@ -69,6 +69,18 @@ impl VariablesError {
 }
 
 impl Variables {
+    /// Everything that will be read, each once.
+    pub(crate) fn sources(&self) -> Vec<&Source> {
+        let variables = self.each.iter().filter_map(|variable| match &variable.wanted {
+            Wanted::Fetched(value) => Some(value),
+            Wanted::Plain(_) => None,
+        });
+        let values = variables.chain(self.files.iter().map(|(_, value)| value));
+        let named = values.flat_map(Value::references).map(|reference| &reference.source);
+        let all = named.chain(self.imports.iter().map(|import| &import.source));
+        all.collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
     /// Reads the inherited environment and the plan.
     ///
     /// # Errors

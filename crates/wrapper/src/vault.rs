@@ -7,7 +7,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use cloudtaser_bao::{
-    Answer, BaoError, Client, Deadline, Lease, Login, Method, RandomJitter, Session, TransitKey,
+    BaoError, Deadline, Lease, RandomJitter,
     renewal::{self, Grant, Next},
 };
 use cloudtaser_core::{
@@ -18,16 +18,18 @@ use cloudtaser_core::{
 };
 use serde_json::{Map, Value};
 
-use crate::resolve::Vault;
+use crate::{
+    home::{Found, Granted, Home},
+    resolve::Vault,
+};
 
 /// How long the end of a launch may wait for OpenBao to take a token back.
 const REVOKE_WITHIN: Duration = Duration::from_secs(2);
 
 /// OpenBao, logged in.
 pub(crate) struct Bao {
-    client: Client,
-    login: Login,
-    session: Session,
+    home: Home,
+    granted: Granted,
     first_ttl: Duration,
     deadline: Deadline,
     revoke: Revoke,
@@ -46,18 +48,16 @@ struct Kept {
 impl Bao {
     /// Logs in.
     pub(crate) fn login(
-        client: Client,
-        login: Login,
+        mut home: Home,
         revoke: Revoke,
         within: Duration,
     ) -> Result<Self, BaoError> {
         let deadline = Deadline::after(within);
-        let session = client.login(&login, &deadline)?;
+        let granted = home.login(&deadline)?;
         Ok(Self {
-            first_ttl: session.lease,
-            client,
-            login,
-            session,
+            home,
+            granted,
+            first_ttl: granted.ttl,
             deadline,
             revoke,
             token_given: false,
@@ -73,20 +73,17 @@ impl Bao {
 
     /// What the connection turned out to be worth: `best` is what the settings allow.
     pub(crate) fn transport(&self, best: Transport) -> Transport {
-        match best {
-            Transport::Tls if self.client.key_exchange_is_hybrid() => Transport::Hybrid,
-            other => other,
-        }
+        self.home.transport(best)
     }
 
     /// Whether somebody outside this process holds the token: the app, or whoever gave it to us.
     pub(crate) fn token_is_shared(&self) -> bool {
-        self.token_given || self.is_handed_over()
+        self.token_given || self.home.is_handed_over()
     }
 
     /// What the token needs next.
     pub(crate) fn token_next(&self) -> Next {
-        next(self.session.lease, self.session.renewable, self.first_ttl)
+        next(self.granted.ttl, self.granted.renewable, self.first_ttl)
     }
 
     /// The sources whose answers have a lease.
@@ -107,14 +104,14 @@ impl Bao {
 
     /// Renews the token.
     pub(crate) fn renew(&mut self) -> Result<(), BaoError> {
-        self.session = self.client.renew_self(&self.session, &self.deadline)?;
+        self.granted = self.home.renew(&self.deadline)?;
         Ok(())
     }
 
     /// Logs in again, when the token cannot live longer.
     pub(crate) fn login_again(&mut self) -> Result<(), BaoError> {
-        self.session = self.client.login(&self.login, &self.deadline)?;
-        self.first_ttl = self.session.lease;
+        self.granted = self.home.login(&self.deadline)?;
+        self.first_ttl = self.granted.ttl;
         Ok(())
     }
 
@@ -123,7 +120,7 @@ impl Bao {
         if let Some(kept) = self.kept.get_mut(source)
             && let Some(lease) = &kept.lease
         {
-            kept.lease = Some(self.client.renew_lease(&self.session, lease, &self.deadline)?);
+            kept.lease = Some(self.home.renew_lease(lease, &self.deadline)?);
         }
         Ok(())
     }
@@ -133,25 +130,41 @@ impl Bao {
         self.kept.remove(source);
     }
 
+    /// Forgets what was leased by a login that is no more, and says whether there was any.
+    pub(crate) fn lost_leases(&mut self) -> bool {
+        let before = self.kept.len();
+        if self.home.leases_are_lost() {
+            self.kept.retain(|_, kept| kept.lease.is_none());
+        }
+        self.kept.len() < before
+    }
+
     /// Gives leases and token back. A token that was handed to us is not ours to revoke; what was
     /// leased with it is.
     pub(crate) fn give_back(&mut self) -> Result<(), BaoError> {
-        self.deadline = Deadline::after(REVOKE_WITHIN);
-        if self.revoke == Revoke::Never {
-            return Ok(());
-        }
-        if self.is_handed_over() {
-            let leases = self.kept.values().filter_map(|kept| kept.lease.as_ref());
-            return leases
-                .map(|lease| self.client.revoke_lease(&self.session, lease, &self.deadline))
-                .fold(Ok(()), Result::and);
-        }
-        // The leases of a token end with the token.
-        self.client.revoke_self(&self.session, &self.deadline)
+        self.end(Home::give_back)
     }
 
-    const fn is_handed_over(&self) -> bool {
-        matches!(self.login.method, Method::Token(_))
+    /// Gives back what is not needed while the app runs.
+    pub(crate) fn rest(&mut self) -> Result<(), BaoError> {
+        self.end(Home::rest)
+    }
+
+    /// Whether the end of the app has to be told also where nothing is left to renew.
+    pub(crate) const fn waits_for_the_end(&self) -> bool {
+        self.home.waits_for_the_end()
+    }
+
+    fn end(
+        &mut self,
+        end: fn(&mut Home, &[&Lease], &Deadline) -> Result<(), BaoError>,
+    ) -> Result<(), BaoError> {
+        self.deadline = Deadline::after(REVOKE_WITHIN);
+        if self.revoke == Revoke::Never && !self.home.waits_for_the_end() {
+            return Ok(());
+        }
+        let leases = self.kept.values().filter_map(|kept| kept.lease.as_ref()).collect::<Vec<_>>();
+        end(&mut self.home, &leases, &self.deadline)
     }
 }
 
@@ -162,17 +175,16 @@ fn next(ttl: Duration, renewable: bool, first_ttl: Duration) -> Next {
 impl Vault for Bao {
     type Error = BaoError;
 
+    fn prepare(&mut self, sources: &[&Source]) {
+        let unknown = sources.iter().copied().filter(|source| !self.kept.contains_key(*source));
+        self.home.prepare(&unknown.collect::<Vec<_>>(), &self.deadline);
+    }
+
     fn read(&mut self, source: &Source) -> Result<Map<String, Value>, BaoError> {
         if let Some(kept) = self.kept.get(source) {
             return Ok(kept.fields.clone());
         }
-        let Answer { fields, lease, .. } =
-            self.client.read(&self.session, source, &self.deadline)?;
-        let object = match serde_json::from_slice(fields.json().expose()) {
-            Ok(Value::Object(object)) => object,
-            // The client gives nothing but objects.
-            _ => Map::new(),
-        };
+        let Found { fields: object, lease } = self.home.read(source, &self.deadline)?;
         if lease.is_some() || source.write.is_some() {
             let first_ttl = lease.as_ref().map_or(Duration::ZERO, |lease| lease.duration);
             self.kept.insert(source.clone(), Kept { fields: object.clone(), lease, first_ttl });
@@ -184,13 +196,7 @@ impl Vault for Bao {
         let unknown =
             texts.iter().copied().filter(|t| !self.plain.contains_key(*t)).collect::<Vec<_>>();
         if !unknown.is_empty() {
-            let key = TransitKey {
-                mount: transit.mount.clone(),
-                key: transit.key.clone(),
-                batch: usize::from(transit.batch),
-            };
-            let plain =
-                self.client.transit_decrypt(&self.session, &key, &unknown, &self.deadline)?;
+            let plain = self.home.decrypt(transit, &unknown, &self.deadline)?;
             self.plain.extend(unknown.into_iter().map(str::to_owned).zip(plain));
         }
         let known = texts.iter().map(|text| self.plain.get(*text).map_or(&[][..], Secret::expose));
@@ -198,8 +204,9 @@ impl Vault for Bao {
     }
 
     fn token(&mut self) -> Option<Secret> {
+        let token = self.home.token()?;
         self.token_given = true;
-        Some(Secret::new(self.session.token().expose().to_vec()))
+        Some(token)
     }
 
     fn is_missing(error: &BaoError) -> bool {

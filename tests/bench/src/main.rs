@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod app;
+mod evidence;
 mod guard;
 mod http;
 mod launch;
@@ -21,6 +22,7 @@ mod stats;
 mod subject;
 mod tls;
 mod ui;
+mod webhook;
 mod wrapper;
 
 use std::path::PathBuf;
@@ -33,6 +35,8 @@ const HELP: &str = "\
 cargo xtask bench NAME [--quick] [--out DIR]
 
   wrapper   starting an app with secrets: cloudtaser-wrapper beside `bao agent` in exec mode
+  evidence  receipts: keeping them, verifying one and a million, their size
+  webhook   reviews at the operator: latency and rate at 1, 8 and 64 connections
   relay     carrying bytes: cloudtaser-beacon beside haproxy, nginx and rathole
   tls       one HTTPS GET by each crypto provider that docs/adr/0001 weighs
 
@@ -85,8 +89,10 @@ fn main() -> ExitCode {
         };
     }
     let done = guard::begin().and_then(|scratch| match asked.name.as_str() {
+        "evidence" => evidence::run(asked.effort, &asked.out, &scratch),
         "relay" => relay::run(asked.effort, &asked.out, &scratch),
         "tls" => tls::run(asked.effort, &asked.out, &scratch),
+        "webhook" => webhook::run(asked.effort, &asked.out, &scratch),
         _ => wrapper::run(asked.effort, &asked.out, &scratch),
     });
     match done {
@@ -112,7 +118,7 @@ fn parse(words: &[String]) -> anyhow::Result<Asked> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
     let mut words = words.iter();
     let name = match words.next().map(String::as_str) {
-        Some(name @ ("wrapper" | "relay" | "tls")) => name.to_owned(),
+        Some(name @ ("evidence" | "relay" | "tls" | "webhook" | "wrapper")) => name.to_owned(),
         Some(other) => bail!("there is no bench `{other}`"),
         None => bail!("say what to measure"),
     };

@@ -35,6 +35,21 @@ impl Samples {
         sorted.get(rank.saturating_sub(1)).copied()
     }
 
+    /// How many there are.
+    #[expect(clippy::cast_precision_loss, reason = "fewer than 2^52 samples")]
+    pub(crate) fn count(&self) -> f64 {
+        self.0.len() as f64
+    }
+
+    /// Summary alone, where there are too many samples to keep.
+    pub(crate) fn summary(&self) -> Value {
+        let mut whole = self.to_json();
+        if let Some(members) = whole.as_object_mut() {
+            members.remove("raw");
+        }
+        whole
+    }
+
     /// Summary and raw samples.
     pub(crate) fn to_json(&self) -> Value {
         json!({

@@ -31,6 +31,7 @@ use crate::{
 mod auth;
 
 pub use auth::{Role, Setup};
+pub(crate) use auth::{base64url, openssl};
 
 /// A cold start on a loaded machine; usually one second.
 const PATIENCE: Duration = Duration::from_secs(60);

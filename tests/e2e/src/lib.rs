@@ -17,9 +17,14 @@
 
 mod bao;
 mod capture;
+pub mod cluster;
+mod issuer;
 mod launch;
 mod netns;
 mod programs;
+mod recorder;
+pub mod registry;
+mod releases;
 mod road;
 mod scan;
 mod scratch;
@@ -28,9 +33,12 @@ mod watch;
 
 pub use bao::{Bao, Role, Setup};
 pub use capture::{Capture, Captured};
+pub use issuer::{Issuer, Pod};
 pub use launch::{Launch, Output, Running, User};
 pub use netns::{CLUSTER_ADDRESS, EU_ADDRESS, Network, Networks, RELAY_ADDRESS};
 pub use programs::{compile_c, compile_go, compile_rust, fixture, on_path, wrapper};
+pub use recorder::Recorder;
+pub use releases::Releases;
 pub use road::{Program, Road};
 pub use scan::{
     Hit, Region, Scan, descendants, environ, find, regions, scan, stack_holds, status_field,

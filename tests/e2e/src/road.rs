@@ -30,7 +30,7 @@ pub struct Program {
 }
 
 impl Program {
-    fn start(network: &Network, mut command: Command, log: PathBuf) -> Self {
+    pub(crate) fn start(network: &Network, mut command: Command, log: PathBuf) -> Self {
         let file = File::create(&log).expect("a log");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file).env_clear();
         let child = network.within(move || command.spawn().expect("a program"));
@@ -52,6 +52,11 @@ impl Program {
     /// Waits for a line that has this text.
     pub fn until_logged(&self, text: &str) {
         until(text, PATIENCE, || self.log().contains(text).then_some(()));
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        signal::kill(Pid::from_raw(self.pid()), signal).expect("it runs");
     }
 
     /// Sends a signal and waits for the end; the exit code, `None` where a signal ended it.
@@ -158,7 +163,7 @@ impl Road {
     }
 }
 
-fn start_beacon(networks: &Networks, scratch: &Scratch, number: u8) -> Program {
+pub(crate) fn start_beacon(networks: &Networks, scratch: &Scratch, number: u8) -> Program {
     let command = verb("cloudtaser-beacon", &["serve", "--config", "beacon.toml"], scratch);
     let log = scratch.path().join(format!("beacon{number}.log"));
     let beacon = Program::start(&networks.relay, command, log);
@@ -191,8 +196,8 @@ enum Admitted {
     ByList,
 }
 
-/// What a verb prints.
-fn said(folder: &Path, program: &str, words: &[&str]) -> String {
+/// What a program of the road prints.
+pub(crate) fn said(folder: &Path, program: &str, words: &[&str]) -> String {
     let output = Command::new(built(program)).args(words).current_dir(folder).output();
     let output = output.expect("a program of the road");
     let said = String::from_utf8_lossy(&output.stderr);
@@ -237,7 +242,7 @@ fn write_files(folder: &Path, openbao_port: u16, admitted: Admitted) {
     }
 }
 
-fn verb(program: &str, words: &[&str], scratch: &Scratch) -> Command {
+pub(crate) fn verb(program: &str, words: &[&str], scratch: &Scratch) -> Command {
     let mut command = Command::new(built(program));
     command.args(words).current_dir(scratch.path());
     command

@@ -1,16 +1,17 @@
 //! The demo in a virtual machine, for hosts whose kernel lets no agent work.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context as _, bail, ensure};
 
-use super::initramfs::Initramfs;
+use super::boots::WITH_BPF;
+use super::contents::{base, python_too, with_libraries};
+use super::kernels;
 use super::qemu::{self, Clock, Machine};
-use super::{WITH_BPF, base, kernels};
 use crate::artifacts;
-use crate::command::{find, program, read, run as run_command};
+use crate::command::{find, program, run as run_command};
 use crate::place;
 use crate::tools::{self, Need};
 use crate::ui;
@@ -45,6 +46,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
         log,
         clock,
         memory: MEMORY,
+        disks: Vec::new(),
     })?;
     let (page, code) = page(&lines).with_context(|| {
         format!("the machine gave no result; its last words are in {}", log.display())
@@ -98,42 +100,6 @@ fn compiled_app(home: &Path) -> anyhow::Result<Vec<u8>> {
     let source = place::root().join("crates/cli/src/demo/apps/app.c");
     run_command(program("gcc").args(["-static", "-O1", "-o"]).arg(&compiled).arg(source))?;
     Ok(fs::read(compiled)?)
-}
-
-/// The interpreter, the libraries that it is linked with, and as much of its own as the app needs.
-fn python_too(archive: &mut Initramfs, python: &Path) -> anyhow::Result<()> {
-    const ASK: &str = "import os, sys, sysconfig; \
-        print(os.path.realpath(sys.executable)); print(sysconfig.get_path('stdlib'))";
-    let said = read(program(python).args(["-I", "-c", ASK]))?;
-    let (real, library) =
-        said.trim().split_once('\n').context("python3 does not say where it is")?;
-    with_libraries(archive, Path::new(real))?;
-    archive.link("bin/python3", real);
-    let library = Path::new(library);
-    for folder in ["", "encodings", "collections", "importlib", "lib-dynload", "re"] {
-        let mut files: Vec<PathBuf> = fs::read_dir(library.join(folder))?
-            .filter_map(|entry| Some(entry.ok()?.path()))
-            .collect();
-        files.sort();
-        for file in files
-            .iter()
-            .filter(|path| path.extension().is_some_and(|end| end == "py" || end == "so"))
-        {
-            archive.same(file)?;
-        }
-    }
-    Ok(())
-}
-
-/// A program of this machine, and the libraries that it is linked with.
-fn with_libraries(archive: &mut Initramfs, file: &Path) -> anyhow::Result<()> {
-    archive.same(file)?;
-    for word in read(program("ldd").arg(file))?.split_ascii_whitespace() {
-        if word.starts_with('/') {
-            archive.same(Path::new(word))?;
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -17,6 +17,10 @@ pub(super) struct Findings {
     canary: Vec<[String; 3]>,
     /// Race, tries, secrets found.
     races: Vec<[String; 3]>,
+    /// Road, what came of it without the agent, and with it, where it kills.
+    kills: Vec<[String; 3]>,
+    /// What was counted, and how much it was.
+    figures: Vec<[String; 2]>,
     /// What the agent said of itself at the end.
     state: String,
     /// Program, verified instructions.
@@ -62,6 +66,12 @@ impl Findings {
                 }
                 ["@@RACE", race, tries, found] => {
                     findings.races.push([race, tries, found].map(str::to_owned));
+                }
+                ["@@KILL", road, without, with] => {
+                    findings.kills.push([road, without, with].map(str::to_owned));
+                }
+                ["@@FIGURE", what, figure] => {
+                    findings.figures.push([what, figure].map(str::to_owned));
                 }
                 ["@@STATE", words] => findings.state = words.to_owned(),
                 ["@@COST", program, count] => {
@@ -123,6 +133,14 @@ pub(super) fn document(runs: &[Findings]) -> String {
                 writeln!(text, "* {}: {race}: {tries} reads, {found} secrets", run.title());
         }
     }
+    text.push_str(KILLS);
+    text.push_str(&markdown(&kills(runs)));
+    text.push_str(FIGURES);
+    for run in runs {
+        for [what, figure] in &run.figures {
+            let _infallible = writeln!(text, "* {}: {what}: {figure}", run.title());
+        }
+    }
     text.push_str("\n## What the agent said at the end\n\n");
     for run in runs {
         let _infallible = writeln!(text, "* {}: `{}`", run.title(), run.state);
@@ -136,10 +154,18 @@ pub(super) fn document(runs: &[Findings]) -> String {
         let each: Vec<String> = each.collect();
         let _infallible = writeln!(text, "* {}: {}", run.title(), each.join(", "));
     }
-    text.push_str("\n## What else was checked on each\n\n");
-    let checks = runs.first().map(|run| run.checks.as_slice()).unwrap_or_default();
-    let names: Vec<String> = checks.iter().map(|check| format!("`{}`", check.name)).collect();
-    let _infallible = writeln!(text, "{}.", names.join(", "));
+    text.push_str("\n## What else was checked on each\n");
+    let mut told: Vec<&str> = Vec::new();
+    for run in runs {
+        // Each check once, under the first boot that has it: what is in one kind is in all of it.
+        let news: Vec<&str> = run.checks.iter().map(|check| check.name.as_str()).collect();
+        let news: Vec<&str> = news.into_iter().filter(|name| !told.contains(name)).collect();
+        if !news.is_empty() {
+            let names: Vec<String> = news.iter().map(|name| format!("`{name}`")).collect();
+            let _infallible = write!(text, "\n{}: {}.\n", run.tier, names.join(", "));
+            told.extend(news);
+        }
+    }
     text
 }
 
@@ -163,6 +189,21 @@ fn canaries(runs: &[Findings]) -> Vec<Vec<String>> {
     lines.extend(roads.iter().map(|[road, ..]| {
         let cells = runs.iter().map(|run| {
             let found = run.canary.iter().find(|[name, ..]| name == road);
+            found.map_or_else(String::new, |[_, before, now]| change(before, now))
+        });
+        [road.clone()].into_iter().chain(cells).collect()
+    }));
+    lines
+}
+
+fn kills(runs: &[Findings]) -> Vec<Vec<String>> {
+    let runs: Vec<&Findings> = runs.iter().filter(|run| !run.kills.is_empty()).collect();
+    let head = ["road".to_owned()].into_iter().chain(runs.iter().map(|run| run.title()));
+    let mut lines = vec![head.collect()];
+    let roads = runs.first().map(|run| run.kills.as_slice()).unwrap_or_default();
+    lines.extend(roads.iter().map(|[road, ..]| {
+        let cells = runs.iter().map(|run| {
+            let found = run.kills.iter().find(|[name, ..]| name == road);
             found.map_or_else(String::new, |[_, before, now]| change(before, now))
         });
         [road.clone()].into_iter().chain(cells).collect()
@@ -201,9 +242,8 @@ A column with a parameter behind the tier was booted with it. Under \
 `lockdown=confidentiality` the kernel refuses the programs that follow pointers; only the agent's \
 statement is shown for it.
 
-Not run here: kernels of other makers, real-time ones, any architecture but x86-64; debuggers and \
-tracers as programs (gdb, perf, bpftrace); races while an agent starts or is replaced; other \
-products on the same hooks; systemd and runc as listed loaders.
+Not run here: kernels of other makers, any architecture but x86-64; systemd, runc, KubeArmor and \
+Tetragon themselves: what they ask of the kernel is asked in their place.
 ";
 
 const CANARY: &str = "
@@ -218,6 +258,26 @@ const RACES: &str = "
 
 Root reads every `/proc/PID/environ` in a loop while guarded processes with the secret in their \
 environment start and end.
+
+";
+
+const KILLS: &str = "
+## What those who are killed had
+
+The tier `kprobe` is for kernels without BPF trampolines or without a description of their types, \
+and is forced here. It refuses nothing: it ends whoever asks, when the kernel is about to do what \
+it was asked for. The attacker reads into memory that it shares with a process that lives on; \
+where descriptors are shared, a second process reads what the first one has opened. What a kill \
+comes too late for is in the state below.
+
+";
+
+const FIGURES: &str = "
+## Crowds
+
+A node with ten thousand guarded processes, a bomb of forks within a limit, process numbers that \
+are used again and again, and threads that come and go. Each is checked to be guarded, each \
+ordinary process beside them to be open, and the table to be empty afterwards.
 
 ";
 

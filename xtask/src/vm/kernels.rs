@@ -14,6 +14,8 @@ use crate::ui;
 
 /// Meta packages, oldest kernel first.
 pub(super) const KERNELS: &[&str] = &["linux-image-cloud-amd64", "linux-image-6.12-cloud-amd64"];
+/// The same with real-time preemption.
+pub(super) const REAL_TIME: &[&str] = &["linux-image-rt-amd64", "linux-image-6.12-rt-amd64"];
 
 /// The compressed kernel of a meta package, downloaded unless it is there.
 pub(super) fn image(meta: &str) -> anyhow::Result<PathBuf> {

@@ -5,6 +5,8 @@
 //! its findings from the serial line, and prints one table. Where the machine cannot be had, it
 //! skips with a reason and counts the skip: nothing passes in silence.
 
+mod boots;
+mod contents;
 pub(crate) mod cost;
 pub(crate) mod demo;
 mod findings;
@@ -12,116 +14,33 @@ mod initramfs;
 mod kernels;
 mod qemu;
 
-use std::fs;
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 
-use crate::artifacts::{self, Guest};
-use crate::command::find;
+use crate::artifacts::Guest;
 use crate::outcome::Outcome;
 use crate::place;
-use crate::tools::{self, Need};
 use crate::ui;
 
+use boots::{Boot, Work};
+pub(crate) use boots::{Document, Wanted};
 use findings::Findings;
-use initramfs::Initramfs;
 use qemu::{Clock, Machine};
 
 /// Where the support table is kept.
 const DOCUMENT: &str = "docs/kernel-support.md";
 
-/// How much is run.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Matrix {
-    /// What an ordinary node boots with.
-    Usual,
-    /// And what degrades the agent.
-    Full,
-}
-
-/// What becomes of the result.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Document {
-    /// It is printed.
-    Leave,
-    /// It also renews the document.
-    Write,
-}
-
-/// One way to boot, and what the agent must say of it.
-struct Boot {
-    /// The column's name: the tier, and what is unusual.
-    name: &'static str,
-    matrix: Matrix,
-    lsm: &'static str,
-    /// Further parameters of the kernel.
-    more: &'static str,
-    /// How the state begins.
-    expected: &'static str,
-}
-
-const WITH_BPF: &str = "landlock,lockdown,yama,integrity,apparmor,bpf";
-const WITHOUT_BPF: &str = "landlock,lockdown,yama,integrity,apparmor";
-
-const BOOTS: &[Boot] = &[
-    Boot {
-        name: "lsm",
-        matrix: Matrix::Usual,
-        lsm: WITH_BPF,
-        more: "",
-        expected: "ENFORCING(lsm)",
-    },
-    Boot {
-        name: "fmod_ret",
-        matrix: Matrix::Usual,
-        lsm: WITHOUT_BPF,
-        more: "",
-        expected: "ENFORCING(fmod_ret)",
-    },
-    Boot {
-        name: "lsm, preempt=full",
-        matrix: Matrix::Full,
-        lsm: WITH_BPF,
-        more: "preempt=full",
-        expected: "ENFORCING(lsm)",
-    },
-    Boot {
-        name: "fmod_ret, preempt=full",
-        matrix: Matrix::Full,
-        lsm: WITHOUT_BPF,
-        more: "preempt=full",
-        expected: "DEGRADED(fmod_ret:",
-    },
-    Boot {
-        name: "lsm, lockdown=confidentiality",
-        matrix: Matrix::Full,
-        lsm: WITH_BPF,
-        more: "lockdown=confidentiality",
-        expected: "DEGRADED(lsm: no hook",
-    },
-];
-
-/// Reads the arguments of the verb.
-pub(crate) fn parse(arguments: &[String]) -> Option<(Matrix, Document)> {
-    let (verb, flags) = arguments.split_first()?;
-    let (mut matrix, mut document) = (Matrix::Usual, Document::Leave);
-    for flag in flags {
-        match flag.as_str() {
-            "--full" => matrix = Matrix::Full,
-            "--write" => document = Document::Write,
-            _ => return None,
-        }
-    }
-    (verb == "test").then_some((matrix, document))
-}
-
 /// The verb; the document is renewed from a run that was whole.
-pub(crate) fn test(matrix: Matrix, document: Document) -> anyhow::Result<()> {
+pub(crate) fn test(wanted: &Wanted) -> anyhow::Result<()> {
     let start = Instant::now();
     let mut outcome = Outcome::default();
-    let done = run(matrix, document, &mut outcome);
+    let done = run(wanted, &mut outcome);
     for reason in &outcome.reasons {
         ui::say(&format!("skipped: {reason}"));
     }
@@ -131,38 +50,34 @@ pub(crate) fn test(matrix: Matrix, document: Document) -> anyhow::Result<()> {
 }
 
 /// Boots each kernel in each way, and adds what came of it to the outcome.
-pub(crate) fn run(matrix: Matrix, document: Document, outcome: &mut Outcome) -> anyhow::Result<()> {
-    let Some(archive) = prepared()? else {
+pub(crate) fn run(wanted: &Wanted, outcome: &mut Outcome) -> anyhow::Result<()> {
+    let Some(guest) = contents::prepared()? else {
         outcome.skip("virtual machines", "no qemu-system-x86 or busybox-static here");
         return Ok(());
     };
     let home = place::target().join("vm");
+    let mut archives = Archives { guest, written: BTreeMap::new() };
     let mut runs = Vec::new();
-    for meta in kernels::KERNELS {
+    for (meta, boot) in wanted.boots() {
+        let name = boot.place(meta);
         let kernel = match kernels::image(meta) {
             Ok(kernel) => kernel,
             Err(error) => {
-                outcome.skip(meta, &format!("{error:#}"));
+                outcome.skip(&name, &format!("{error:#}"));
                 continue;
             }
         };
-        for boot in
-            BOOTS.iter().filter(|boot| boot.matrix == Matrix::Usual || boot.matrix == matrix)
-        {
-            let name = format!("{meta}-{}", boot.name.replace(", ", "-"));
-            ui::heading(&name);
-            let begin = Instant::now();
-            let findings = boot_once(boot, &kernel, &archive, &home.join(format!("{name}.log")))?;
-            for check in &findings.checks {
-                let right = check.is_right();
-                *if right { &mut outcome.passed } else { &mut outcome.failed } += 1;
-                if !right {
-                    ui::say(&format!("   FAILED {}: {}", check.name, check.words));
-                }
-            }
-            ui::finished(&findings.kernel, begin.elapsed());
-            runs.push(findings);
-        }
+        ui::heading(&name);
+        let begin = Instant::now();
+        let archive = archives.of(boot.work)?;
+        let log = home.join(format!("{name}.log"));
+        let findings = match earlier(wanted, boot, (&kernel, &archive), &log)? {
+            Some(findings) => findings,
+            None => boot_once(boot, &kernel, &archive, &log)?,
+        };
+        count(&findings, outcome);
+        ui::finished(&findings.kernel, begin.elapsed());
+        runs.push(findings);
     }
     ui::say(&findings::table(&runs));
     ensure!(
@@ -171,7 +86,7 @@ pub(crate) fn run(matrix: Matrix, document: Document, outcome: &mut Outcome) -> 
         outcome.failed,
         home.display()
     );
-    if document == Document::Write {
+    if wanted.document == Document::Write {
         ensure!(outcome.skipped == 0, "{DOCUMENT} is written from a whole run only");
         fs::write(place::root().join(DOCUMENT), findings::document(&runs))?;
         ui::say(&format!("wrote {DOCUMENT}"));
@@ -179,70 +94,83 @@ pub(crate) fn run(matrix: Matrix, document: Document, outcome: &mut Outcome) -> 
     Ok(())
 }
 
-/// Builds what runs inside; `None` where no machine can be had.
-fn prepared() -> anyhow::Result<Option<PathBuf>> {
-    tools::ensure(Need::Vm)?;
-    if find(qemu::PROGRAM).is_none() || find("busybox").is_none() {
+fn count(findings: &Findings, outcome: &mut Outcome) {
+    for check in &findings.checks {
+        let right = check.is_right();
+        *if right { &mut outcome.passed } else { &mut outcome.failed } += 1;
+        if !right {
+            ui::say(&format!("   FAILED {}: {}", check.name, check.words));
+        }
+    }
+}
+
+/// Initial file systems, each written once.
+struct Archives {
+    guest: Guest,
+    written: BTreeMap<&'static str, PathBuf>,
+}
+
+impl Archives {
+    fn of(&mut self, work: Work) -> anyhow::Result<PathBuf> {
+        if let Some(file) = self.written.get(work.as_str()) {
+            return Ok(file.clone());
+        }
+        let file = contents::archive(&self.guest, work)?;
+        self.written.insert(work.as_str(), file.clone());
+        Ok(file)
+    }
+}
+
+/// What an earlier run of the very same machine found, where that is wanted and all was right.
+fn earlier(
+    wanted: &Wanted,
+    boot: &Boot,
+    files: (&Path, &Path),
+    log: &Path,
+) -> anyhow::Result<Option<Findings>> {
+    let Ok(text) = fs::read_to_string(log) else { return Ok(None) };
+    let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    if !wanted.keeps || lines.last() != Some(&inputs(boot, files)?) {
         return Ok(None);
     }
-    let guest = artifacts::build_guest()?;
-    let home = place::target().join("vm");
-    fs::create_dir_all(&home).with_context(|| format!("in {}", home.display()))?;
-    let archive = home.join("initramfs");
-    fs::write(&archive, pack(&guest)?)?;
-    Ok(Some(archive))
+    let found = Findings::parse(&lines, boot.name);
+    Ok(found.filter(|found| found.checks.iter().all(findings::Check::is_right)))
+}
+
+/// A line that tells one machine from every other one: its kernel, its files, its parameters.
+fn inputs(boot: &Boot, (kernel, archive): (&Path, &Path)) -> anyhow::Result<String> {
+    let mut hasher = DefaultHasher::new();
+    fs::read(kernel)?.hash(&mut hasher);
+    fs::read(archive)?.hash(&mut hasher);
+    (boot.parameters(), boot.work.memory()).hash(&mut hasher);
+    Ok(format!("@@INPUTS {:016x}", hasher.finish()))
 }
 
 fn boot_once(boot: &Boot, kernel: &Path, archive: &Path, log: &Path) -> anyhow::Result<Findings> {
-    // KERNEL: 6.1 has no memfd_secret unless it is asked for.
-    let parameters = format!(
-        "lsm={} secretmem.enable=1 {} CT_WORK=run CT_EXPECT=\"{}\"",
-        boot.lsm, boot.more, boot.expected
-    );
+    let inputs = inputs(boot, (kernel, archive))?;
     let lines = qemu::run(&Machine {
         kernel,
         initramfs: archive,
-        parameters,
+        parameters: boot.parameters(),
         log,
         clock: Clock::Host,
-        memory: qemu::MEMORY,
+        memory: boot.work.memory(),
+        disks: disks()?,
     })?;
+    // Last: a machine that broke off is no earlier run.
+    writeln!(OpenOptions::new().append(true).open(log)?, "{inputs}")?;
     let findings = Findings::parse(&lines, boot.name);
     let shown = log.display();
     findings.with_context(|| format!("the machine gave no result; its last words: {shown}"))
 }
 
-fn pack(guest: &Guest) -> anyhow::Result<Vec<u8>> {
-    Ok(base(guest)?.finish())
-}
-
-/// What every machine has.
-fn base(guest: &Guest) -> anyhow::Result<Initramfs> {
-    let mut archive = Initramfs::default();
-    for folder in ["bin", "dev", "proc", "sys", "tmp", "run", "etc"] {
-        archive.directory(folder);
+/// Two empty disks: one to swap to, and one that is nobody's.
+fn disks() -> anyhow::Result<Vec<PathBuf>> {
+    const LEN: u64 = 16 << 20;
+    let home = place::target().join("vm");
+    let each = ["swap", "other"].map(|name| home.join(format!("disk-{name}")));
+    for path in &each {
+        fs::File::create(path)?.set_len(LEN)?;
     }
-    archive.console();
-    archive.program("init", include_bytes!("init.sh"));
-    let busybox = find("busybox").context("no busybox")?;
-    let own: [(&str, &PathBuf); 6] = [
-        ("busybox", &busybox),
-        ("cloudtaser", &guest.cli),
-        ("cloudtaser-agent", &guest.agent),
-        ("cloudtaser-wrapper", &guest.wrapper),
-        ("guest", &guest.guest),
-        // The same program under another inode: one that the agent lists.
-        ("loader", &guest.guest),
-    ];
-    for (name, file) in own {
-        let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-        archive.program(&format!("bin/{name}"), &bytes);
-    }
-    const APPLETS: &[&str] = &[
-        "cat", "chmod", "ip", "mkdir", "mount", "poweroff", "ps", "sh", "sleep", "umount", "uname",
-    ];
-    for tool in APPLETS {
-        archive.link(&format!("bin/{tool}"), "busybox");
-    }
-    Ok(archive)
+    Ok(each.into())
 }

@@ -7,7 +7,7 @@
 use std::env;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
@@ -21,8 +21,8 @@ use crate::command::program;
 pub(super) const PROGRAM: &str = "qemu-system-x86_64";
 /// Overrides how the processor is emulated.
 const ACCELERATOR: &str = "CLOUDTASER_QEMU_ACCEL";
-/// A whole run takes about a minute; a busy machine multiplies that by four, and more.
-const PATIENCE: Duration = Duration::from_secs(600);
+/// A whole run takes a minute or two; a busy machine multiplies that by four, and more.
+const PATIENCE: Duration = Duration::from_secs(1200);
 
 /// What the machine's clock follows.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -46,6 +46,8 @@ pub(super) struct Machine<'a> {
     pub(super) clock: Clock,
     /// MiB of memory.
     pub(super) memory: u32,
+    /// Files that are disks to it.
+    pub(super) disks: Vec<PathBuf>,
 }
 
 /// MiB that suffice for the agent and its attackers.
@@ -74,6 +76,12 @@ pub(super) fn run(machine: &Machine<'_>) -> anyhow::Result<Vec<String>> {
     }
     qemu.args(["-smp", processors, "-m", &machine.memory.to_string()]);
     qemu.args(["-nodefaults", "-no-user-config", "-display", "none"]);
+    // NVMe is what both kernels have built in. Nothing written to a disk is kept.
+    for (number, disk) in machine.disks.iter().enumerate() {
+        let file = format!("if=none,format=raw,snapshot=on,id=d{number},file={}", disk.display());
+        let device = format!("nvme,serial=d{number},drive=d{number}");
+        qemu.args(["-drive", &file, "-device", &device]);
+    }
     qemu.args(["-serial", "stdio", "-no-reboot", "-kernel"]).arg(machine.kernel);
     qemu.arg("-initrd").arg(machine.initramfs).arg("-append").arg(format!(
         "console=ttyS0 quiet panic=-1 oops=panic random.trust_cpu=on mitigations=off nokaslr {}",

@@ -3,18 +3,29 @@
 //! The machine is run with one nanosecond of its clock for each instruction, so an interval is a
 //! count, the same on a busy host. Each figure is the least of many batches: the rest is the timer.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::net::UdpSocket;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::processes::{AGENT, GUEST, Running, guard, plain, read, status};
+use serde_json::Value;
+
+use crate::processes::{AGENT, GUEST, Running, SMALL, guard, plain, read, status};
+use crate::scale::started;
 
 /// Batches of each operation; the least counts.
 const BATCHES: u32 = 12;
+/// KERNEL: 6.12 is busy with itself for its first seconds, whenever somebody yields.
+const SETTLED: Duration = Duration::from_secs(60);
+/// Denials in a second, tried one after the other.
+const RATES: [u32; 9] = [1000, 2000, 5000, 10_000, 20_000, 30_000, 50_000, 70_000, 100_000];
+/// Pauses in a second.
+const SLICES: u32 = 100;
 /// Far more than a start needs, on a clock that stands still while the host is busy.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -22,6 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 pub(crate) fn run(expected: &str) {
     // A kernel that has just come up is still busy with itself.
     phase(plain(&[GUEST, "cost-of", "warm-up"]));
+    thread::sleep(SETTLED);
     phase(plain(&[GUEST, "cost-of", "without"]));
     let begin = Instant::now();
     let mut start = Command::new(AGENT);
@@ -37,6 +49,7 @@ pub(crate) fn run(expected: &str) {
     phase(plain(&[GUEST, "cost-of", "beside"]));
     phase(guard(&[GUEST, "cost-of", "guarded"]));
     memory(agent.pid());
+    events();
     println!("@@STATE\t{}", status());
     println!("@@RC 0");
 }
@@ -45,24 +58,67 @@ fn phase(command: Command) {
     println!("{}", read(command));
 }
 
+/// Denials at a growing rate, until a report finds no room: the verdicts hold, the reports do not.
+fn events() {
+    let (target, _ready) = started(guard(&[SMALL, "hold", "target"]));
+    let path = format!("/proc/{}/environ", target.pid());
+    let mut kept = 0;
+    for rate in RATES {
+        let before = lost();
+        let begin = Instant::now();
+        for slice in 1..=SLICES {
+            for _ in 0..rate / SLICES {
+                assert!(File::open(&path).is_err(), "a verdict was lost");
+            }
+            let due = Duration::from_secs(1) * slice / SLICES;
+            thread::sleep(due.saturating_sub(begin.elapsed()));
+        }
+        let took = begin.elapsed();
+        // Its reader may still be behind.
+        thread::sleep(Duration::from_secs(2));
+        let reached = u128::from(rate) * 1_000_000_000 / took.as_nanos();
+        let lost = lost() - before;
+        println!("@@COST\tevents\t{reached}\t{lost}");
+        if lost > 0 {
+            break;
+        }
+        kept = reached;
+    }
+    println!("@@COST\tagent\tevents\t{kept}");
+}
+
+/// Reports that found no room, as the agent counts them.
+fn lost() -> u64 {
+    let report: Value =
+        serde_json::from_str(&read(plain(&[AGENT, "status", "--json"]))).unwrap_or_default();
+    report["lost_reports"].as_u64().unwrap()
+}
+
 /// The agent's own memory, and what the kernel accounts to its maps.
 fn memory(pid: i32) {
-    let lines = |path: String| fs::read_to_string(path).unwrap_or_default();
-    let number = |text: &str, key: &str| -> u64 {
-        let line = text.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default();
-        line.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or(0)
-    };
-    let rss = number(&lines(format!("/proc/{pid}/status")), "VmRSS:") * 1024;
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let rss = number(&text, "VmRSS:") * 1024;
     println!("@@COST\tagent\tresident\t{rss}");
-    let mut maps = std::collections::BTreeMap::new();
-    for entry in fs::read_dir(format!("/proc/{pid}/fdinfo")).unwrap().filter_map(Result::ok) {
-        let text = lines(entry.path().display().to_string());
+    let maps = bytes_of_maps(Path::new(&format!("/proc/{pid}/fdinfo")));
+    println!("@@COST\tagent\tmaps\t{maps}");
+}
+
+/// What the kernel accounts to the maps among these descriptors.
+pub(crate) fn bytes_of_maps(descriptors: &Path) -> u64 {
+    let mut maps = BTreeMap::new();
+    for entry in fs::read_dir(descriptors).into_iter().flatten().flatten() {
+        let text = fs::read_to_string(entry.path()).unwrap_or_default();
         // Two descriptors of one map count once; only those of maps have a type.
         if text.contains("map_type:") {
             maps.insert(number(&text, "map_id:"), number(&text, "memlock:"));
         }
     }
-    println!("@@COST\tagent\tmaps\t{}", maps.values().sum::<u64>());
+    maps.values().sum()
+}
+
+fn number(text: &str, key: &str) -> u64 {
+    let line = text.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default();
+    line.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or(0)
 }
 
 /// Prints the least cost of each operation.

@@ -4,7 +4,8 @@
 //! Lines, with tabs between the words: `@@ROW`, phase, attacker, road, result; `@@CHECK`, name, `ok`
 //! or what went wrong; and what the agent says of itself. It expects to be root in a machine of its
 //! own, which it leaves in any state. Reading order: [`scenario`], [`processes`], [`wrapped`],
-//! [`outlive`]; [`cost`] is for `cargo xtask bench agent`.
+//! [`early`], [`hardware`], [`limited`], [`orders`], [`outlive`]; [`refused`], [`scale`], [`strange`],
+//! [`killed`] and [`tools`] in machines of their own; [`cost`] is for `cargo xtask bench agent`.
 
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "its output is its result")]
@@ -14,11 +15,21 @@
 #![expect(clippy::indexing_slicing, reason = "it reads JSON of ours")]
 
 mod cost;
+mod early;
+mod hardware;
+mod killed;
+mod limited;
+mod orders;
 mod outlive;
 mod processes;
 mod records;
+mod refused;
 mod roles;
+mod scale;
 mod scenario;
+mod second;
+mod strange;
+mod tools;
 mod wrapped;
 
 use std::env;
@@ -31,8 +42,18 @@ fn main() {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words[..] {
         ["run", expected] => scenario::Scenario::run(expected),
+        ["killed", expected] => killed::run(expected),
+        ["crowds", expected] => scale::run(expected),
         ["cost", expected] => cost::run(expected),
         ["cost-of", phase] => cost::measure(phase),
+        ["tools", expected] => tools::run(expected),
+        ["second"] => second::run(),
+        ["crowded"] => limited::crowded(),
+        ["reach", port] => limited::reach(port),
+        ["masked", which] => hardware::hold(which),
+        ["seal"] => hardware::send_seal(),
+        ["seal-pair"] => hardware::seal_pair(),
+        ["try", path] => orders::try_open(path),
         ["nothing"] => {}
         ["target"] => roles::target(),
         ["as-user", ..] => roles::as_user(&words[1..]),

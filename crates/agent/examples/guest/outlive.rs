@@ -11,6 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use cloudtaser_sys::roads;
+use nix::errno::Errno;
 use nix::sys::ptrace;
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket,
@@ -23,10 +24,10 @@ use crate::processes::{AGENT, GUEST, NEEDLE, Running, denied, denied_by, plain, 
 use crate::processes::{CLI, start_target};
 use crate::scenario::{PATIENCE, Scenario};
 
-const PINS: &str = "/sys/fs/bpf/cloudtaser";
+pub(crate) const PINS: &str = "/sys/fs/bpf/cloudtaser";
 const UPGRADES: u32 = 3;
 /// Fewer reads would not have met every moment of an upgrade.
-const READS: u64 = 2000;
+const READS: u64 = 10_000;
 
 impl Scenario {
     /// Ends the agent by the ways that no hook sees, and has it come back.
@@ -37,13 +38,20 @@ impl Scenario {
         let refused = run(&["run", "--leave-open", "bpf", "--replace"]);
         self.refused("no-weaker-agent-beside-it", &refused, "weaker than what is pinned");
         let target = start_target(true);
-        end_by_cgroup(&mut agent.0);
-        self.check("agent-is-gone", yes(status().starts_with("OFF"), status));
-        self.still_denied("orphaned", &target);
-        self.pins_stay("orphaned");
-        self.strangers(expected);
-        thread::sleep(Duration::from_secs(2));
-        let mut agent = self.comes_back(expected);
+        let race = while_reading(target.pid(), || {
+            end_by_cgroup(&mut agent.0);
+            self.check("agent-is-gone", yes(status().starts_with("OFF"), status));
+            self.still_denied("orphaned", &target);
+            self.pins_stay("orphaned");
+            self.strangers(expected);
+            thread::sleep(Duration::from_secs(2));
+            self.comes_back(expected)
+        });
+        let mut agent = self.nothing_read(
+            "one process while its agent is killed and comes back",
+            expected,
+            race,
+        );
         self.still_denied("again", &target);
         self.upgrades(&target, &mut agent, expected);
         self.interrupted(&target, expected);
@@ -188,24 +196,7 @@ impl Scenario {
 
     /// A reader as root tries without a pause while agents follow one another.
     fn upgrades(&mut self, target: &Running, agent: &mut Running, expected: &str) {
-        let over = AtomicBool::new(false);
-        let pid = target.pid();
-        let secret = fs::read_to_string(NEEDLE).unwrap();
-        let (tries, found) = thread::scope(|scope| {
-            let reader = scope.spawn(|| {
-                let (mut tries, mut found) = (0_u64, 0_u64);
-                while !over.load(Ordering::Relaxed) || tries < READS {
-                    tries += 1;
-                    let bytes = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-                    let hit = bytes.windows(secret.len()).any(|part| part == secret.as_bytes());
-                    let reached = File::open(format!("/proc/{pid}/mem")).is_ok()
-                        || roads::read_memory(Pid::from_raw(pid), 8, &mut [0])
-                            != Err(nix::errno::Errno::EPERM)
-                        || roads::load_program().is_ok();
-                    found += u64::from(hit || reached);
-                }
-                (tries, found)
-            });
+        let race = while_reading(target.pid(), || {
             for number in 0..UPGRADES {
                 let log = format!("/tmp/upgrade-{number}.log");
                 let next = start(&["run", "--canary-every", "5", "--replace"], &log);
@@ -216,15 +207,19 @@ impl Scenario {
                 self.check(&format!("upgrade-{number}"), yes(right, words));
                 *agent = next;
             }
-            over.store(true, Ordering::Relaxed);
-            reader.join().unwrap()
         });
-        println!(
-            "@@RACE\tone process through {UPGRADES} upgrades, by four roads\t{tries}\t{found}"
-        );
-        let right = found == 0 || expected.starts_with("DEGRADED");
-        self.check("upgrades-let-nothing-through", yes(right, || format!("{found} of {tries}")));
+        self.nothing_read(&format!("one process through {UPGRADES} upgrades"), expected, race);
         self.check("one-set-is-left", yes(sets() == 1, || sets().to_string()));
+    }
+
+    /// Tells of a race, and checks that nobody won it.
+    fn nothing_read<T>(&mut self, race: &str, expected: &str, read: Read<T>) -> T {
+        let Read { tries, found, result } = read;
+        println!("@@RACE\t{race}, by four roads\t{tries}\t{found}");
+        let right = found == 0 || expected.starts_with("DEGRADED");
+        let name = format!("nothing-read-{}", race.replace(' ', "-"));
+        self.check(&name, yes(right, || format!("{found} of {tries}")));
+        result
     }
 
     /// Agents that are ended at some moment of an upgrade, whichever it is.
@@ -263,6 +258,40 @@ impl Scenario {
         answering.join().unwrap();
         self.check("heir-loses-its-mark-by-exec", yes(said == "Err(EPERM)", || said.clone()));
     }
+}
+
+/// What a reader without a pause got, and what was done meanwhile.
+struct Read<T> {
+    tries: u64,
+    found: u64,
+    result: T,
+}
+
+/// Root tries four roads to a process again and again, for as long as the work takes and longer.
+fn while_reading<T>(pid: i32, work: impl FnOnce() -> T) -> Read<T> {
+    let over = AtomicBool::new(false);
+    let secret = fs::read_to_string(NEEDLE).unwrap();
+    let (over, secret) = (&over, &secret);
+    let process = Pid::from_raw(pid);
+    thread::scope(|scope| {
+        let reader = scope.spawn(move || {
+            let (mut tries, mut found) = (0_u64, 0_u64);
+            while !over.load(Ordering::Relaxed) || tries < READS {
+                tries += 1;
+                let bytes = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+                let hit = bytes.windows(secret.len()).any(|part| part == secret.as_bytes());
+                let reached = File::open(format!("/proc/{pid}/mem")).is_ok()
+                    || roads::read_memory(process, 8, &mut [0]) != Err(Errno::EPERM)
+                    || roads::load_program().is_ok();
+                found += u64::from(hit || reached);
+            }
+            (tries, found)
+        });
+        let result = work();
+        over.store(true, Ordering::Relaxed);
+        let (tries, found) = reader.join().unwrap();
+        Read { tries, found, result }
+    })
 }
 
 /// Sets of programs that are pinned.

@@ -11,6 +11,9 @@ use nix::errno::Errno;
 pub(crate) const AGENT: &str = "/bin/cloudtaser-agent";
 pub(crate) const CLI: &str = "/bin/cloudtaser";
 pub(crate) const GUEST: &str = "/bin/guest";
+/// Small processes without a C library, for 64 bits and for 32.
+pub(crate) const SMALL: &str = "/bin/small";
+pub(crate) const SMALL_32: &str = "/bin/small32";
 /// The user that the target runs as, and the weaker attacker with it.
 pub(crate) const USER: u32 = 1000;
 /// Where the needle is for the attacker's own use; nobody else's memory has it from there.
@@ -67,17 +70,24 @@ pub(crate) fn start_target(guarded: bool) -> Running {
 pub(crate) fn read_all_environments(over: &AtomicBool, secret: &str) -> (u64, u64) {
     let (mut tries, mut found) = (0, 0);
     while !over.load(Ordering::Relaxed) {
-        for entry in fs::read_dir("/proc").unwrap().filter_map(Result::ok) {
-            let name = entry.file_name();
-            let is_process =
-                name.to_string_lossy().starts_with(|digit: char| digit.is_ascii_digit());
-            if !is_process {
-                continue;
-            }
-            tries += 1;
-            let bytes = fs::read(entry.path().join("environ")).unwrap_or_default();
-            found += u64::from(bytes.windows(secret.len()).any(|part| part == secret.as_bytes()));
+        let more = read_all_environments_once(secret);
+        (tries, found) = (tries + more.0, found + more.1);
+    }
+    (tries, found)
+}
+
+/// The same, once.
+pub(crate) fn read_all_environments_once(secret: &str) -> (u64, u64) {
+    let (mut tries, mut found) = (0, 0);
+    for entry in fs::read_dir("/proc").unwrap().filter_map(Result::ok) {
+        let name = entry.file_name();
+        let is_process = name.to_string_lossy().starts_with(|digit: char| digit.is_ascii_digit());
+        if !is_process {
+            continue;
         }
+        tries += 1;
+        let bytes = fs::read(entry.path().join("environ")).unwrap_or_default();
+        found += u64::from(bytes.windows(secret.len()).any(|part| part == secret.as_bytes()));
     }
     (tries, found)
 }

@@ -23,7 +23,7 @@ pub(crate) fn target() {
             drop((page, file));
         }
         Err(error) => {
-            println!("not sealed: {error}");
+            println!("not sealed: {error} {}", crate::wrapped::digest(&secret));
             thread::park();
         }
     }

@@ -13,6 +13,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
+use crate::early;
+use crate::hardware;
+use crate::orders;
 use crate::outlive;
 use crate::processes::{
     AGENT, CLI, GUEST, LOADER, NEEDLE, Running, STORM, USER, denied, denied_by, guard, is_zombie,
@@ -39,40 +42,59 @@ struct Earlier {
 }
 
 impl Scenario {
+    /// One in which nothing was tried yet.
+    pub(crate) fn new() -> Self {
+        Self { failures: 0 }
+    }
+
+    /// Says that all was tried.
+    pub(crate) fn end(&self) {
+        println!("@@RC {}", self.failures);
+    }
+
     /// Runs it against the state that the agent must come to.
     pub(crate) fn run(expected: &str) {
-        let mut own = Self { failures: 0 };
+        let mut own = Self::new();
         write_needle();
+        orders::write_keys();
         // Yama would hide from the same-uid attacker what the agent has to close.
         drop(fs::write("/proc/sys/kernel/yama/ptrace_scope", "0"));
         if expected.contains("no hook") {
             // Roads are open and known to be: what counts is that the agent says so.
             let _agent = own.start_agent(expected);
             println!("@@STATE\t{}", status());
-            println!("@@RC {}", own.failures);
+            own.end();
             return;
         }
         own.inert_programs_are_noticed(expected);
         own.missing_bpffs_is_said();
+        own.limits(expected);
         own.attack("without", false);
         let bao = wrapped::OpenBao::start();
         wrapped::without_agent(&mut own, &bao);
         let earlier = Earlier::open();
+        let hardware = hardware::Before::open();
+        let early = early::Early::start();
         let agent = own.start_agent(expected);
         own.attack("with", true);
+        own.early(&early);
+        drop(early);
         own.what_was_opened_before(&earlier);
         own.identity();
         own.storm(expected);
         own.core_files();
+        own.hardware(&hardware);
         own.self_guard(&agent);
         own.loaders(expected);
         own.neighbours();
+        own.orders(expected);
         wrapped::with_agent(&mut own, expected);
         own.state_after(expected);
         println!("@@STATE\t{}", status());
         let next = wrapped::after_the_agent(&mut own, &bao, agent, expected);
         own.outlives(next, expected);
-        println!("@@RC {}", own.failures);
+        own.unloads(expected);
+        own.end();
     }
 
     /// Prints one finding.
@@ -81,7 +103,8 @@ impl Scenario {
             Ok(()) => "ok".to_owned(),
             Err(words) => {
                 self.failures += 1;
-                words.replace(['\n', '\t'], " ")
+                let words = words.replace(['\n', '\t'], " ");
+                if words.trim().is_empty() { "it is not so".to_owned() } else { words }
             }
         };
         println!("@@CHECK\t{name}\t{words}");
@@ -138,7 +161,8 @@ impl Scenario {
     fn row(&mut self, phase: &str, attacker: &str, road: &Value) {
         let name = road["road"].as_str().unwrap();
         let access = road["access"].as_str().unwrap();
-        let only_opened = matches!(name, "dev-mem" | "kcore" | "perf-sample" | "uprobe");
+        let only_opened =
+            matches!(name, "dev-mem" | "kcore" | "perf-sample" | "ports" | "swap" | "uprobe");
         let result = match access {
             _ if road["found"].as_u64() > Some(0) => "GOT IT".to_owned(),
             "open" if !only_opened => "nothing".to_owned(),
@@ -156,6 +180,12 @@ impl Scenario {
         // The other tier cannot keep foreign code out of a loader, and says so.
         let listed = if expected.contains("(lsm") { &["--allow-loader", LOADER][..] } else { &[] };
         let agent = self.agent("state", expected, listed);
+        self.show_canary();
+        agent
+    }
+
+    /// Prints what the agent's own canary showed.
+    pub(crate) fn show_canary(&self) {
         let report = Command::new(AGENT).args(["status", "--json"]).output().unwrap();
         let report: Value = serde_json::from_slice(&report.stdout).unwrap_or_default();
         for road in report["roads"].as_array().into_iter().flatten() {
@@ -165,7 +195,6 @@ impl Scenario {
         for program in report["verified_instructions"].as_array().into_iter().flatten() {
             println!("@@COST\t{}\t{}", program[0].as_str().unwrap_or("?"), program[1]);
         }
-        agent
     }
 
     /// Starts the agent, and checks that its state begins like this.
@@ -173,6 +202,7 @@ impl Scenario {
         let log = File::create("/tmp/agent.log").unwrap();
         let mut agent = Command::new(AGENT);
         agent.args(["run", "--canary-every", "5", "--metrics", records::METRICS]).stderr(log);
+        agent.args(["--operator-key", orders::PUBLIC]);
         agent.args(["--audit-file", records::FILE, "--audit-url", records::COLLECTOR]);
         let agent = Running(agent.args(more).spawn().unwrap());
         let until = Instant::now() + PATIENCE;
@@ -312,7 +342,7 @@ impl Scenario {
         self.check("agent-mem", denied(File::open(format!("/proc/{pid}/mem"))));
     }
 
-    fn neighbours(&mut self) {
+    pub(crate) fn neighbours(&mut self) {
         let target = start_target(true);
         let pid = target.pid();
         for file in

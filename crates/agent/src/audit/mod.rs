@@ -162,6 +162,7 @@ impl Sinks {
             processes: Processes::of_this_machine(),
             groups: Groups::of_this_machine(),
             throttle: Throttle::default(),
+            granted: Throttle::default(),
             counts: Arc::clone(counts),
             tell,
             unsent: 0,
@@ -207,6 +208,8 @@ struct Pump {
     processes: Processes,
     groups: Groups,
     throttle: Throttle,
+    /// Of what orders let through: no flood of denials hides that.
+    granted: Throttle,
     counts: Arc<Counts>,
     tell: SyncSender<Record>,
     /// Records since the last that found room which did not.
@@ -239,17 +242,24 @@ impl Pump {
             self.counts.unguarded.fetch_add(1, Ordering::Relaxed);
         }
         let at = Duration::from_nanos(event.at_ns);
-        if self.attackers.has(event.actor, at) {
+        // A child of the attacker's is one of ours: nobody else can make it start one.
+        if [event.actor, event.actor_parent].iter().any(|pid| self.attackers.has(*pid, at)) {
             return;
         }
         let source = Source::of(event.actor_cgroup, event.actor_uid);
-        let Some(suppressed) = self.throttle.admit(source, at) else {
+        let throttle = match event.kind {
+            EventKind::Granted => &mut self.granted,
+            EventKind::Denied | EventKind::TableFull => &mut self.throttle,
+        };
+        let Some(suppressed) = throttle.admit(source, at) else {
             self.counts.suppressed.fetch_add(1, Ordering::Relaxed);
             return;
         };
         let (kind, verdict) = match event.kind {
+            EventKind::Denied if self.tier == Tier::Kprobe.as_str() => (Kind::Denied, "killed"),
             EventKind::Denied => (Kind::Denied, "denied"),
             EventKind::TableFull => (Kind::Unguarded, "allowed"),
+            EventKind::Granted => (Kind::Granted, "allowed"),
         };
         // First: it is the one that may end at any moment.
         let actor = self.actor(&event, at);
@@ -276,7 +286,8 @@ impl Pump {
     }
 
     fn tell_of_the_silent(&mut self, now: Duration) {
-        for (source, suppressed) in self.throttle.silent(now) {
+        let silent = [self.throttle.silent(now), self.granted.silent(now)].concat();
+        for (source, suppressed) in silent {
             let mut record = self.begin(Kind::Suppressed, now);
             let cgroup = match source {
                 Source::Cgroup(id) => self.groups.path(id, now),

@@ -20,6 +20,8 @@ pub(crate) enum Kind {
     Suppressed,
     /// A child of a guarded process is not guarded, for lack of room.
     Unguarded,
+    /// A road was open by an operator's order.
+    Granted,
 }
 
 /// The record. Its number is given when it is written.
@@ -134,13 +136,16 @@ pub(crate) fn road(hook: &str) -> &'static str {
         "bpf_map" => "agent-map",
         "bpf_prog" => "agent-program",
         "file_open" | "file_permission" => "file",
+        "file_receive" => "sealed-file",
         "inode_rename" | "inode_rmdir" | "inode_unlink" | "sb_umount" => "agent-file",
         "kernel_load_data" => "kernel-image",
         "kernel_read_file" => "kernel-module",
+        "locked_down" => "hardware",
         "mmap_file" => "mapping",
         "perf_event_open" => "perf",
         "ptrace_access_check" => "attach",
         "ptrace_traceme" => "traceme",
+        "socket_connect" | "socket_create" | "socket_sendmsg" => "egress",
         "task_alloc" => "fork",
         "task_kill" => "signal",
         "task_setrlimit" => "limits",

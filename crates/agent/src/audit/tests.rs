@@ -99,6 +99,7 @@ fn pump(tell: SyncSender<Record>) -> Pump {
         processes: Processes::of_this_machine(),
         groups: Groups::of_this_machine(),
         throttle: Throttle::default(),
+        granted: Throttle::default(),
         counts: Arc::default(),
         tell,
         unsent: 0,
@@ -156,4 +157,21 @@ fn what_found_no_room_is_told_by_the_next_that_does() {
         pump.report(&report(b"cat"));
     }
     assert_eq!(pump.counts.suppressed.load(Ordering::Relaxed), 14);
+}
+
+#[test]
+fn what_an_order_let_through_is_told_in_the_middle_of_a_flood() {
+    let (tell, told) = sync_channel(99);
+    let mut pump = pump(tell);
+    for _ in 0..50 {
+        pump.report(&report(b"flood"));
+    }
+    let mut used = report(b"gdb");
+    used[8] = 2;
+    pump.report(&used);
+    drop(pump);
+    let last = told.iter().last().unwrap();
+    let line: serde_json::Value = serde_json::from_str(&last.line()).unwrap();
+    assert_eq!((&line["event"], &line["verdict"]), (&json!("granted"), &json!("allowed")));
+    assert_eq!(line["actor"]["comm"], "gdb");
 }

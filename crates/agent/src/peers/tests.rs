@@ -46,7 +46,7 @@ fn a_question_arrives_with_the_process_that_the_kernel_names() {
     }
     let mut place = Place::new();
     let path = place.path.clone();
-    let asking = thread::spawn(move || ask(&path, Question::Protect { pid: 7 }));
+    let asking = thread::spawn(move || ask(&path, &Question::Protect { pid: 7 }));
     let mut asked = place.first();
     assert_eq!(asked.question, Question::Protect { pid: 7 });
     assert_eq!(asked.caller.pid, nix::unistd::Pid::this());
@@ -71,7 +71,7 @@ fn one_who_says_nothing_holds_up_nobody_and_is_dropped_in_the_end() {
     let mut place = Place::new();
     let silent: Vec<UnixStream> = (0..20).map(|_| place.dial()).collect();
     let path = place.path.clone();
-    let asking = thread::spawn(move || ask(&path, Question::Status));
+    let asking = thread::spawn(move || ask(&path, &Question::Status));
     let mut asked = place.first();
     assert_eq!(place.peers.waiting.len(), silent.len());
     asked.answer(&Answer::parse(br#"{"done":true,"state":"off"}"#).unwrap());
@@ -128,9 +128,12 @@ fn as_pod(peer: UnixStream, question: Question) -> Asked {
 #[test]
 fn a_pod_asks_for_itself_only_and_only_as_a_wrapper() {
     let mut place = Place::new();
-    for question in [Question::Guard, Question::Status, Question::Protect { pid: 1 }] {
+    let order = Question::Order { text: String::new(), signature: String::new() };
+    let questions =
+        [Question::Guard, Question::Status, Question::Protect { pid: 1 }, Question::Orders, order];
+    for question in questions {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
-        assert!(place.peers.permitted(as_pod(ours, question)).is_none());
+        assert!(place.peers.permitted(as_pod(ours, question.clone())).is_none());
         let mut packet = [0; 4096];
         let len = theirs.read(&mut packet).unwrap();
         let answer = Answer::parse(&packet[..len]).unwrap();
@@ -139,7 +142,7 @@ fn a_pod_asks_for_itself_only_and_only_as_a_wrapper() {
         let asked_more = answer.text == "only root of the node may ask that";
         assert_eq!(asked_more, question != Question::Guard, "{answer:?}");
     }
-    assert_eq!(place.peers.refused().strangers, 3);
+    assert_eq!(place.peers.refused().strangers, 5);
 }
 
 #[test]

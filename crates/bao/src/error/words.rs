@@ -100,6 +100,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Address(reason) => write!(f, "the address cannot be used: {reason}"),
+            Self::Bridge { meaning, .. } => f.write_str(meaning),
             Self::Connect(source) => match source.kind() {
                 io::ErrorKind::ConnectionRefused => f.write_str("connection refused"),
                 _ => f.write_str("no connection"),

@@ -53,7 +53,15 @@ macro_rules! roads {
 
             /// Whether only its being open can be told: nothing at its end is searched.
             pub(crate) const fn is_only_opened(self) -> bool {
-                matches!(self, Self::DevMem | Self::Kcore | Self::PerfSample | Self::Uprobe)
+                matches!(
+                    self,
+                    Self::DevMem
+                        | Self::Kcore
+                        | Self::PerfSample
+                        | Self::Ports
+                        | Self::Swap
+                        | Self::Uprobe
+                )
             }
 
             /// What an attacker does, for people.
@@ -91,6 +99,10 @@ roads! {
     Kcore, "kcore", "T3", Passive, "open /proc/kcore";
     /// Physical memory by file.
     DevMem, "dev-mem", "T3", Passive, "open /dev/mem";
+    /// Memory that the kernel wrote to a disk.
+    Swap, "swap", "T3", Passive, "read the swap device";
+    /// The machine's own registers, by which a device reads memory.
+    Ports, "ports", "T3", Passive, "iopl: all I/O ports";
     /// Attach, then read word by word.
     PtracePeek, "ptrace-peek", "T1", Passive, "ptrace attach, PEEK";
     /// A core file made by a debugger.

@@ -5,8 +5,6 @@
 //! is wrong, and goes on as JSON in a variable of ours, which the app does not see. A plan holds
 //! references, never a value.
 
-mod plan;
-
 use std::{
     ffi::OsString,
     path::PathBuf,
@@ -15,12 +13,10 @@ use std::{
 
 use anyhow::{Context, Result};
 use clap::Args;
-use cloudtaser_core::{level::Requirement, names};
+use cloudtaser_core::{LaunchPlan, level::Requirement, names};
 use cloudtaser_sys::beginning;
 
-use crate::tools;
-
-pub(crate) use plan::PlanError;
+use crate::{tools, yaml};
 
 const AFTER: &str = "\
 Examples:
@@ -75,7 +71,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
     let mut command = Command::new(&wrapper);
     command.arg("run");
     if let Some(path) = &args.plan {
-        let plan = plan::read(path)?;
+        let plan: LaunchPlan = yaml::read(path)?;
         command.env(names::ENV_PLAN, serde_json::to_string(&plan)?);
         // A file named there would win over the plan that was asked for.
         command.env_remove(names::ENV_PLAN_FILE);

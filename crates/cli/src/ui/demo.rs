@@ -32,6 +32,8 @@ const REASONS: &[(&[Road], &str)] = &[
         &[Road::Kcore, Road::DevMem],
         "whole-machine memory: only whether it opens is told; sealed pages are not in that map",
     ),
+    (&[Road::Swap], "sealed pages are never swapped"),
+    (&[Road::Ports], "only whether they are given is told"),
     (
         &[Road::PtraceInject, Road::GdbGetenv],
         "code that runs inside the app reads what the app reads",

@@ -4,6 +4,7 @@
 //! stream is a terminal and `NO_COLOR` is not set. A closed pipe ends the output, not the program.
 
 pub(crate) mod demo;
+pub(crate) mod evidence;
 pub(crate) mod paint;
 pub(crate) mod probe;
 
@@ -40,6 +41,13 @@ pub(crate) fn wrapped(text: &str) {
         width += word.chars().count();
     }
     line(&format!("  {written}"));
+}
+
+/// Text that others wrote, for a terminal.
+///
+/// SECURITY: a pod, a node or a server may have put escape codes into what it says.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
 }
 
 /// Writes without colour from now on.
@@ -130,6 +138,11 @@ impl Drop for Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_others_wrote_moves_no_cursor() {
+        assert_eq!(printable("a\u{1b}[2Jb\u{9b}c\rd\ne"), "a\u{fffd}[2Jb\u{fffd}c\u{fffd}d\ne");
+    }
 
     #[test]
     fn the_chain_is_printed_once() {

@@ -20,6 +20,11 @@ fn packets_are_these_bytes() {
         (Question::Guard, r#""guard""#),
         (Question::Protect { pid: 4711 }, r#"{"protect":{"pid":4711}}"#),
         (Question::Status, r#""status""#),
+        (Question::Orders, r#""orders""#),
+        (
+            Question::Order { text: r#"{"a":1}"#.to_owned(), signature: "00".to_owned() },
+            r#"{"order":{"text":"{\"a\":1}","signature":"00"}}"#,
+        ),
     ];
     for (question, bytes) in questions {
         assert_eq!(String::from_utf8(question.to_packet()).unwrap(), bytes);

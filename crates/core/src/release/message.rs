@@ -17,6 +17,10 @@ pub const TEXTS_MAX: usize = 1024;
 pub const TOKEN_MAX: usize = 64 << 10;
 /// What one answer may hold in all.
 pub const VALUES_MAX: usize = 8 << 20;
+/// What sealing adds to what is sealed, at most.
+pub const SEALING_MAX: usize = 4 << 10;
+/// A wrapper's key for sealing is shorter.
+pub const KEY_MAX: usize = 4 << 10;
 /// Longest sentence of the other side that is shown, in characters.
 const SHOWN_CHARS: usize = 400;
 /// As many sentences are shown.
@@ -44,8 +48,10 @@ pub enum BridgeToWrapper {
     Welcome(Welcome),
     /// The workload is logged in.
     LoggedIn(LoggedIn),
-    /// One answer for each item.
+    /// One answer for each item. It travels within [`Sealed`] alone.
     Answers(Answers),
+    /// Answers that only the launch's own key opens, and only together with their receipts.
+    Sealed(Sealed),
     /// What came of a renewal.
     Renewed(Renewed),
     /// What was asked as a whole is refused.
@@ -70,8 +76,12 @@ pub struct Claims {
     pub role: Option<String>,
     /// The public key (Ed25519, hexadecimal) that this launch made for itself.
     pub instance: String,
-    /// That key's signature (hexadecimal) over [`super::Purpose::Hello`].
+    /// The public key (X-Wing, hexadecimal) to which answers are sealed; made for this launch too.
+    pub sealing: String,
+    /// The instance key's signature (hexadecimal) over [`super::Purpose::Hello`].
     pub proof: String,
+    /// How long the wrapper waits.
+    pub within_ms: u32,
     /// What protects the launch.
     pub statement: Statement,
 }
@@ -162,7 +172,7 @@ pub enum Renewing {
 pub struct Leave {
     /// As in [`Claims`].
     pub instance: String,
-    /// The key's signature over [`super::Purpose::Leave`], with zeros in the place of the token's hash.
+    /// The key's signature over [`super::Purpose::Leave`], with zeros in the place of both hashes.
     pub proof: String,
 }
 
@@ -193,6 +203,28 @@ pub struct Answers {
     pub id: u32,
     /// One per item.
     pub answers: Vec<Answer>,
+}
+
+/// Answers as they travel: sealed to the launch's key, with the receipts' hashes as what HPKE calls
+/// additional data. Whoever has not the receipts' hashes opens nothing.
+#[derive(Debug)]
+pub struct Sealed {
+    /// Of which request.
+    pub id: u32,
+    /// What was written down of it, before this left the bridge.
+    pub receipts: Vec<Recorded>,
+    /// The encapsulated key and the ciphertext of an ANSWERS frame.
+    pub sealed: Secret,
+}
+
+/// A receipt, as the bridge's log has it.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recorded {
+    /// Its number in the log.
+    pub number: u64,
+    /// Its hash, hexadecimal: of a leaf where the log is a Merkle tree, else SHA-256 of the line.
+    pub hash: String,
 }
 
 /// What came of one item.

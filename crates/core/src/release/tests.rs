@@ -27,7 +27,9 @@ fn asks() -> Vec<(&'static str, WrapperToBridge)> {
     let claims = Claims {
         role: Some("shop".to_owned()),
         instance: "0a".repeat(32),
+        sealing: "0e".repeat(8),
         proof: "0b".repeat(64),
+        within_ms: 30_000,
         statement: Statement { facets: facets(), wrapper: Some("0c".repeat(32)), agent: None },
     };
     let items = vec![
@@ -100,6 +102,14 @@ fn answers() -> Vec<(&'static str, BridgeToWrapper)> {
         ("ANSWERS", BridgeToWrapper::Answers(Answers { id: 1, answers })),
         ("RENEWED", BridgeToWrapper::Renewed(Renewed { id: 3, lease })),
         ("REFUSED", BridgeToWrapper::Refused(denied)),
+        (
+            "SEALED",
+            BridgeToWrapper::Sealed(Sealed {
+                id: 1,
+                receipts: vec![Recorded { number: 7, hash: "0f".repeat(32) }],
+                sealed: secret("key and ciphertext"),
+            }),
+        ),
     ]
 }
 
@@ -204,8 +214,18 @@ fn what_the_bridge_says_is_cut_and_holds_no_control_characters() {
 #[test]
 fn purposes_and_sessions_do_not_sign_for_each_other() {
     let [a, b] = [[1; 32], [2; 32]];
-    assert_ne!(Purpose::Hello.signed(&a, &b), Purpose::Leave.signed(&a, &b));
-    assert_ne!(Purpose::Hello.signed(&a, &b), Purpose::Hello.signed(&b, &b));
+    assert_ne!(Purpose::Hello.signed(&a, &b, &a), Purpose::Leave.signed(&a, &b, &a));
+    assert_ne!(Purpose::Hello.signed(&a, &b, &a), Purpose::Hello.signed(&b, &b, &a));
+    assert_ne!(Purpose::Hello.signed(&a, &b, &a), Purpose::Hello.signed(&a, &b, &b));
+    assert_ne!(sealing_info(&a, 1), sealing_info(&a, 2));
+    assert_ne!(sealing_info(&a, 1), sealing_info(&b, 1));
+    let recorded = |number, digits: &str| Recorded { number, hash: digits.repeat(32) };
+    let data = |receipts: &[Recorded]| sealing_data(receipts).unwrap();
+    assert_ne!(data(&[recorded(1, "0a")]), data(&[recorded(2, "0a")]));
+    assert_ne!(data(&[recorded(1, "0a")]), data(&[recorded(1, "0b")]));
+    assert_ne!(data(&[recorded(1, "0a")]), data(&[]));
+    assert_eq!(sealing_data(&[recorded(1, "0A")]), None);
+    assert_eq!(sealing_data(&[Recorded { number: 1, hash: "0a".to_owned() }]), None);
     let ends = |exporter, client| Ends { exporter, nonce: &[0; 32], client, bridge: &[0; 32] };
     assert_ne!(ends(&a, &b).parts().concat(), ends(&b, &a).parts().concat());
 }

@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 pub use cloudtaser_road::admission::BeaconAddress;
 
+use super::release::config::{ReleaseConfig, Section};
 use crate::{
     file::{ConfigError, beside, parse_key, read_key, read_toml},
     proto::ticket::TicketSecret,
@@ -38,6 +39,8 @@ pub struct Config {
     pub max_sessions: u16,
     /// How long sessions may go on after a stop.
     pub drain_seconds: u16,
+    /// How the bridge releases, where it does.
+    pub release: Option<ReleaseConfig>,
 }
 
 /// Clusters that enrol.
@@ -77,6 +80,7 @@ struct File {
     max_sessions: u16,
     #[serde(default = "thirty")]
     drain_seconds: u16,
+    release: Option<Section>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -136,6 +140,10 @@ impl Config {
             let key = parse_key(&client.name, &client.key)?;
             Ok(KnownClient { name: client.name, key })
         };
+        // The names of clusters that enrol are not known yet.
+        let names = file.client.iter().map(|client| client.name.clone()).collect::<Vec<_>>();
+        let names = file.enrolment.is_none().then_some(&*names);
+        let release = file.release.map(|section| section.read(path, names)).transpose()?;
         Ok(Self {
             key: read_key(&beside(path, &file.key_file))?,
             tickets: read_tickets(&beside(path, &file.ticket_file))?,
@@ -149,6 +157,7 @@ impl Config {
             legs: file.legs,
             max_sessions: file.max_sessions,
             drain_seconds: file.drain_seconds,
+            release,
         })
     }
 

@@ -3,6 +3,7 @@
 
 use std::{io, sync::Arc, time::Duration};
 
+use cloudtaser_core::release::PROTOCOL as RELEASE_PROTOCOL;
 use cloudtaser_tls::raw::PublicKey;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -27,8 +28,11 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Who was let in.
 #[derive(Debug)]
 pub(super) struct Guest {
-    pub(super) cluster: PublicKey,
+    /// Where clusters enrol.
+    pub(super) cluster: Option<PublicKey>,
     pub(super) name: String,
+    /// What it wants to speak.
+    pub(super) protocol: Vec<u8>,
 }
 
 /// How it ended for who was not let in.
@@ -94,14 +98,12 @@ fn judge(
     let bridge = shared.config.key.public();
     let cluster = credential.check(&bridge, session, unix_seconds())?;
     let name = roster.name_of(&cluster).ok_or(Reception::Revoked)?;
-    if !SPOKEN.contains(&&*protocol) {
+    let releases = shared.releaser.is_some() && protocol == RELEASE_PROTOCOL;
+    if !releases && protocol != PROXY_PROTOCOL {
         return Err(Reception::Protocol);
     }
     if full {
         return Err(Reception::Busy);
     }
-    Ok(Guest { cluster, name })
+    Ok(Guest { cluster: Some(cluster), name, protocol })
 }
-
-/// What may follow a presentation.
-const SPOKEN: &[&[u8]] = &[PROXY_PROTOCOL];

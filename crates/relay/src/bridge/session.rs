@@ -11,10 +11,13 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tracing::{info, warn};
 
+use cloudtaser_core::release::PROTOCOL as RELEASE_PROTOCOL;
+
 use super::{
     Shared,
     leg::Leg,
-    reception::{self, Turned},
+    reception::{self, Guest, Turned},
+    release,
 };
 use crate::{
     net,
@@ -47,20 +50,48 @@ pub(super) async fn serve(stream: TcpStream, go: Go, leg: Arc<Leg>) {
         }
     };
     let Some(key) = raw::peer_key(stream.get_ref().1.peer_certificates()) else { return };
-    let (client, cluster) = match &shared.roster {
-        None => (shared.config.name_of(&key).to_owned(), None),
+    let guest = match &shared.roster {
+        None => Guest {
+            cluster: None,
+            name: shared.config.name_of(&key).to_owned(),
+            protocol: stream.get_ref().1.alpn_protocol().unwrap_or_default().to_vec(),
+        },
         Some(roster) => {
             match reception::receive(&mut stream, key, place.is_err(), shared, roster).await {
-                Ok(guest) => (guest.name, Some(guest.cluster)),
+                Ok(guest) => guest,
                 Err(Turned::Away) => return,
                 Err(Turned::Out) => return leg.strikes.count(go.tag),
             }
         }
     };
+    let Guest { cluster, name: client, protocol } = guest;
     let began = Instant::now();
+    if protocol == RELEASE_PROTOCOL {
+        let done = match (&shared.releaser, place) {
+            (Some(releaser), Ok(_place)) => {
+                let ends = release::Parties {
+                    client: client.clone(),
+                    key,
+                    bridge: shared.config.key.public(),
+                };
+                let stopping = shared.stopping.subscribe();
+                let cut = revoked(shared, cluster);
+                release::serve(stream, Arc::clone(releaser), ends, stopping, cut).await
+            }
+            _ => match stream.write_all(&release::busy()).await {
+                Ok(()) => stream.shutdown().await,
+                Err(error) => Err(error),
+            },
+        };
+        let error = done.err().map(|error| error.to_string());
+        let seconds = began.elapsed().as_secs();
+        return info!(client, from = %go.client, seconds, error, "release session ended");
+    }
+    let open = shared.releaser.as_ref().is_none_or(|releaser| releaser.has_door(&client));
     let done = tokio::select! {
         done = async {
             match place {
+                Ok(_place) if !open => refuse(&mut stream, Verdict::Forbidden).await,
                 Ok(_place) => proxy(&mut stream, shared).await,
                 Err(_full) => refuse(&mut stream, Verdict::Busy).await,
             }

@@ -133,6 +133,7 @@ mod tests {
         replay("relay_hello", super::hello);
         replay("relay_frames", super::frames);
         replay("relay_ticket", super::ticket);
+        replay("release_token", crate::bridge::release::token::fuzz::token);
         replay("relay_enrolment", super::enrolment);
     }
 }

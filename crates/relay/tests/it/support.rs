@@ -144,6 +144,7 @@ impl Keys {
             legs: 2,
             max_sessions: 100,
             drain_seconds: 5,
+            release: None,
         }
     }
 

@@ -162,6 +162,21 @@ pub fn open_pinned(path: &Path) -> Result<OwnedFd, Errno> {
     })
 }
 
+/// Asks for every port of the machine, by which a disk can be told to write into any memory, and
+/// gives them back.
+///
+/// # Errors
+/// `EPERM` where it is forbidden, `ENOSYS` where the kernel or the processor has none.
+pub fn take_ports() -> Result<(), Errno> {
+    #[cfg(target_arch = "x86_64")]
+    return [3, 0].into_iter().try_for_each(|level: libc::c_long| {
+        // SAFETY: iopl takes its argument by value, and changes no memory.
+        Errno::result(unsafe { libc::syscall(libc::SYS_iopl, level) }).map(drop)
+    });
+    #[cfg(not(target_arch = "x86_64"))]
+    Err(Errno::ENOSYS)
+}
+
 /// Asks for an unmount with flags that contradict each other, so that nothing is unmounted.
 ///
 /// # Errors

@@ -277,3 +277,41 @@ fn a_bpf_object_that_is_not_there_is_not_opened() {
         Err(other) => panic!("{other}"),
     }
 }
+
+#[test]
+fn ports_are_given_back_at_once() {
+    match take_ports() {
+        // Whoever still had them could take them again without asking for more.
+        Ok(()) => assert_eq!(take_ports(), Ok(())),
+        Err(reason @ (Errno::EPERM | Errno::ENOSYS)) => {
+            println!("SKIP: ports are refused here: {reason}");
+        }
+        Err(other) => panic!("{other}"),
+    }
+}
+
+#[test]
+fn a_datagram_to_no_family_arrives_and_a_first_packet_connects() {
+    use std::io::Read as _;
+    use std::net::{SocketAddr, TcpListener, UdpSocket};
+
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+
+    let four = |address: std::io::Result<SocketAddr>| match address.unwrap() {
+        SocketAddr::V4(address) => address,
+        SocketAddr::V6(address) => panic!("{address}"),
+    };
+    let there = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let here = UdpSocket::bind("127.0.0.1:0").unwrap();
+    send_unspecified(&here, four(there.local_addr()), VALUE).unwrap();
+    let mut bytes = [0; 64];
+    assert_eq!(there.recv(&mut bytes).unwrap(), VALUE.len());
+
+    let there = TcpListener::bind("127.0.0.1:0").unwrap();
+    let here = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
+    send_fast(here.as_fd(), four(there.local_addr()), VALUE).unwrap();
+    drop(here);
+    let mut got = Vec::new();
+    there.accept().unwrap().0.read_to_end(&mut got).unwrap();
+    assert_eq!(got, VALUE);
+}

@@ -100,3 +100,42 @@ fn wrong_values_name_their_variable_and_not_their_content() {
 fn credential_variables_are_all_recognised_as_ours() {
     assert!(CREDENTIALS.iter().all(|name| is_client_variable(name.as_bytes())));
 }
+
+#[test]
+fn of_a_server_that_is_fixed_no_variable_changes_anything() {
+    let document = PlanDocument {
+        origin: "p".to_owned(),
+        json: br#"{"server":{"address":"https://plan","fixed":true}}"#.to_vec(),
+    };
+    let variables = environment(&[
+        ("CLOUDTASER_ADDR", "https://evil"),
+        ("VAULT_SKIP_VERIFY", "true"),
+        ("CLOUDTASER_CACERT", "/evil.pem"),
+        ("VAULT_CAPATH", "/evil"),
+        ("BAO_SPKI_PIN", "sha256//x"),
+        ("VAULT_TLS_SERVER_NAME", "evil"),
+        ("VAULT_CLIENT_CERT", "/own.pem"),
+    ]);
+    let server = gather(variables, Some(document)).unwrap().plan.server;
+    assert_eq!(server.address, "https://plan");
+    assert_eq!(server.verify, Verify::Full);
+    assert_eq!((server.ca_file, server.ca_dir, server.spki_pin), (None, None, None));
+    assert_eq!((server.server_name, server.client_cert.as_deref()), (None, Some("/own.pem")));
+}
+
+#[test]
+fn a_client_file_means_the_way_by_a_bridge_unless_another_is_said() {
+    let way = |pairs: &[(&str, &str)]| gathered(pairs).plan.server.way();
+    assert_eq!(way(&[("VAULT_ADDR", "https://v")]), Mode::Direct);
+    let via = [("CLOUDTASER_VIA", "/c"), ("CLOUDTASER_VIA_KEY", "/k"), ("VAULT_ADDR", "https://v")];
+    assert_eq!(way(&via), Mode::Beacon);
+    assert_eq!(way(&[via[0], ("CLOUDTASER_MODE", "direct")]), Mode::Direct);
+    // Names of other clients of OpenBao are not ours to read.
+    assert_eq!(way(&[("VAULT_VIA", "/c"), ("BAO_MODE", "beacon")]), Mode::Direct);
+    let settings = gathered(&[via[0], via[1], ("CLOUDTASER_BROKER", "broker:443")]);
+    assert_eq!(settings.plan.server.broker.as_deref(), Some("broker:443"));
+    assert_eq!(settings.plan.server.via_key.as_deref(), Some("/k"));
+    assert!(app_names(&settings).is_empty());
+    let odd = gather(environment(&[("CLOUDTASER_MODE", "reverse")]), None).unwrap_err();
+    assert!(odd.to_string().contains("CLOUDTASER_MODE must be one of beacon, direct"), "{odd}");
+}

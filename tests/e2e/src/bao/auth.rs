@@ -192,7 +192,7 @@ impl Bao {
 }
 
 /// Runs openssl in a directory; `None` where it is not installed.
-fn openssl(dir: &Path, args: &str) -> Option<()> {
+pub(crate) fn openssl(dir: &Path, args: &str) -> Option<()> {
     let output = Command::new("openssl").args(args.split_whitespace()).current_dir(dir).output();
     let output = output.ok()?;
     let problem = String::from_utf8_lossy(&output.stderr);
@@ -200,7 +200,7 @@ fn openssl(dir: &Path, args: &str) -> Option<()> {
     Some(())
 }
 
-fn base64url(bytes: &[u8]) -> String {
+pub(crate) fn base64url(bytes: &[u8]) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let mut out = String::new();
     for chunk in bytes.chunks(3) {

@@ -14,10 +14,11 @@ use std::{
 };
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use zeroize::Zeroizing;
 
 use super::{
     super::{
-        needle::Search,
+        needle::{Needle, Search},
         report::{Access, RoadResult},
         road::Road,
     },
@@ -26,6 +27,9 @@ use super::{
 
 /// gdb reads symbols of big programs for some seconds.
 const PATIENCE: Duration = Duration::from_secs(25);
+
+/// Said of a road that was open, although this attacker's tool got nothing on it.
+const CANNOT_CALL: &str = "attached; this gdb cannot write this processor's registers (AMX: gdb 14 can), so it called nothing";
 
 /// Makes a core file of the running target, all mappings included, and searches it.
 pub(crate) fn gcore(subject: Subject<'_>) -> RoadResult {
@@ -37,7 +41,7 @@ pub(crate) fn gcore(subject: Subject<'_>) -> RoadResult {
             "set dump-excluded-mappings on".to_owned(),
             format!("gcore {path}"),
         ];
-        let said = gdb(subject, &commands)?;
+        let said = attached(subject, &commands)?;
         Ok((core, said))
     });
     let (core, said) = match outcome {
@@ -70,6 +74,15 @@ pub(crate) fn getenv(subject: Subject<'_>) -> RoadResult {
     if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
         return RoadResult::new(road, Access::Skipped, "the variable's name is not plain");
     }
+    let answer = match can_call() {
+        Ok(true) => called(road, subject, name),
+        Ok(false) => attach_only(road, subject),
+        Err(error) => Err(error),
+    };
+    answer.unwrap_or_else(|error| no_gdb(road, &error))
+}
+
+fn called(road: Road, subject: Subject<'_>, name: &str) -> io::Result<RoadResult> {
     // gdb cannot print a sealed page, so the target copies it as well; the copy is wiped again, so that
     // later roads find only what was there before.
     let commands = [
@@ -81,45 +94,79 @@ pub(crate) fn getenv(subject: Subject<'_>) -> RoadResult {
         "call (void*)memset($copy, 0, (unsigned long)strlen($copy))".to_owned(),
         "call (void)free($copy)".to_owned(),
     ];
-    let said = match gdb(subject, &commands) {
-        Ok(said) => said,
-        Err(error) => return no_gdb(road, &error),
-    };
-    if said.refused() {
-        return refused(road, &said);
+    let said = attached(subject, &commands)?;
+    if said.refused()? {
+        return Ok(refused(road, &said));
     }
-    let note = if said.copies > 0 {
+    let copies = said.copies(subject.needle)?;
+    let note = if copies > 0 {
         "the target answered with the value"
-    } else if said.lacks_symbol {
+    } else if said.finds("No symbol ")? > 0 {
         "attached, but this program has no symbols to call"
     } else {
         "attached and called; the answer was another one"
     };
     let mut result = RoadResult::new(road, Access::Open, note);
-    result.add("answer of getenv", said.copies);
-    result
+    result.add("answer of getenv", copies);
+    Ok(result)
 }
 
-/// What matters of gdb's output; the output itself may hold the needle and is not kept.
+/// Whether this gdb can write all registers of this processor, which a call needs.
+///
+/// gdb before 14 has no room for AMX tiles: it changes what it can, fails at the rest and leaves a
+/// target that dies. So it is tried on a program of our own first.
+fn can_call() -> io::Result<bool> {
+    let commands = ["starti", "set var $xmm0.v4_int32[0] = 5", "kill"].map(str::to_owned);
+    let said = gdb("/bin/sh", &commands)?;
+    Ok(said.ended && said.finds("Couldn't write ")? == 0)
+}
+
+/// What a debugger gets that can attach and look, and cannot call.
+fn attach_only(road: Road, subject: Subject<'_>) -> io::Result<RoadResult> {
+    let said = attached(subject, &[])?;
+    if said.refused()? {
+        return Ok(refused(road, &said));
+    }
+    Ok(RoadResult::new(road, Access::Open, CANNOT_CALL))
+}
+
+/// gdb's output, which may hold the needle: it stays in memory of ours and is only searched.
 struct Said {
-    copies: u64,
-    lacks_symbol: bool,
-    cannot_attach: bool,
+    output: File,
     ended: bool,
 }
 
 impl Said {
-    const fn refused(&self) -> bool {
-        self.cannot_attach || !self.ended
+    /// How often its output has this.
+    fn copies(&self, needle: &Needle) -> io::Result<u64> {
+        (&self.output).rewind()?;
+        let mut search = Search::new(needle);
+        search.drain(&self.output, u64::MAX)?;
+        Ok(search.found())
+    }
+
+    fn finds(&self, words: &str) -> io::Result<u64> {
+        let words = Zeroizing::new(words.as_bytes().to_vec());
+        Needle::new(words).map_or(Ok(0), |words| self.copies(&words))
+    }
+
+    fn refused(&self) -> io::Result<bool> {
+        let attach = self.finds("Could not attach")? + self.finds("ptrace: ")?;
+        Ok(!self.ended || attach > 0)
     }
 }
 
-fn gdb(subject: Subject<'_>, commands: &[String]) -> io::Result<Said> {
+/// Attaches, does as told, and lets go.
+fn attached(subject: Subject<'_>, commands: &[String]) -> io::Result<Said> {
+    let commands: Vec<String> = commands.iter().cloned().chain(["detach".to_owned()]).collect();
+    gdb(&format!("--pid={}", subject.target.pid()), &commands)
+}
+
+fn gdb(whom: &str, commands: &[String]) -> io::Result<Said> {
     let output = memfd("gdb")?;
     let mut command = Command::new("gdb");
     command.args(["-nx", "-nh", "-q", "-batch", "-iex", "set debuginfod enabled off"]);
-    command.args(["-p", &subject.target.pid().to_string()]);
-    command.args(commands.iter().flat_map(|line| ["-ex", line.as_str()])).args(["-ex", "detach"]);
+    command.args(commands.iter().flat_map(|line| ["-ex", line.as_str()])).arg(whom);
     command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output.try_clone()?);
     let mut child = command.spawn()?;
     let until = Instant::now() + PATIENCE;
@@ -134,23 +181,7 @@ fn gdb(subject: Subject<'_>, commands: &[String]) -> io::Result<Said> {
         }
         thread::sleep(Duration::from_millis(10));
     };
-    let copies = |needle: &super::super::needle::Needle| {
-        let mut search = Search::new(needle);
-        (&output).rewind()?;
-        search.drain(&output, u64::MAX)?;
-        Ok::<_, io::Error>(search.found())
-    };
-    let says = |text: &str| {
-        let words = zeroize::Zeroizing::new(text.as_bytes().to_vec());
-        super::super::needle::Needle::new(words)
-            .is_ok_and(|words| copies(&words).is_ok_and(|n| n > 0))
-    };
-    Ok(Said {
-        copies: copies(subject.needle)?,
-        lacks_symbol: says("No symbol "),
-        cannot_attach: says("Could not attach") || says("ptrace: "),
-        ended,
-    })
+    Ok(Said { output, ended })
 }
 
 fn refused(road: Road, said: &Said) -> RoadResult {

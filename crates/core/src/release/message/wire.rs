@@ -3,12 +3,13 @@
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
-    Answer, Answers, BridgeToWrapper, Denial, Hello, ITEMS_MAX, Item, Lease, Operation, Read,
-    Refused, SHOWN_CHARS, SHOWN_TEXTS, TEXTS_MAX, TOKEN_MAX, VALUES_MAX, Why, WrapperToBridge,
+    Answer, Answers, BridgeToWrapper, Denial, Hello, ITEMS_MAX, Item, KEY_MAX, Lease, Operation,
+    Read, Recorded, Refused, SEALING_MAX, SHOWN_CHARS, SHOWN_TEXTS, Sealed, TEXTS_MAX, TOKEN_MAX,
+    VALUES_MAX, Why, WrapperToBridge,
 };
 use crate::{
     Secret,
-    release::frame::{FrameError, Message, Pieces},
+    release::frame::{FrameError, HEAD_MAX, Message, PREFIX_LEN, Pieces},
 };
 
 /// How an answer stands in a head.
@@ -36,6 +37,13 @@ enum AnswerHead {
 struct AnswersHead {
     id: u32,
     answers: Vec<AnswerHead>,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct SealedHead {
+    id: u32,
+    receipts: Vec<Recorded>,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -76,7 +84,10 @@ impl Message for WrapperToBridge {
         let mut pieces = Pieces(secret);
         let message = match kind {
             1 => {
-                let claims = parsed(head)?;
+                let claims: super::Claims = parsed(head)?;
+                if claims.sealing.len() > 2 * KEY_MAX {
+                    return Err(FrameError::TooLong);
+                }
                 let token = pieces.take(secret.len())?;
                 Self::Hello(Box::new(Hello { claims, token }))
             }
@@ -102,7 +113,8 @@ impl Message for WrapperToBridge {
 }
 
 impl Message for BridgeToWrapper {
-    const SECRET_MAX: usize = VALUES_MAX;
+    /// A whole ANSWERS frame, sealed.
+    const SECRET_MAX: usize = PREFIX_LEN + HEAD_MAX + VALUES_MAX + SEALING_MAX;
 
     fn kind(&self) -> u8 {
         match self {
@@ -111,6 +123,7 @@ impl Message for BridgeToWrapper {
             Self::Answers(_) => 67,
             Self::Renewed(_) => 68,
             Self::Refused(_) => 69,
+            Self::Sealed(_) => 70,
         }
     }
 
@@ -123,12 +136,20 @@ impl Message for BridgeToWrapper {
             }
             Self::Renewed(renewed) => json(renewed),
             Self::Refused(refused) => json(refused),
+            Self::Sealed(Sealed { id, receipts, .. }) => {
+                json(&SealedHead { id: *id, receipts: receipts.clone() })
+            }
         }
     }
 
     fn secrets(&self) -> Vec<&Secret> {
-        let Self::Answers(Answers { answers, .. }) = self else { return Vec::new() };
-        answers.iter().flat_map(Answer::secrets).collect()
+        match self {
+            Self::Answers(Answers { answers, .. }) => {
+                answers.iter().flat_map(Answer::secrets).collect()
+            }
+            Self::Sealed(Sealed { sealed, .. }) => vec![sealed],
+            _ => Vec::new(),
+        }
     }
 
     fn read(kind: u8, head: &[u8], secret: &[u8]) -> Result<Self, FrameError> {
@@ -146,6 +167,13 @@ impl Message for BridgeToWrapper {
             }
             68 => Self::Renewed(parsed(head)?),
             69 => Self::Refused(parsed::<Refused>(head)?.presentable()),
+            70 => {
+                let SealedHead { id, receipts } = parsed(head)?;
+                if receipts.len() > ITEMS_MAX {
+                    return Err(FrameError::TooLong);
+                }
+                Self::Sealed(Sealed { id, receipts, sealed: pieces.take(secret.len())? })
+            }
             _ => return Err(FrameError::Type),
         };
         pieces.end()?;

@@ -4,19 +4,28 @@
 
 mod people;
 
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, ensure};
 use clap::{Args, Parser, Subcommand};
 use cloudtaser_relay::{
-    bridge::{Bridge, admit, config::Config},
+    bridge::{
+        Bridge, admit,
+        config::Config,
+        release::{Releaser, receipt},
+    },
     client::{Client, Proxy},
     enrol::Store,
     log,
-    program::{block_on, keygen, of_arguments, run, say, stop_signal, ticketgen},
+    program::{Signal, block_on, hangup, keygen, of_arguments, run, say, stop_signal, ticketgen},
 };
+use cloudtaser_sys::heap::SealedHeap;
 use cloudtaser_tls::raw::{KeyPair, PublicKey};
-use tracing::info;
+use tracing::{info, warn};
+
+/// Whatever touches a token or a value on its way allocates (docs/adr/0024).
+#[global_allocator]
+static HEAP: SealedHeap = SealedHeap::new();
 
 use self::people::People;
 
@@ -45,6 +54,14 @@ enum Verb {
     CheckConfig {
         /// The file.
         config: PathBuf,
+    },
+    /// Print the hash by which the audit file names a path.
+    AuditHash {
+        /// The configuration.
+        #[arg(long)]
+        config: PathBuf,
+        /// The path, such as secret/shop/db.
+        path: String,
     },
     /// Print the file with which a client finds this bridge and is let in.
     Admit(Admit),
@@ -114,6 +131,7 @@ fn main() -> ExitCode {
             Config::read(&config)?;
             say("the configuration is good\n")
         }
+        Verb::AuditHash { config, path } => audit_hash(Config::read(&config)?, &path),
         Verb::Admit(args) => print_admission(&args),
         Verb::Keygen { file } => say(&format!("{}\n", keygen(&file)?)),
         Verb::People(people) => people.run(),
@@ -122,13 +140,39 @@ fn main() -> ExitCode {
 }
 
 fn serve(config: Config) -> anyhow::Result<()> {
+    // SECURITY: before anything is read, so that no other process of this uid attaches.
+    cloudtaser_sys::harden::forbid_dumps().context("cannot forbid dumps")?;
     log::start();
     block_on(async {
         let stop = stop_signal()?;
-        info!(key = %config.key.public(), clients = config.clients.len(), "bridge begins");
-        Bridge::new(config)?.serve(stop).await;
+        let (key, clients) = (config.key.public(), config.clients.len());
+        let bridge = Bridge::new(config)?;
+        if let Some(releaser) = bridge.releaser() {
+            releaser.demand_sealed()?;
+            tokio::spawn(reload_on_hangup(releaser, hangup()?));
+        }
+        let releases = bridge.releaser().is_some();
+        info!(%key, clients, releases, "bridge begins");
+        bridge.serve(stop).await;
         Ok(())
     })
+}
+
+/// Reads the release policy anew whenever it is asked to.
+async fn reload_on_hangup(releaser: Arc<Releaser>, mut hangup: Signal) {
+    while hangup.recv().await.is_some() {
+        match releaser.reload() {
+            Ok(hash) => info!(policy = hash, "the release policy was read anew"),
+            Err(error) => {
+                warn!(error = log::chain(&error), "the release policy stays as it was");
+            }
+        }
+    }
+}
+
+fn audit_hash(config: Config, path: &str) -> anyhow::Result<()> {
+    let release = config.release.context("the configuration has no [release]")?;
+    say(&format!("{}\n", receipt::hash_of(&release.state_dir, path)?))
 }
 
 fn print_admission(args: &Admit) -> anyhow::Result<()> {

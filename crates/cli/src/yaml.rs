@@ -1,20 +1,20 @@
-//! Plans as people write them: YAML, with errors that point at the line.
+//! Files as people write them: YAML, with errors that point at the line.
 
 use std::{fs, io, ops::Range, path::Path};
 
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
-use cloudtaser_core::LaunchPlan;
+use serde::de::DeserializeOwned;
 use serde_saphyr::{MessageFormatter, UserMessageFormatter};
 
-/// A plan of ordinary size has some kilobytes; more is a wrong file.
+/// A file of ordinary size has some kilobytes; more is a wrong file.
 const LONGEST: usize = 1024 * 1024;
 
-/// A plan that cannot be used.
+/// A file that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub(crate) enum PlanError {
+pub(crate) enum YamlError {
     /// The file cannot be read.
-    #[error("cannot read the plan {path}")]
+    #[error("cannot read {path}")]
     Read {
         /// The file.
         path: String,
@@ -22,15 +22,15 @@ pub(crate) enum PlanError {
         #[source]
         source: io::Error,
     },
-    /// The file is too large to be a plan.
-    #[error("{path} has {len} bytes; a plan has at most {LONGEST}")]
+    /// The file is too large to be what is wanted.
+    #[error("{path} has {len} bytes; such a file has at most {LONGEST}")]
     TooLong {
         /// The file.
         path: String,
         /// Its length.
         len: usize,
     },
-    /// The text is no plan. The message is laid out already, with the place and a caret.
+    /// The text is not what is wanted. The message is laid out already, with the place and a caret.
     #[error("{report}")]
     Wrong {
         /// The message.
@@ -38,20 +38,21 @@ pub(crate) enum PlanError {
     },
 }
 
-/// Reads a plan.
-pub(crate) fn read(path: &Path) -> Result<LaunchPlan, PlanError> {
+/// Reads a file.
+pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<T, YamlError> {
     let name = path.display().to_string();
     let text = fs::read_to_string(path)
-        .map_err(|source| PlanError::Read { path: name.clone(), source })?;
+        .map_err(|source| YamlError::Read { path: name.clone(), source })?;
     if text.len() > LONGEST {
-        return Err(PlanError::TooLong { path: name, len: text.len() });
+        return Err(YamlError::TooLong { path: name, len: text.len() });
     }
     parse(&name, &text)
 }
 
-fn parse(name: &str, text: &str) -> Result<LaunchPlan, PlanError> {
+/// Reads text that came from a place of this name.
+pub(crate) fn parse<T: DeserializeOwned>(name: &str, text: &str) -> Result<T, YamlError> {
     serde_saphyr::from_str(text)
-        .map_err(|error| PlanError::Wrong { report: report(name, text, &error) })
+        .map_err(|error| YamlError::Wrong { report: report(name, text, &error) })
 }
 
 fn report(name: &str, text: &str, error: &serde_saphyr::Error) -> String {
@@ -84,17 +85,19 @@ fn range(text: &str, line: u64, column: u64, len: u64) -> Range<usize> {
 
 #[cfg(test)]
 mod tests {
+    use cloudtaser_core::LaunchPlan;
+
     use super::*;
 
     fn wrong(text: &str) -> String {
-        parse("cloudtaser.yaml", text).unwrap_err().to_string()
+        parse::<LaunchPlan>("cloudtaser.yaml", text).unwrap_err().to_string()
     }
 
     #[test]
     fn a_plan_is_read_from_yaml() {
         let text = "server: { address: https://bao:8200 }\nenv:\n  A: 'vault:kv/a#b'\n\
                     require: [memory=sealed]\nrotation: { poll: 30s }\n";
-        let plan = parse("p", text).unwrap();
+        let plan: LaunchPlan = parse("p", text).unwrap();
         assert_eq!(plan.server.address, "https://bao:8200");
         assert_eq!(plan.require.len(), 1);
     }

@@ -1,0 +1,110 @@
+//! Why a cluster is not as it was asked to be.
+
+use cloudtaser_core::exit::Code;
+
+use crate::cluster::{ApiError, ClusterError};
+
+/// What went wrong.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum DeployError {
+    /// A request.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    /// Before any request.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// Another manager owns a field.
+    #[error(
+        "{message}\nsomebody else set these fields: undo that, or take them over with --take-over"
+    )]
+    Contested {
+        /// What the API server said.
+        message: String,
+    },
+    /// Helm put it there.
+    #[error("Helm manages the cloudtaser of this cluster: use `helm upgrade` or `helm uninstall`")]
+    Helm,
+    /// Pods would lose their secrets.
+    #[error(
+        "{pods} pods are opted in ({namespaces}): without cloudtaser they would not get their \
+         secrets at their next start. Take the label cloudtaser.io/inject off, or give \
+         --even-if-used"
+    )]
+    InUse {
+        /// How many.
+        pods: usize,
+        /// Where.
+        namespaces: String,
+    },
+    /// A file that cannot be written.
+    #[error("cannot write {path}")]
+    Write {
+        /// Which.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// No image.
+    #[error("{0} is not set: give --registry HOST/PATH, where the images are, or a --values file")]
+    NoImage(&'static str),
+    /// No server.
+    #[error("no OpenBao: give --openbao https://HOST:PORT, or openbao.servers in a --values file")]
+    NoServer,
+    /// It is not there.
+    #[error("there is no cloudtaser on this cluster: `cloudtaser install` puts one there")]
+    NotInstalled,
+    /// Time is up.
+    #[error("not ready after {seconds} s:\n{problems}")]
+    NotReady {
+        /// How long it was waited.
+        seconds: u64,
+        /// What is wrong, a line each.
+        problems: String,
+    },
+    /// A file that cannot be read.
+    #[error("cannot read {path}")]
+    Read {
+        /// Which.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Something stays.
+    #[error("still there after {seconds} s: {what}")]
+    Stays {
+        /// How long it was waited.
+        seconds: u64,
+        /// What, and why.
+        what: String,
+    },
+    /// A value on the command line.
+    #[error("{flag} {source}")]
+    Value {
+        /// Which.
+        flag: &'static str,
+        /// Why.
+        source: cloudtaser_k8s::install::ValuesError,
+    },
+    /// YAML that cannot be written.
+    #[error("cannot write YAML: {0}")]
+    Yaml(String),
+}
+
+impl DeployError {
+    /// What to end with.
+    pub(crate) const fn code(&self) -> Code {
+        match self {
+            Self::Api(error) => error.code(),
+            Self::Cluster(error) => error.code(),
+            Self::Contested { .. } | Self::Helm | Self::InUse { .. } => Code::Refused,
+            Self::NoImage(_)
+            | Self::NoServer
+            | Self::Read { .. }
+            | Self::Value { .. }
+            | Self::Write { .. } => Code::Usage,
+            Self::NotInstalled | Self::NotReady { .. } | Self::Stays { .. } => Code::Unavailable,
+            Self::Yaml(_) => Code::Internal,
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! Putting cloudtaser on a cluster, renewing it, looking at it, taking it off.
+//!
+//! What is put there is in `cloudtaser_k8s::install`, and nothing here knows the content of an
+//! object. Reading order: [`install`], [`apply`] (in which order, and what is in the way),
+//! [`wait`] and [`trouble`] (what is wrong, in words), [`uninstall`].
+
+mod apply;
+mod error;
+mod install;
+mod inventory;
+mod status;
+mod trouble;
+mod uninstall;
+mod wait;
+
+pub(crate) use error::DeployError;
+pub(crate) use install::{InstallArgs, UpgradeArgs, install, upgrade};
+pub(crate) use status::{StatusArgs, status};
+pub(crate) use uninstall::{UninstallArgs, uninstall};

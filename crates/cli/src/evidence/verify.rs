@@ -1,0 +1,147 @@
+//! `cloudtaser evidence verify`.
+
+use std::{
+    fs::File,
+    io::BufReader,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::Result;
+use clap::Args;
+use cloudtaser_core::exit::Code;
+use cloudtaser_evidence::{
+    bundle::MAGIC,
+    policy::Policy,
+    reconcile::{Reconciliation, reconcile},
+    verify::{
+        self, Given, Report,
+        claims::{Standing, claims},
+    },
+};
+
+use super::{EvidenceError, open_names, read, read_checkpoints, read_policy};
+use crate::ui;
+
+const AFTER: &str = "\
+Examples:
+  cloudtaser evidence verify q3.evidence --policy policy
+  cloudtaser evidence verify LOG --policy policy --seen checkpoint-from-the-witness
+  cloudtaser evidence verify LOG --policy policy --bao-audit audit.log --require C6,C7
+
+No network and no trust in the machine that made the file: what counts are the keys in the policy.
+First signatures, the policy's quorum, proofs and chains; if any of it is wrong the file is refused
+and nothing is said about its content. Then claims C1 to C8, each `pass`, `fail` or `not provable`,
+with the assumptions that it stands on.
+
+Exit: 0 it verifies, no claim fails and the required ones pass; 64 usage; 77 refused, a claim fails,
+or a required one does not pass.
+
+JSON: {schema, refused} or {schema, log, size, root, witnesses, grown_from, tally, names, claims
+[{id, claim, standing pass|fail|not-provable, because, assumptions}], assumptions, not_covered}.
+Fields are added, never renamed.";
+
+/// Verifies a bundle, a tlog-proof or a whole log.
+#[derive(Args, Debug)]
+#[command(after_help = AFTER)]
+pub(crate) struct VerifyArgs {
+    /// A bundle, a tlog-proof, or the folder of a log.
+    #[arg(value_name = "EVIDENCE")]
+    evidence: PathBuf,
+    /// Whom to believe (C2SP tlog-policy).
+    #[arg(long, value_name = "FILE")]
+    policy: PathBuf,
+    /// A checkpoint of the same log that came another way, to find a fork.
+    #[arg(long, value_name = "CHECKPOINT")]
+    seen: Vec<PathBuf>,
+    /// OpenBao's audit log, to find releases without a receipt.
+    #[arg(long, value_name = "FILE")]
+    bao_audit: Option<PathBuf>,
+    /// Paths that only the bridge may read; without it, all paths of secrets engines.
+    #[arg(long, value_name = "PREFIX", requires = "bao_audit")]
+    prefix: Vec<String>,
+    /// Name a secret in a log's folder, to count its releases.
+    #[arg(long, value_name = "PATH[#FIELD,...]")]
+    open: Vec<String>,
+    /// The owner's key to names.
+    #[arg(long, value_name = "FILE")]
+    names_key: Option<PathBuf>,
+    /// Claims that must pass.
+    #[arg(long, value_name = "C1,...", value_delimiter = ',')]
+    require: Vec<String>,
+    /// Print the result as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Evidence that was verified, and what OpenBao's audit log says beside it.
+pub(crate) struct Verified {
+    pub(crate) report: Report,
+    pub(crate) audit: Option<Reconciliation>,
+}
+
+pub(super) fn run(args: &VerifyArgs) -> Result<ExitCode> {
+    let known = |claim: &String| verify::claims::IDS.contains(&claim.as_str());
+    if let Some(unknown) = args.require.iter().find(|claim| !known(claim)) {
+        return Err(EvidenceError::Claim(unknown.clone()).into());
+    }
+    let given = Given {
+        seen: read_checkpoints(&args.seen)?,
+        openings: open_names(args.names_key.as_deref(), &args.open)?,
+        requests: args.bao_audit.is_some(),
+    };
+    let policy = read_policy(&args.policy)?;
+    let verified = verified(&args.evidence, &policy, &given);
+    let report = match verified {
+        Ok(report) => report,
+        Err(error) => {
+            if args.json && error.is::<verify::Refusal>() {
+                ui::evidence::refused(&format!("{error:#}"));
+                return Ok(ExitCode::from(Code::Denied.number()));
+            }
+            return Err(error);
+        }
+    };
+    let verified = with_audit(report, args.bao_audit.as_ref(), &args.prefix)?;
+    if args.json {
+        ui::evidence::json(&verified.report, verified.audit.as_ref())?;
+    } else {
+        ui::evidence::report(&verified.report, verified.audit.as_ref());
+    }
+    let bad = verified.report.claims.iter().find(|claim| {
+        let required = args.require.iter().any(|id| id == claim.id);
+        claim.standing == Standing::Fail || (required && claim.standing != Standing::Pass)
+    });
+    if let Some(claim) = bad {
+        ui::note(&format!("{} does not pass", claim.id));
+        return Ok(ExitCode::from(Code::Denied.number()));
+    }
+    Ok(ExitCode::from(Code::Ok.number()))
+}
+
+/// Verifies whatever it is.
+pub(crate) fn verified(evidence: &Path, policy: &Policy, given: &Given) -> Result<Report> {
+    if evidence.is_dir() {
+        return Ok(verify::folder(evidence, policy, given)?);
+    }
+    let bytes = read(evidence)?;
+    if !bytes.starts_with(MAGIC) && bytes.starts_with(b"c2sp.org/tlog-proof") {
+        // What is no UTF-8 is no proof, and is refused as what it then is.
+        return Ok(verify::proof(&String::from_utf8_lossy(&bytes), policy)?);
+    }
+    Ok(verify::bundle(&bytes, policy, given)?)
+}
+
+/// Draws the claims anew where there is an audit log to compare with.
+pub(crate) fn with_audit(
+    mut report: Report,
+    audit: Option<&PathBuf>,
+    prefixes: &[String],
+) -> Result<Verified> {
+    let Some(path) = audit else { return Ok(Verified { report, audit: None }) };
+    let file = File::open(path);
+    let file = file.map_err(|source| EvidenceError::Read { path: path.clone(), source })?;
+    let audit = reconcile(&report.tally, BufReader::new(file), prefixes)?;
+    report.claims = claims(&report, Some(&audit));
+    Ok(Verified { report, audit: Some(audit) })
+}

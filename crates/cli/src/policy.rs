@@ -1,0 +1,207 @@
+//! `cloudtaser policy`: what a release policy would do, before a bridge does it.
+
+use std::{fs, path::PathBuf, process::ExitCode, str::FromStr};
+
+use anyhow::Result;
+use clap::{Args, Subcommand, ValueEnum};
+use cloudtaser_core::{
+    ProtectionLevel,
+    exit::Code,
+    level::{
+        Agent, Attach, Environ, Facets, Memory, Requirement, RequirementError, Supervisor,
+        Transport,
+    },
+    release::policy::{Action, Asked, Decision, Identity, Policy, PolicyError, PolicyFile},
+};
+use serde_json::json;
+
+use crate::ui;
+
+const AFTER: &str = "\
+Examples:
+  cloudtaser policy check policy.toml
+  cloudtaser policy explain policy.toml --identity cluster-1:shop/web --path secret/shop/db
+  cloudtaser policy explain policy.toml --identity cluster-1:shop/web --path pki/issue/web \\
+      --action write --level memory=sealed,agent=enforcing --json
+
+Exit: 0 the policy is good, or it would release; 64 usage, or a policy with a slip; 77 it would
+not release.";
+
+/// Says what a release policy of a bridge would do.
+#[derive(Args, Debug)]
+#[command(after_help = AFTER)]
+pub(crate) struct PolicyArgs {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Read a policy, and say what is wrong with it.
+    Check {
+        /// The policy, as a bridge's policy_file.
+        file: PathBuf,
+    },
+    /// Say whether a path would be released to a workload, and which rule decides.
+    Explain(Explain),
+}
+
+#[derive(Args, Debug)]
+struct Explain {
+    /// The policy.
+    file: PathBuf,
+    /// Who asks: issuer:namespace/serviceaccount.
+    #[arg(long)]
+    identity: Who,
+    /// For which path; for decrypt it is MOUNT/decrypt/KEY.
+    #[arg(long)]
+    path: String,
+    /// To do what with it.
+    #[arg(long, value_enum, default_value_t = Doing::Read)]
+    action: Doing,
+    /// What the launch has reached, such as memory=sealed,agent=enforcing. What is not named is at
+    /// its weakest.
+    #[arg(long, value_name = "LIST", default_value = "")]
+    level: Reached,
+    /// Print the answer as JSON: {released, rule?, why}.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Doing {
+    Decrypt,
+    Read,
+    Write,
+}
+
+/// Why a policy cannot be asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum PolicyFileError {
+    /// The file.
+    #[error("cannot read {path}")]
+    Read { path: String, source: std::io::Error },
+    /// Its form.
+    #[error("{path} is no policy")]
+    Form { path: String, source: Box<toml::de::Error> },
+    /// A rule.
+    #[error("{path} cannot be used")]
+    Rule { path: String, source: PolicyError },
+}
+
+#[derive(Clone, Debug)]
+struct Who(Identity);
+
+impl FromStr for Who {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parts = text.split_once(':').and_then(|(issuer, rest)| {
+            let (namespace, account) = rest.split_once('/')?;
+            Some([issuer, namespace, account])
+        });
+        match parts {
+            Some(parts) if parts.iter().all(|part| !part.is_empty() && !part.contains('/')) => {
+                let [issuer, namespace, service_account] = parts.map(str::to_owned);
+                Ok(Self(Identity { issuer, namespace, service_account }))
+            }
+            _ => Err("write issuer:namespace/serviceaccount"),
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Reached(Facets);
+
+#[derive(Debug, thiserror::Error)]
+enum ReachedError {
+    #[error(transparent)]
+    Word(#[from] RequirementError),
+    #[error("rows T1 to T6 follow from the others: name memory, agent and so on")]
+    Row,
+}
+
+impl FromStr for Reached {
+    type Err = ReachedError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut facets = Facets {
+            memory: Memory::Plain,
+            environ: Environ::Plain,
+            supervisor: Supervisor::Wiped,
+            attach: Attach::Open,
+            // A bridge is reached by no other.
+            transport: Transport::Hybrid,
+            agent: Agent::Off,
+        };
+        for word in Requirement::parse_list(text)? {
+            match word {
+                Requirement::Agent(value) => facets.agent = value,
+                Requirement::Attach(value) => facets.attach = value,
+                Requirement::Environ(value) => facets.environ = value,
+                Requirement::Memory(value) => facets.memory = value,
+                Requirement::Row(..) => return Err(ReachedError::Row),
+                Requirement::Supervisor(value) => facets.supervisor = value,
+                Requirement::Transport(value) => facets.transport = value,
+            }
+        }
+        Ok(Self(facets))
+    }
+}
+
+/// Runs the verb.
+pub(crate) fn run(args: &PolicyArgs) -> Result<ExitCode> {
+    match &args.verb {
+        Verb::Check { file } => {
+            let policy = read(file)?;
+            let rules = policy.len();
+            ui::line(&match rules {
+                0 => "the policy is good, and releases nothing".to_owned(),
+                1 => "the policy is good: 1 rule".to_owned(),
+                _ => format!("the policy is good: {rules} rules"),
+            });
+            Ok(ExitCode::SUCCESS)
+        }
+        Verb::Explain(asked) => explain(asked),
+    }
+}
+
+fn explain(asked: &Explain) -> Result<ExitCode> {
+    let policy = read(&asked.file)?;
+    let level = ProtectionLevel::from_facets(asked.level.0, Vec::new());
+    let action = match asked.action {
+        Doing::Decrypt => Action::Decrypt,
+        Doing::Read => Action::Read,
+        Doing::Write => Action::Write,
+    };
+    let identity = &asked.identity.0;
+    let question = Asked { identity, action, path: &asked.path, level: &level };
+    let decision = policy.decide(&question);
+    let (released, rule) = match &decision {
+        Decision::Release { rule } => (true, Some(*rule)),
+        Decision::Level { rule, .. } => (false, Some(*rule)),
+        Decision::Identity { .. } | Decision::Path => (false, None),
+    };
+    if asked.json {
+        let why = decision.to_string();
+        ui::line(&json!({ "released": released, "rule": rule, "why": why }).to_string());
+    } else {
+        ui::line(&decision.to_string());
+    }
+    let code = if released { Code::Ok } else { Code::Denied };
+    Ok(ExitCode::from(code.number()))
+}
+
+fn read(file: &PathBuf) -> Result<Policy, PolicyFileError> {
+    let path = file.display().to_string();
+    let text = match fs::read_to_string(file) {
+        Ok(text) => text,
+        Err(source) => return Err(PolicyFileError::Read { path, source }),
+    };
+    let parsed: PolicyFile = match toml::from_str(&text) {
+        Ok(parsed) => parsed,
+        Err(source) => return Err(PolicyFileError::Form { path, source: Box::new(source) }),
+    };
+    Policy::compile(parsed).map_err(|source| PolicyFileError::Rule { path, source })
+}

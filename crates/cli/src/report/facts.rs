@@ -1,0 +1,149 @@
+//! Figures, each with the place in the verified evidence that it comes from.
+//!
+//! Whatever number the report shows is one of these, and carries its mark. The place is a pointer
+//! into what `cloudtaser evidence verify --json` prints of the same evidence, so that a reader can
+//! look it up.
+
+use anyhow::{Context as _, Result};
+use serde::Serialize;
+use serde_json::Value;
+
+/// A figure.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Fact {
+    /// `E1`, `E2`, …
+    pub(crate) id: String,
+    /// What it is.
+    pub(crate) what: String,
+    /// The figure, as it stands there.
+    pub(crate) value: String,
+    /// Where: a JSON pointer (RFC 6901).
+    pub(crate) pointer: String,
+}
+
+/// What is taken one by one: pointer, words.
+const SINGLE: [(&str, &str); 10] = [
+    ("/log", "the log's name"),
+    ("/size", "receipts that the log had"),
+    ("/root", "its root then"),
+    ("/tally/receipts", "receipts that were verified"),
+    ("/tally/released", "releases among them"),
+    ("/tally/secrets", "secrets with different hidden names"),
+    ("/tally/whole_log", "whether that is the whole log"),
+    ("/tally/with_evidence", "releases that name a statement of evidence"),
+    ("/tally/documents", "of those statements, how many are in the file"),
+    ("/tally/without_request", "released secrets without OpenBao's id of the request"),
+];
+
+/// What is taken entry by entry: pointer, words before the entry's name.
+const EACH: [(&str, &str); 8] = [
+    ("/tally/refused", "refusals for the reason"),
+    ("/tally/assurance", "releases at assurance"),
+    ("/tally/key_exchanges", "releases with the key exchange"),
+    ("/tally/sealings", "releases sealed with"),
+    ("/tally/policies", "receipts decided by the policy"),
+    ("/tally/bridges", "releases by the bridge with the program"),
+    ("/tally/wrappers", "releases to the wrapper with the program"),
+    ("/tally/days", "releases on day"),
+];
+
+const VERDICTS: [&str; 3] = ["open", "partial", "closed"];
+
+/// Takes the figures from a verified report.
+pub(crate) fn facts(report: &Value) -> Result<Vec<Fact>> {
+    let mut facts = Facts { report, list: Vec::new() };
+    for (pointer, what) in SINGLE {
+        facts.take(pointer, what)?;
+    }
+    for (pointer, what) in EACH {
+        let entries = report.pointer(pointer).and_then(Value::as_object);
+        for name in entries.into_iter().flat_map(|entries| entries.keys()) {
+            facts.take(
+                &format!("{pointer}/{}", escaped(name)),
+                &format!("{what} {}", shown(name)),
+            )?;
+        }
+    }
+    for row in 0..6 {
+        for (column, verdict) in VERDICTS.iter().enumerate() {
+            let what = format!("releases with T{} {verdict}", row + 1);
+            facts.take(&format!("/tally/rows/{row}/{column}"), &what)?;
+        }
+    }
+    let clusters = report.pointer("/tally/clusters").and_then(Value::as_object);
+    for name in clusters.into_iter().flat_map(|clusters| clusters.keys()) {
+        for (field, what) in [("receipts", "receipts of"), ("missing", "numbers missing of")] {
+            let pointer = format!("/tally/clusters/{}/{field}", escaped(name));
+            facts.take(&pointer, &format!("{what} cluster {name}"))?;
+        }
+    }
+    for name in registered(report) {
+        for (field, what) in [
+            ("releases", "releases of the secret"),
+            ("versions", "lowest and highest version of it, if told"),
+            ("last_ms", "its last release (Unix time in ms)"),
+        ] {
+            facts.take(&format!("/tally/register/{name}/{field}"), &format!("{what} {name}"))?;
+        }
+    }
+    let witnesses = report.pointer("/witnesses").and_then(Value::as_array).map_or(0, Vec::len);
+    for at in 0..witnesses {
+        facts.take(&format!("/witnesses/{at}/witness"), "a witness that signed")?;
+        facts.take(&format!("/witnesses/{at}/unix_seconds"), "when (Unix time)")?;
+    }
+    if report.get("audit").is_some() {
+        for (field, what) in [
+            ("answered", "reads that OpenBao answered"),
+            ("matched", "of those, with a receipt"),
+            ("unreceipted_total", "of those, without one"),
+            ("unaudited_total", "requests of receipts that OpenBao does not know"),
+        ] {
+            facts.take(&format!("/audit/{field}"), what)?;
+        }
+    }
+    Ok(facts.list)
+}
+
+/// The secrets that the page lists: those with most releases.
+pub(crate) fn registered(report: &Value) -> Vec<String> {
+    /// More would be paper that nobody reads; the JSON of the evidence has all.
+    const LISTED: usize = 40;
+    let register = report.pointer("/tally/register").and_then(Value::as_object);
+    let releases = |secret: &Value| secret.get("releases").and_then(Value::as_u64).unwrap_or(0);
+    let mut names: Vec<_> = register
+        .into_iter()
+        .flat_map(|register| register.iter().map(|(name, secret)| (releases(secret), name)))
+        .collect();
+    names.sort_by(|(more, one), (less, other)| less.cmp(more).then(one.cmp(other)));
+    names.into_iter().take(LISTED).map(|(_, name)| name.clone()).collect()
+}
+
+/// A day is written as a date.
+fn shown(name: &str) -> String {
+    match name.parse() {
+        Ok(day) if name.len() == 5 => cloudtaser_evidence::date::day_to_text(day),
+        _ => name.to_owned(),
+    }
+}
+
+fn escaped(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
+}
+
+struct Facts<'a> {
+    report: &'a Value,
+    list: Vec<Fact>,
+}
+
+impl Facts<'_> {
+    fn take(&mut self, pointer: &str, what: &str) -> Result<()> {
+        let value = self.report.pointer(pointer);
+        let value = match value.with_context(|| format!("the evidence has no {pointer}"))? {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        let id = format!("E{}", self.list.len() + 1);
+        self.list.push(Fact { id, what: what.to_owned(), value, pointer: pointer.to_owned() });
+        Ok(())
+    }
+}

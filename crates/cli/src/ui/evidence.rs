@@ -1,0 +1,185 @@
+//! Receipts and what was verified, on a terminal and as JSON.
+
+use anyhow::Result;
+use cloudtaser_core::level::Verdict;
+use cloudtaser_evidence::{
+    Receipt, date,
+    receipt::Decision,
+    reconcile::Reconciliation,
+    verify::{
+        Report,
+        claims::{ASSUMPTIONS, NOT_COVERED, Standing},
+    },
+};
+use serde_json::{Value, json};
+
+use super::{line, note, paint, table_with, wrapped};
+
+/// Version of every JSON document here.
+const SCHEMA: u32 = 1;
+/// Rows of a table that are laid out at once.
+const PAGE: usize = 500;
+
+/// Prints what was verified.
+pub(crate) fn report(report: &Report, audit: Option<&Reconciliation>) {
+    let tally = &report.tally;
+    line(&paint::good(&format!("{} verifies at size {}", report.log, report.size)));
+    let what = if tally.whole_log { "the whole log" } else { "part of the log" };
+    line(&format!(
+        "  {} receipts ({what}): {} releases, {} refusals, {} secrets, {} clusters",
+        tally.receipts,
+        tally.released,
+        tally.refusals(),
+        tally.secrets,
+        tally.clusters.len()
+    ));
+    if let Some((first, last)) = tally.time_ms {
+        line(&format!("  from {} to {}", date::to_text(first), date::to_text(last)));
+    }
+    line(&paint::dim(&format!("  root {}", report.root)));
+    for seen in &report.witnesses {
+        let time = date::to_text(seen.unix_seconds.saturating_mul(1000));
+        line(&format!("  witness {} signed at {time}", seen.witness));
+    }
+    for size in &report.grown_from {
+        line(&format!("  grown from the checkpoint at size {size}"));
+    }
+    for name in &report.names {
+        let fields = name.fields.join(",");
+        line(&format!("  {}#{fields}: {} releases", name.path, name.releases));
+    }
+    line("");
+    for claim in &report.claims {
+        let standing = match claim.standing {
+            Standing::Fail => paint::bad("FAIL        "),
+            Standing::NotProvable => paint::dim("not provable"),
+            Standing::Pass => paint::good("pass        "),
+        };
+        line(&format!("{} {standing} {}", claim.id, claim.claim));
+        wrapped(&format!("{} [{}]", claim.because, claim.assumptions.join(", ")));
+    }
+    line("");
+    line(&paint::strong("Under these assumptions"));
+    let named = |id: &str| report.claims.iter().any(|claim| claim.assumptions.contains(&id));
+    for (id, words) in ASSUMPTIONS.iter().filter(|(id, _)| named(id)) {
+        wrapped(&format!("{id} {words}"));
+    }
+    line("");
+    line(&paint::strong("Not covered"));
+    NOT_COVERED.iter().for_each(|words| wrapped(words));
+    if let Some(audit) = audit.filter(|audit| !audit.agrees()) {
+        line("");
+        reconciled(audit);
+    }
+}
+
+/// Prints the same for programs.
+pub(crate) fn json(report: &Report, audit: Option<&Reconciliation>) -> Result<()> {
+    let mut value = serde_json::to_value(report)?;
+    if let Value::Object(fields) = &mut value {
+        let assumptions: Vec<Value> =
+            ASSUMPTIONS.iter().map(|(id, words)| json!({"id": id, "assumes": words})).collect();
+        fields.insert("schema".to_owned(), json!(SCHEMA));
+        fields.insert("assumptions".to_owned(), json!(assumptions));
+        fields.insert("not_covered".to_owned(), json!(NOT_COVERED));
+        if let Some(audit) = audit {
+            fields.insert("audit".to_owned(), serde_json::to_value(audit)?);
+        }
+    }
+    line(&serde_json::to_string_pretty(&value)?);
+    Ok(())
+}
+
+/// Prints a refusal for programs.
+pub(crate) fn refused(why: &str) {
+    line(&json!({"schema": SCHEMA, "refused": why}).to_string());
+}
+
+/// Prints what either side lacks.
+pub(crate) fn reconciled(found: &Reconciliation) {
+    let words = found.in_words();
+    line(&if found.agrees() { paint::good(&words) } else { paint::bad(&words) });
+    for read in &found.unreceipted {
+        line(&format!(
+            "  line {}: no receipt of request {}: {} read {} at {}",
+            read.line, read.request, read.who, read.path, read.time
+        ));
+    }
+    for request in &found.unaudited {
+        line(&format!("  not in the audit log: request {request} of a receipt"));
+    }
+    for number in &found.unreadable {
+        line(&format!("  line {number} is no audit entry"));
+    }
+}
+
+/// The same for programs.
+pub(crate) fn reconciled_json(found: &Reconciliation) -> Result<()> {
+    let mut value = serde_json::to_value(found)?;
+    if let Value::Object(fields) = &mut value {
+        fields.insert("schema".to_owned(), json!(SCHEMA));
+    }
+    line(&serde_json::to_string_pretty(&value)?);
+    Ok(())
+}
+
+/// Receipts, one after the other.
+pub(crate) struct Receipts {
+    json: bool,
+    rows: Vec<[String; 6]>,
+}
+
+impl Receipts {
+    /// Shows lines of JSON, or a table.
+    pub(crate) const fn new(json: bool) -> Self {
+        Self { json, rows: Vec::new() }
+    }
+
+    /// Shows one.
+    pub(crate) fn show(&mut self, index: u64, receipt: &Receipt) -> Result<()> {
+        if self.json {
+            let mut value = serde_json::to_value(receipt)?;
+            if let Value::Object(fields) = &mut value {
+                fields.insert("index".to_owned(), json!(index));
+            }
+            line(&value.to_string());
+            return Ok(());
+        }
+        let draft = &receipt.draft;
+        let decision = match &draft.decision {
+            Decision::Released => format!("released {}", draft.secrets.len()),
+            Decision::Refused(why) => format!("refused: {why}"),
+        };
+        let rows = draft.protection.verdicts().iter().map(|verdict| match verdict {
+            Verdict::Open => 'o',
+            Verdict::Partial => 'p',
+            Verdict::Closed => 'c',
+        });
+        let level = format!("{} {}", draft.assurance.as_str(), rows.collect::<String>());
+        let workload = format!("{}/{}", draft.workload.namespace, draft.workload.service_account);
+        let number = format!("{} #{}", draft.cluster, receipt.sequence);
+        let time = date::to_text(receipt.time_ms);
+        self.rows.push([index.to_string(), time, number, workload, decision, level]);
+        if self.rows.len() >= PAGE {
+            self.flush();
+        }
+        Ok(())
+    }
+
+    /// Shows what is left.
+    pub(crate) fn end(mut self) {
+        if !self.json {
+            self.flush();
+            note("T1 to T6 as letters: o open, p partial, c closed. Nothing was verified here.");
+        }
+    }
+
+    fn flush(&mut self) {
+        let mut table =
+            table_with(&["index", "time", "cluster", "workload", "decision", "level T1-T6"]);
+        self.rows.drain(..).for_each(|row| {
+            table.add_row(row);
+        });
+        line(&table.trim_fmt());
+    }
+}

@@ -1,0 +1,140 @@
+//! Entries for the fuzzers: what must hold for any bytes that a log, a witness, a bundle or an audit
+//! log may bring.
+//!
+//! Each function panics where a promise is broken and says nothing otherwise. None is in a build
+//! that is shipped.
+
+use crate::{
+    attest::{snp, tdx},
+    bundle::Bundle,
+    checkpoint::SignedCheckpoint,
+    log::journal_for_fuzzing,
+    names::NameKey,
+    note::{Note, Signer, VerifierKey},
+    policy::Policy,
+    proof::Proof,
+    receipt::Receipt,
+    reconcile::reconcile,
+    tiles,
+    verify::{self, Given, tally::Tally},
+    witness,
+};
+
+/// A policy whose log's key nobody has used: nothing may verify under it.
+const STRANGER: &str =
+    "log example.com/foo+530d903a+AekyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k\nquorum none\n";
+
+/// Any bytes as a receipt: what is read is written again, byte for byte.
+pub fn receipt(bytes: &[u8]) {
+    if let Ok(receipt) = Receipt::parse(bytes) {
+        assert_eq!(receipt.to_bytes().as_deref(), Ok(bytes));
+        let text = serde_json::to_string(&receipt).unwrap_or_default();
+        assert!(!text.is_empty() && !text.contains('\n'));
+    }
+}
+
+/// Any bytes as a bundle and as a proof: what is read is written again, and nothing verifies that
+/// the log did not sign.
+pub fn bundle(bytes: &[u8]) {
+    let policy = STRANGER.parse().unwrap_or_default();
+    if let Ok(bundle) = Bundle::parse(bytes) {
+        assert_eq!(bundle.to_bytes().as_deref(), Ok(bytes));
+    }
+    assert!(verify::bundle(bytes, &policy, &Given::default()).is_err());
+    let text = String::from_utf8_lossy(bytes);
+    if let Ok((proof, extra)) = Proof::parse(&text) {
+        let written = extra.map_or_else(|| proof.to_string(), |extra| proof.with_entry(&extra));
+        assert_eq!(written, text);
+        assert!(verify::proof(&text, &policy).is_err());
+    }
+}
+
+/// Any text as a note, a checkpoint, a key and a policy.
+pub fn note(text: &str) {
+    if let Ok(note) = Note::parse(text) {
+        assert_eq!(note.to_string(), text);
+    }
+    if let Ok(signed) = SignedCheckpoint::parse(text) {
+        assert_eq!(signed.to_string(), text);
+    }
+    if let Ok(key) = text.parse::<VerifierKey>() {
+        assert_eq!(key.to_string(), text);
+    }
+    if let Ok(signer) = Signer::parse(text) {
+        assert_eq!(*signer.to_secret(), text.trim_end_matches('\n'));
+    }
+    if let Ok(policy) = text.parse::<Policy>() {
+        assert!(policy.logs().len() <= 64 && policy.witnesses().len() <= 64);
+    }
+    drop(NameKey::parse(text));
+}
+
+/// Any bytes as a request to a witness.
+pub fn witness(body: &[u8]) {
+    if let Some((old, proof, signed)) = witness::parse_for_fuzzing(body) {
+        assert_eq!(witness::request_body(old, &proof, &signed).as_bytes(), body);
+    }
+}
+
+/// Any bytes as records of a journal and as tiles: never more is read than there is.
+pub fn journal(bytes: &[u8]) {
+    journal_for_fuzzing(bytes);
+    let width = u64::from(bytes.first().copied().unwrap_or(0)) + 1;
+    let rest = bytes.get(1..).unwrap_or_default();
+    if let Some(entries) = tiles::decode_entries(rest, width) {
+        assert_eq!(tiles::encode_entries(entries.iter().map(Vec::as_slice)), rest);
+    }
+    if let Some(hashes) = tiles::decode_hashes(rest, width) {
+        assert_eq!(hashes.len() * 32, rest.len());
+    }
+}
+
+/// Any bytes as OpenBao's audit log: each line is counted, and no list grows without end.
+pub fn audit(bytes: &[u8]) {
+    let Ok(found) = reconcile(&Tally::default(), bytes, &[]) else { return };
+    assert!(found.answered + found.unreadable_total <= found.lines);
+    assert!(found.unreceipted.len() <= 100 && found.unreadable.len() <= 100);
+    assert_eq!(found.agrees(), found.unreceipted_total == 0 && found.unreadable_total == 0);
+}
+
+/// Any bytes as evidence of hardware, with the certificates that the second sample came with: what
+/// the hardware did not sign is never genuine.
+pub fn hardware(bytes: &[u8]) {
+    const ASK: &[u8] = include_bytes!("../tests/vectors/ask_milan.der");
+    const VCEK: &[u8] = include_bytes!("../tests/vectors/vcek_milan.der");
+    const THEN: u64 = 1_704_067_200;
+    drop(snp::Report::parse(bytes));
+    drop(tdx::verify(bytes, b"{}", THEN));
+    let (first, rest) = bytes.split_at(bytes.len().min(1360));
+    drop(snp::verify(rest, &snp::Collateral { ask: ASK, vek: first, crl: None }, THEN));
+    drop(snp::verify(rest, &snp::Collateral { ask: ASK, vek: VCEK, crl: Some(first) }, THEN));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    /// Calls `target` with every file that the fuzzer starts from or once stumbled over.
+    fn replay(target: &str, run: impl Fn(&[u8])) {
+        let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz");
+        let folders = ["corpus", "regressions"].map(|folder| fuzz.join(folder).join(target));
+        let files = folders.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten();
+        let files: Vec<_> = files.map(|file| file.unwrap().path()).collect();
+        assert!(!files.is_empty(), "{} is empty", folders[0].display());
+        for file in files {
+            println!("{}", file.display());
+            run(&fs::read(file).unwrap());
+        }
+    }
+
+    #[test]
+    fn every_corpus_file_is_replayed() {
+        replay("evidence_receipt", super::receipt);
+        replay("evidence_bundle", super::bundle);
+        replay("evidence_note", |bytes| super::note(&String::from_utf8_lossy(bytes)));
+        replay("evidence_witness", super::witness);
+        replay("evidence_journal", super::journal);
+        replay("evidence_audit", super::audit);
+        replay("evidence_hardware", super::hardware);
+    }
+}

@@ -1,0 +1,308 @@
+//! What receipts say, counted; and whether they contradict each other.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cloudtaser_core::level::Verdict;
+use serde::Serialize;
+
+use crate::{
+    hash::Digest,
+    receipt::{Assurance, Decision, Receipt},
+};
+
+/// The hybrid key exchange of TLS 1.3 that recorded traffic withstands.
+pub const HYBRID: &str = "X25519MLKEM768";
+
+/// How two receipts of one cluster contradict each other.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChainError {
+    /// Its number is not above that of the one before.
+    #[error("its cluster's numbers do not rise")]
+    Number,
+    /// It follows the one before and has another hash of it.
+    #[error("it names another receipt as the one before it")]
+    Previous,
+    /// The first of a cluster has one before it, or a later one has none.
+    #[error("a cluster's first receipt, and no other, has none before it")]
+    First,
+    /// Its time is before that of the one before.
+    #[error("its time is before that of its cluster's receipt before it")]
+    Time,
+    /// Numbers are missing though the whole log is here.
+    #[error("its cluster's numbers have a gap before it")]
+    Gap,
+}
+
+/// What is kept beside counts: it grows with the number of receipts.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Collect {
+    /// Ids of requests, to compare with OpenBao's audit log.
+    pub requests: bool,
+    /// Hashes of statements of evidence, to compare with documents.
+    pub evidence: bool,
+}
+
+/// Counts over receipts; each is of this many releases unless it says otherwise.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Tally {
+    /// Receipts.
+    pub receipts: u64,
+    /// Releases.
+    pub released: u64,
+    /// Refusals by reason.
+    pub refused: BTreeMap<String, u64>,
+    /// First and last position.
+    pub range: Option<(u64, u64)>,
+    /// Whether every entry of the log was looked at.
+    pub whole_log: bool,
+    /// Time of the first and of the last receipt, in milliseconds since 1970.
+    pub time_ms: Option<(u64, u64)>,
+    /// By cluster.
+    pub clusters: BTreeMap<String, ClusterTally>,
+    /// By hash of the release policy.
+    pub policies: BTreeMap<Digest, u64>,
+    /// By hash of the bridge's program; what is missing named none.
+    pub bridges: BTreeMap<Digest, u64>,
+    /// By hash of the wrapper's program.
+    pub wrappers: BTreeMap<Digest, u64>,
+    /// By assurance level.
+    pub assurance: BTreeMap<Assurance, u64>,
+    /// By key exchange of the session.
+    pub key_exchanges: BTreeMap<String, u64>,
+    /// By suite of the sealing.
+    pub sealings: BTreeMap<String, u64>,
+    /// For T1 to T6: releases at which the row was open, partial, closed.
+    pub rows: [[u64; 3]; 6],
+    /// By day since 1970.
+    pub days: BTreeMap<u64, u64>,
+    /// Releases that name a statement of evidence.
+    pub with_evidence: u64,
+    /// How many of those statements are here.
+    pub documents: u64,
+    /// Checkpoints from elsewhere that nothing here relates to.
+    pub unrelated_checkpoints: u64,
+    /// Distinct names of secrets.
+    pub secrets: usize,
+    /// By hidden name: what was released of it, and when.
+    pub register: BTreeMap<Digest, SecretTally>,
+    /// Released secrets whose receipt names no request of OpenBao's.
+    pub without_request: u64,
+    #[serde(skip)]
+    collect: Collect,
+    #[serde(skip)]
+    evidence: BTreeSet<Digest>,
+    #[serde(skip)]
+    last: BTreeMap<String, Last>,
+    /// OpenBao's ids of requests, by which its audit log is compared.
+    #[serde(skip)]
+    pub(crate) requests: BTreeMap<String, u64>,
+}
+
+/// Releases of one secret.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct SecretTally {
+    /// How many.
+    pub releases: u64,
+    /// Lowest and highest version that was released, where versions were told.
+    pub versions: Option<(u64, u64)>,
+    /// When it was released last, in milliseconds since 1970.
+    pub last_ms: Option<u64>,
+}
+
+/// Counts of one cluster.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct ClusterTally {
+    /// First and last number.
+    pub numbers: (u64, u64),
+    /// Receipts.
+    pub receipts: u64,
+    /// Numbers between first and last that are not here.
+    pub missing: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Last {
+    sequence: u64,
+    time_ms: u64,
+    leaf: Digest,
+}
+
+impl SecretTally {
+    fn add(&mut self, receipt: &Receipt, version: Option<u64>) {
+        if !receipt.is_release() {
+            return;
+        }
+        self.releases += 1;
+        self.last_ms = Some(receipt.time_ms);
+        if let Some(version) = version {
+            let (low, high) = self.versions.unwrap_or((version, version));
+            self.versions = Some((low.min(version), high.max(version)));
+        }
+    }
+}
+
+impl Tally {
+    /// Counts, and keeps what is wanted beside.
+    #[must_use]
+    pub fn new(collect: Collect) -> Self {
+        Self { collect, ..Self::default() }
+    }
+
+    /// Counts one receipt; positions rise from call to call.
+    ///
+    /// # Errors
+    /// [`ChainError`] where it contradicts an earlier one.
+    pub fn add(&mut self, index: u64, receipt: &Receipt, leaf: Digest) -> Result<(), ChainError> {
+        let gapless = self.range.is_none_or(|(_, last)| last + 1 == index);
+        let complete = gapless && self.is_contiguous();
+        self.chain(index, receipt, leaf, complete)?;
+        self.range = Some((self.range.map_or(index, |(first, _)| first), index));
+        self.receipts += 1;
+        let since = self.time_ms.map_or(receipt.time_ms, |(first, _)| first);
+        self.time_ms = Some((since, receipt.time_ms));
+        let draft = &receipt.draft;
+        for secret in &draft.secrets {
+            self.register.entry(secret.name).or_default().add(receipt, secret.version);
+            match &secret.request {
+                None => self.without_request += u64::from(receipt.is_release()),
+                Some(request) if self.collect.requests => {
+                    *self.requests.entry(request.to_string()).or_default() += 1;
+                }
+                Some(_) => {}
+            }
+        }
+        self.secrets = self.register.len();
+        if self.collect.evidence {
+            self.evidence.extend(draft.evidence);
+        }
+        *self.policies.entry(draft.policy).or_default() += 1;
+        if let Decision::Refused(reason) = &draft.decision {
+            *self.refused.entry(reason.to_string()).or_default() += 1;
+            return Ok(());
+        }
+        self.release(receipt);
+        Ok(())
+    }
+
+    fn release(&mut self, receipt: &Receipt) {
+        const DAY_MS: u64 = 86_400_000;
+        let draft = &receipt.draft;
+        self.released += 1;
+        *self.days.entry(receipt.time_ms / DAY_MS).or_default() += 1;
+        *self.assurance.entry(draft.assurance).or_default() += 1;
+        self.with_evidence += u64::from(draft.evidence.is_some());
+        if let Some(bridge) = draft.bridge {
+            *self.bridges.entry(bridge).or_default() += 1;
+        }
+        if let Some(wrapper) = draft.wrapper {
+            *self.wrappers.entry(wrapper).or_default() += 1;
+        }
+        if let Some(group) = &draft.key_exchange {
+            *self.key_exchanges.entry(group.to_string()).or_default() += 1;
+        }
+        if let Some(sealing) = &draft.sealing {
+            *self.sealings.entry(sealing.suite.to_string()).or_default() += 1;
+        }
+        for (row, verdict) in self.rows.iter_mut().zip(draft.protection.verdicts()) {
+            let [open, partial, closed] = row;
+            *match verdict {
+                Verdict::Open => open,
+                Verdict::Partial => partial,
+                Verdict::Closed => closed,
+            } += 1;
+        }
+    }
+
+    fn chain(
+        &mut self,
+        index: u64,
+        receipt: &Receipt,
+        leaf: Digest,
+        complete: bool,
+    ) -> Result<(), ChainError> {
+        let cluster = receipt.draft.cluster.to_string();
+        let sequence = receipt.sequence;
+        if (sequence == 0) != receipt.previous.is_none() {
+            return Err(ChainError::First);
+        }
+        let missing = self.missing_before(&cluster, index, receipt, complete)?;
+        let last = Last { sequence, time_ms: receipt.time_ms, leaf };
+        self.last.insert(cluster.clone(), last);
+        let counts = self.clusters.entry(cluster).or_insert_with(|| ClusterTally {
+            numbers: (sequence, sequence),
+            ..ClusterTally::default()
+        });
+        counts.numbers.1 = sequence;
+        counts.receipts += 1;
+        counts.missing += missing;
+        Ok(())
+    }
+
+    /// How many numbers are missing before this receipt.
+    fn missing_before(
+        &self,
+        cluster: &str,
+        index: u64,
+        receipt: &Receipt,
+        complete: bool,
+    ) -> Result<u64, ChainError> {
+        let Some(last) = self.last.get(cluster) else {
+            // Of a log that is here from its first entry on, so is each cluster.
+            let cut = receipt.sequence > 0 && complete && self.begins_at_zero(index);
+            return if cut { Err(ChainError::Gap) } else { Ok(0) };
+        };
+        if receipt.sequence <= last.sequence {
+            return Err(ChainError::Number);
+        }
+        if receipt.time_ms < last.time_ms {
+            return Err(ChainError::Time);
+        }
+        let missing = receipt.sequence - last.sequence - 1;
+        if missing == 0 && receipt.previous != Some(last.leaf) {
+            return Err(ChainError::Previous);
+        }
+        if missing > 0 && complete { Err(ChainError::Gap) } else { Ok(missing) }
+    }
+
+    fn begins_at_zero(&self, index: u64) -> bool {
+        self.range.map_or(index, |(first, _)| first) == 0
+    }
+
+    /// Whether no position between the first and the last is missing.
+    #[must_use]
+    pub fn is_contiguous(&self) -> bool {
+        self.range.is_none_or(|(first, last)| last - first + 1 == self.receipts)
+    }
+
+    /// Numbers that are missing between receipts that are here.
+    #[must_use]
+    pub fn missing(&self) -> u64 {
+        self.clusters.values().map(|cluster| cluster.missing).sum()
+    }
+
+    /// In how many releases a name is; none where no receipt has it.
+    #[must_use]
+    pub fn releases_of(&self, name: Digest) -> Option<u64> {
+        self.register.get(&name).map(|secret| secret.releases)
+    }
+
+    /// Takes a document; false where no receipt names it.
+    pub(super) fn add_document(&mut self, hash: Digest) -> bool {
+        let named = self.evidence.contains(&hash);
+        self.documents += u64::from(named);
+        named
+    }
+
+    /// Refusals.
+    #[must_use]
+    pub fn refusals(&self) -> u64 {
+        self.refused.values().sum()
+    }
+
+    /// The weakest assurance of a release.
+    #[must_use]
+    pub fn weakest(&self) -> Option<Assurance> {
+        self.assurance.keys().next().copied()
+    }
+}

@@ -1,0 +1,91 @@
+//! What the operator is told of the servers that pods may use: a file of TOML in a ConfigMap.
+//!
+//! Strings are written as JSON writes them, which TOML reads the same; so the text can be made here
+//! and by Helm alike. There is no credential in it.
+
+use serde_json::{Value, json};
+
+use super::contract::operator::FILE;
+use super::namespaces::metadata;
+use super::source::Source;
+use super::{OPERATOR, Object};
+
+/// Fields of a server: the value's name, and the configuration's.
+const FIELDS: &[(&str, &str)] = &[
+    ("name", "name"),
+    ("address", "address"),
+    ("namespace", "namespace"),
+    ("ca", "ca"),
+    ("spkiPin", "spki_pin"),
+    ("serverName", "server_name"),
+    ("authMount", "auth_mount"),
+];
+
+/// The ConfigMap.
+pub(super) fn object(source: &Source<'_>) -> Object {
+    let json = json!({
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": metadata(source, OPERATOR, &source.namespace()),
+        "data": { FILE: source.text(text, TEMPLATE) },
+    });
+    Object::new("operator.yaml", json)
+}
+
+/// The file from values.
+fn text(values: &Value) -> String {
+    let leaf = |pointer: &str| values.pointer(pointer).cloned().unwrap_or_default().to_string();
+    let mut text = format!(
+        "[wrapper]\nimage = {}\npull_policy = {}\n\n[token]\naudience = {}\n\n\
+         [registry]\nhosts = {}\npull_secrets = {}\n",
+        leaf("/images/wrapper"),
+        leaf("/images/pullPolicy"),
+        leaf("/openbao/audience"),
+        leaf("/registry/hosts"),
+        leaf("/registry/pullSecrets"),
+    );
+    let servers = values.pointer("/openbao/servers").and_then(Value::as_array);
+    for server in servers.into_iter().flatten() {
+        text.push_str("\n[[server]]\n");
+        for (name, toml) in FIELDS {
+            if let Some(value) = server.get(name) {
+                text.push_str(&format!("{toml} = {value}\n"));
+            }
+        }
+    }
+    text
+}
+
+/// The same for Helm. A test evaluates both and compares.
+const TEMPLATE: &str = r#"[wrapper]
+image = {{ .Values.images.wrapper | toJson }}
+pull_policy = {{ .Values.images.pullPolicy | toJson }}
+
+[token]
+audience = {{ .Values.openbao.audience | toJson }}
+
+[registry]
+hosts = {{ .Values.registry.hosts | toJson }}
+pull_secrets = {{ .Values.registry.pullSecrets | toJson }}
+{{- range .Values.openbao.servers }}
+
+[[server]]
+name = {{ .name | toJson }}
+address = {{ .address | toJson }}
+{{- with .namespace }}
+namespace = {{ . | toJson }}
+{{- end }}
+{{- with .ca }}
+ca = {{ . | toJson }}
+{{- end }}
+{{- with .spkiPin }}
+spki_pin = {{ . | toJson }}
+{{- end }}
+{{- with .serverName }}
+server_name = {{ . | toJson }}
+{{- end }}
+{{- with .authMount }}
+auth_mount = {{ . | toJson }}
+{{- end }}
+{{- end }}
+"#;

@@ -1,0 +1,160 @@
+//! What the operator may do on the cluster, rule by rule, each with its reason and with what is
+//! lost without it. The node agent may do nothing.
+//!
+//! Never here: lists of Secrets (nor any Secret, unless the values ask for pull secrets), tokens of
+//! ServiceAccounts, pods, and wildcards.
+
+use serde_json::{Value, json};
+
+use super::namespaces::{labels, metadata};
+use super::source::Source;
+use super::{OPERATOR, Object, WEBHOOKS};
+
+const FILE: &str = "rbac.yaml";
+
+/// One rule.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Grant {
+    /// API group; empty for the core.
+    pub group: &'static str,
+    /// Resource, with its subresource.
+    pub resource: &'static str,
+    /// What may be done.
+    pub verbs: &'static [&'static str],
+    /// With which objects; empty for all.
+    pub names: &'static [&'static str],
+    /// Where.
+    pub scope: Scope,
+    /// What for.
+    pub why: &'static str,
+    /// What fails without it.
+    pub without: &'static str,
+}
+
+/// Where a rule holds.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Scope {
+    /// On the whole cluster.
+    Cluster,
+    /// On the whole cluster, where the values ask for it.
+    ClusterIfAsked,
+    /// In the operator's namespace.
+    Own,
+}
+
+const GRANTS: &[Grant] = &[
+    Grant {
+        group: "admissionregistration.k8s.io",
+        resource: "mutatingwebhookconfigurations",
+        verbs: &["get", "patch"],
+        names: &[WEBHOOKS],
+        scope: Scope::Cluster,
+        why: "writes the caBundle of its own certificate",
+        without: "the API server does not trust the operator, and opted-in pods are refused",
+    },
+    Grant {
+        group: "admissionregistration.k8s.io",
+        resource: "validatingwebhookconfigurations",
+        verbs: &["get", "patch"],
+        names: &[WEBHOOKS],
+        scope: Scope::Cluster,
+        why: "writes the caBundle of its own certificate",
+        without: "the API server does not trust the operator, and opted-in pods are refused",
+    },
+    Grant {
+        group: "coordination.k8s.io",
+        resource: "leases",
+        // Each replica has a Lease with its authority, named after its pod, beside the leader's.
+        // RBAC knows neither names that are not there yet nor patterns of names.
+        verbs: &["create", "delete", "get", "list", "update"],
+        names: &[],
+        scope: Scope::Own,
+        why: "replicas tell each other their authorities, and choose who writes the caBundle",
+        without: "replicas do not know each other's certificates, and no caBundle is written",
+    },
+    Grant {
+        group: "",
+        resource: "secrets",
+        verbs: &["get"],
+        names: &[],
+        scope: Scope::ClusterIfAsked,
+        // RBAC cannot name beforehand what pods will name: this is each Secret by its name, and no
+        // list of them.
+        why: "reads the pull secrets that an opted-in pod names, to look up its entrypoint",
+        without: "a pod of a private image without a command needs cloudtaser.io/command",
+    },
+    Grant {
+        group: "",
+        resource: "serviceaccounts",
+        verbs: &["get"],
+        names: &[],
+        scope: Scope::ClusterIfAsked,
+        why: "finds the pull secrets that a pod has by its ServiceAccount",
+        without: "pull secrets of ServiceAccounts are not found",
+    },
+];
+
+/// Every rule that the operator has.
+#[must_use]
+pub const fn grants() -> &'static [Grant] {
+    GRANTS
+}
+
+/// The value that turns the optional rules on.
+const ASKED: &str = "registry.pullSecrets";
+/// What the role with them is called.
+const PULL: &str = "cloudtaser-operator-pull-secrets";
+
+/// Roles and who has them.
+pub(super) fn objects(source: &Source<'_>) -> Vec<Object> {
+    let of_cluster = |name: &str| json!({ "name": name, "labels": labels(source, Some(OPERATOR)) });
+    let own = metadata(source, OPERATOR, &source.namespace());
+    let always = pair(source, "ClusterRole", &of_cluster(OPERATOR), Scope::Cluster)
+        .into_iter()
+        .chain(pair(source, "Role", &own, Scope::Own));
+    let asked = pair(source, "ClusterRole", &of_cluster(PULL), Scope::ClusterIfAsked);
+    always
+        .map(|json| Object::new(FILE, json))
+        .chain(asked.map(|json| Object::new(FILE, json).when(ASKED)))
+        .collect()
+}
+
+/// A role and its binding.
+fn pair(source: &Source<'_>, kind: &str, metadata: &Value, scope: Scope) -> [Value; 2] {
+    let rules: Vec<Value> =
+        GRANTS.iter().filter(|grant| grant.scope == scope).map(Grant::rule).collect();
+    let role = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": kind,
+        "metadata": metadata,
+        "rules": rules,
+    });
+    let binding = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": format!("{kind}Binding"),
+        "metadata": metadata,
+        "roleRef": {
+            "apiGroup": "rbac.authorization.k8s.io",
+            "kind": kind,
+            "name": metadata.get("name"),
+        },
+        "subjects": [{
+            "kind": "ServiceAccount", "name": OPERATOR, "namespace": source.namespace(),
+        }],
+    });
+    [role, binding]
+}
+
+impl Grant {
+    fn rule(&self) -> Value {
+        let mut rule = json!({
+            "apiGroups": [self.group],
+            "resources": [self.resource],
+            "verbs": self.verbs,
+        });
+        if let (Some(rule), false) = (rule.as_object_mut(), self.names.is_empty()) {
+            rule.insert("resourceNames".to_owned(), json!(self.names));
+        }
+        rule
+    }
+}

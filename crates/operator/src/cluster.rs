@@ -1,0 +1,269 @@
+//! Requests to the API server: as few and as plain as this program needs.
+//!
+//! Blocking, since they are a few a minute and made by a thread of their own. The token is read
+//! anew for each request, because the kubelet renews the file. No proxy is used.
+
+use std::{fs, io, path::PathBuf, time::Duration};
+
+use anyhow::Context as _;
+use cloudtaser_core::Secret;
+use serde_json::Value;
+use ureq::{
+    Agent,
+    http::{Method, Request, Response},
+    tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider, parse_pem},
+};
+
+use zeroize::Zeroizing;
+
+use crate::{options::Options, registry::PullSecret};
+
+/// Longer than any healthy answer, and shorter than what a Lease lasts.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// No object of ours is near this.
+const MAX_BODY_LEN: u64 = 4 << 20;
+/// Where the kubelet puts what a pod needs for the API server.
+const ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+
+/// The API server.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    agent: Agent,
+    base: String,
+    token: Option<PathBuf>,
+}
+
+/// Why a request came to nothing.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum ApiError {
+    /// The answer is no JSON.
+    #[error("{what}: the answer of the API server cannot be read")]
+    Form {
+        /// The request.
+        what: String,
+    },
+    /// The API server refused.
+    #[error("{what}: the API server answered {status}: {message}")]
+    Refused {
+        /// The request.
+        what: String,
+        /// Its status.
+        status: u16,
+        /// What it says.
+        message: String,
+    },
+    /// The token cannot be read.
+    #[error("the token {path} cannot be read")]
+    Token {
+        /// The file.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// There was no answer.
+    #[error("{what}")]
+    Transport {
+        /// The request.
+        what: String,
+        /// Why.
+        source: Box<ureq::Error>,
+    },
+}
+
+impl ApiError {
+    /// Whether somebody else was faster.
+    pub(crate) const fn is_conflict(&self) -> bool {
+        matches!(self, Self::Refused { status: 409, .. })
+    }
+}
+
+impl Cluster {
+    /// Finds the API server as a pod does, or as the command line says.
+    ///
+    /// # Errors
+    /// Where there is none, or its authorities cannot be read.
+    pub(crate) fn connect(options: &Options) -> anyhow::Result<Self> {
+        let ca = options.kube_ca.clone().unwrap_or_else(|| format!("{ACCOUNT}/ca.crt").into());
+        let base = match &options.kube {
+            Some(url) => url.trim_end_matches('/').to_owned(),
+            None => in_cluster().context("not in a pod: --kube and --kube-ca are needed")?,
+        };
+        let pem = fs::read(&ca).with_context(|| format!("cannot read {}", ca.display()))?;
+        let token = match (&options.kube_token, &options.kube) {
+            (Some(path), _) => Some(path.clone()),
+            (None, Some(_)) => None,
+            (None, None) => Some(format!("{ACCOUNT}/token").into()),
+        };
+        Ok(Self { agent: agent(&pem)?, base, token })
+    }
+
+    /// Reads an object; `None` where there is none.
+    ///
+    /// # Errors
+    /// Any [`ApiError`].
+    pub(crate) fn get(&self, path: &str) -> Result<Option<Value>, ApiError> {
+        match self.send(Method::GET, path, None) {
+            Ok(value) => Ok(Some(value)),
+            Err(ApiError::Refused { status: 404, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads a pull secret; `None` where there is none. No other Secret is ever asked for.
+    ///
+    /// # Errors
+    /// Any [`ApiError`].
+    pub(crate) fn pull_secret(&self, path: &str) -> Result<Option<PullSecret>, ApiError> {
+        let body = match self.ask(&Method::GET, path, None) {
+            Ok(body) => body,
+            Err(ApiError::Refused { status: 404, .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let what = || format!("GET {path}");
+        serde_json::from_slice(&body).map(Some).map_err(|_form| ApiError::Form { what: what() })
+    }
+
+    /// Makes an object.
+    ///
+    /// # Errors
+    /// Any [`ApiError`]; a conflict where it is there already.
+    pub(crate) fn create(&self, path: &str, object: &Value) -> Result<Value, ApiError> {
+        self.send(Method::POST, path, Some(("application/json", object)))
+    }
+
+    /// Replaces an object, which carries the version that it replaces.
+    ///
+    /// # Errors
+    /// Any [`ApiError`]; a conflict where it was changed meanwhile.
+    pub(crate) fn replace(&self, path: &str, object: &Value) -> Result<Value, ApiError> {
+        self.send(Method::PUT, path, Some(("application/json", object)))
+    }
+
+    /// Changes an object by JSON Patch.
+    ///
+    /// # Errors
+    /// Any [`ApiError`].
+    pub(crate) fn patch(&self, path: &str, patch: &Value) -> Result<Value, ApiError> {
+        self.send(Method::PATCH, path, Some(("application/json-patch+json", patch)))
+    }
+
+    /// Removes an object; one that is not there counts as removed.
+    ///
+    /// # Errors
+    /// Any [`ApiError`].
+    pub(crate) fn delete(&self, path: &str) -> Result<(), ApiError> {
+        match self.send(Method::DELETE, path, None) {
+            Ok(_) | Err(ApiError::Refused { status: 404, .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<(&str, &Value)>,
+    ) -> Result<Value, ApiError> {
+        let what = || format!("{method} {path}");
+        let bytes = self.ask(&method, path, body)?;
+        serde_json::from_slice(&bytes).map_err(|_form| ApiError::Form { what: what() })
+    }
+
+    fn ask(
+        &self,
+        method: &Method,
+        path: &str,
+        body: Option<(&str, &Value)>,
+    ) -> Result<Zeroizing<Vec<u8>>, ApiError> {
+        let what = format!("{method} {path}");
+        let transport =
+            |source| ApiError::Transport { what: what.clone(), source: Box::new(source) };
+        let mut request =
+            Request::builder().method(method.clone()).uri(format!("{}{path}", self.base));
+        if let Some(token) = self.token()? {
+            let text = token.expose_str().unwrap_or_default().trim();
+            // SECURITY: marked, so that no layer below shows it.
+            let value = Zeroizing::new(format!("Bearer {text}"));
+            let mut value = ureq::http::HeaderValue::from_str(&value)
+                .map_err(|error| transport(ureq::Error::Http(error.into())))?;
+            value.set_sensitive(true);
+            request = request.header("authorization", value);
+        }
+        let response = match body {
+            Some((kind, object)) => {
+                let bytes = object.to_string();
+                let request = request.header("content-type", kind).body(bytes);
+                self.agent.run(request.map_err(|error| transport(error.into()))?)
+            }
+            None => {
+                let request = request.body(());
+                self.agent.run(request.map_err(|error| transport(error.into()))?)
+            }
+        };
+        answer(what.clone(), response.map_err(transport)?)
+    }
+
+    fn token(&self) -> Result<Option<Secret>, ApiError> {
+        let Some(path) = &self.token else { return Ok(None) };
+        let failed = |source| ApiError::Token { path: path.display().to_string(), source };
+        fs::read(path).map(|bytes| Some(Secret::new(bytes))).map_err(failed)
+    }
+}
+
+fn answer(
+    what: String,
+    mut response: Response<ureq::Body>,
+) -> Result<Zeroizing<Vec<u8>>, ApiError> {
+    let status = response.status();
+    let body = response.body_mut().with_config().limit(MAX_BODY_LEN).read_to_vec();
+    let body = match body {
+        Ok(body) => Zeroizing::new(body),
+        Err(source) => return Err(ApiError::Transport { what, source: Box::new(source) }),
+    };
+    if status.is_success() {
+        return Ok(body);
+    }
+    let value: Option<Value> = serde_json::from_slice(&body).ok();
+    let message = value.as_ref().and_then(|value| value.get("message")?.as_str());
+    let message = message.unwrap_or("no reason was given").chars().take(512).collect();
+    Err(ApiError::Refused { what, status: status.as_u16(), message })
+}
+
+/// An agent that trusts these authorities and no other.
+pub(crate) fn agent(pem: &[u8]) -> anyhow::Result<Agent> {
+    let mut roots = Vec::new();
+    for item in parse_pem(pem).flatten() {
+        if let PemItem::Certificate(certificate) = item {
+            roots.push(certificate);
+        }
+    }
+    anyhow::ensure!(!roots.is_empty(), "the file with the authorities has no certificate");
+    agent_trusting(roots)
+}
+
+fn agent_trusting(roots: Vec<Certificate<'static>>) -> anyhow::Result<Agent> {
+    let tls = TlsConfig::builder()
+        .provider(TlsProvider::Rustls)
+        .unversioned_rustls_crypto_provider(cloudtaser_tls::provider()?)
+        .root_certs(RootCerts::new_with_certs(&roots))
+        .build();
+    let config = Agent::config_builder()
+        .tls_config(tls)
+        .proxy(None)
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .timeout_global(Some(TIMEOUT))
+        .user_agent(concat!("cloudtaser-operator/", env!("CARGO_PKG_VERSION")))
+        .build();
+    Ok(config.into())
+}
+
+/// Where every pod finds the API server.
+fn in_cluster() -> Option<String> {
+    let host = std::env::var("KUBERNETES_SERVICE_HOST").ok().filter(|host| !host.is_empty())?;
+    let port = std::env::var("KUBERNETES_SERVICE_PORT").unwrap_or_else(|_absent| "443".to_owned());
+    let host = if host.contains(':') { format!("[{host}]") } else { host };
+    Some(format!("https://{host}:{port}"))
+}

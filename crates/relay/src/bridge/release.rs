@@ -1,0 +1,177 @@
+//! The bridge as the point where it is decided what is released: verifies a workload's token, logs
+//! in to OpenBao as that workload's role, asks the policy, reads, records, answers.
+//!
+//! Plaintext is touched on threads of their own alone, whose stacks are wiped after each exchange;
+//! the heap of the whole program is sealed (`docs/adr/0024`). Nothing is cached in clear: a value
+//! lives from OpenBao's answer to the wrapper's.
+//!
+//! Invariant: nothing leaves before its receipt is durable.
+//!
+//! Reading order: [`config`], [`token`], `ledger`, [`receipt`], `books`, `policy`, `workload`,
+//! `dialogue`, `line`.
+
+pub mod config;
+pub mod jwks;
+pub mod receipt;
+pub mod token;
+
+mod books;
+mod dialogue;
+mod ledger;
+mod line;
+mod policy;
+mod workload;
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    os::unix::fs::DirBuilderExt as _,
+    path::PathBuf,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use cloudtaser_evidence::names::NameKey;
+use cloudtaser_sys::heap;
+use cloudtaser_tls::{Digest, MacKey};
+
+pub(super) use self::line::{Parties, busy, serve};
+use self::{
+    books::Books,
+    config::{ReleaseConfig, Unsealed},
+    ledger::Ledger,
+    policy::PolicyStore,
+    receipt::{AuditFile, ReceiptSink},
+    workload::Workload,
+};
+use crate::file::ConfigError;
+
+/// What hashes of paths begin with.
+const PATH_LABEL: &[u8] = b"ct-release/1 path";
+/// Logins that wait for their wrappers to come back, at most.
+const MAX_LINGERING: usize = 4096;
+
+/// Why a bridge cannot release.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReleaseError {
+    /// A file that it needs.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A file that it keeps.
+    #[error("cannot use {}", path.display())]
+    State {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The connection to OpenBao cannot be set up.
+    #[error("OpenBao connection")]
+    OpenBao(#[from] cloudtaser_bao::BaoError),
+    /// TLS cannot be set up.
+    #[error("TLS cannot be set up")]
+    Tls(#[from] cloudtaser_tls::TlsError),
+    /// The heap is not sealed.
+    #[error(
+        "the bridge's memory is not sealed ({reason}), so root on this host could read values in it: \
+         raise LimitMEMLOCK, or say unsealed = \"allow\" in [release]"
+    )]
+    Unsealed {
+        /// What the kernel says.
+        reason: String,
+    },
+}
+
+/// Everything that releases need, shared by all sessions.
+#[derive(Debug)]
+pub struct Releaser {
+    config: ReleaseConfig,
+    digest: Digest,
+    path_key: MacKey,
+    policy: PolicyStore,
+    ledger: Ledger,
+    receipts: Box<dyn ReceiptSink>,
+    lingering: Mutex<BTreeMap<[u8; 32], (Workload, Instant)>>,
+}
+
+impl Releaser {
+    /// Opens the files that are kept.
+    ///
+    /// # Errors
+    /// [`ReleaseError`].
+    pub fn open(config: ReleaseConfig) -> Result<Self, ReleaseError> {
+        let state = |path: PathBuf| move |source| ReleaseError::State { path, source };
+        let folder = &config.state_dir;
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+        made.map_err(state(folder.clone()))?;
+        let digest = Digest::new()?;
+        let (key_path, audit, logins) =
+            (folder.join("audit.key"), folder.join("audit.jsonl"), folder.join("logins.jsonl"));
+        let path_key = receipt::path_key(&key_path).map_err(state(key_path))?;
+        let names = NameKey::new(path_key.expose().into());
+        let file = AuditFile::open(&audit, digest).map_err(state(audit))?;
+        let log = config.log.dir.clone();
+        let receipts = Books::open(file, names, &config.log).map_err(state(log))?;
+        let ledger = Ledger::open(&logins, config.limits).map_err(state(logins))?;
+        let policy = PolicyStore::read(&config.policy_file, digest)?;
+        // Not made later, so that what is wrong with it is known at the start.
+        drop(workload::client(&config)?);
+        let lingering = Mutex::default();
+        let receipts = Box::new(receipts);
+        Ok(Self { config, digest, path_key, policy, ledger, receipts, lingering })
+    }
+
+    /// Demands a sealed heap, unless it was said that another will do.
+    ///
+    /// # Errors
+    /// [`ReleaseError::Unsealed`].
+    pub fn demand_sealed(&self) -> Result<(), ReleaseError> {
+        let state = heap::state();
+        if state.is_sealed() || self.config.unsealed == Unsealed::Allow {
+            return Ok(());
+        }
+        let unknown = || "no sealed heap in this program".to_owned();
+        let reason = state.refused.map_or_else(unknown, |errno| errno.to_string());
+        Err(ReleaseError::Unsealed { reason })
+    }
+
+    /// Reads the policy anew. One that cannot be read changes nothing.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn reload(&self) -> Result<String, ConfigError> {
+        self.policy.reload(&self.config.policy_file, self.digest)
+    }
+
+    /// Whether this client may talk to OpenBao itself.
+    pub(super) fn has_door(&self, client: &str) -> bool {
+        // SECURITY: a way past the decision is asked for by name.
+        self.config.doors.iter().any(|door| door == client)
+    }
+
+    /// The hash of a path, by which its receipts are found.
+    #[must_use]
+    pub fn path_hash(&self, path: &str) -> String {
+        receipt::path_hash(self.digest, &self.path_key, path)
+    }
+
+    /// Keeps a login whose wrapper is away, for a while.
+    fn linger(&self, workload: Workload) {
+        let mut lingering = self.lingering.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        lingering.retain(|_, (_, until)| *until > now);
+        // One that is forgotten costs its wrapper another login.
+        if lingering.len() < MAX_LINGERING {
+            let until = now + Duration::from_secs(self.config.linger_seconds.into());
+            lingering.insert(workload.instance, (workload, until));
+        }
+    }
+
+    /// The login of an instance that comes back.
+    fn lingered(&self, instance: &[u8; 32]) -> Option<Workload> {
+        let mut lingering = self.lingering.lock().unwrap_or_else(PoisonError::into_inner);
+        let (workload, until) = lingering.remove(instance)?;
+        (until > Instant::now()).then_some(workload)
+    }
+}

@@ -1,0 +1,5 @@
+//! Bundles and single proofs.
+#![no_main]
+use cloudtaser_evidence::fuzz;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::bundle(bytes));

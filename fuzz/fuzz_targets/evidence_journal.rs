@@ -1,0 +1,5 @@
+//! Records of the journal, and tiles.
+#![no_main]
+use cloudtaser_evidence::fuzz;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::journal(bytes));

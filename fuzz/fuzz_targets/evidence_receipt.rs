@@ -1,0 +1,5 @@
+//! Leaves of the log.
+#![no_main]
+use cloudtaser_evidence::fuzz;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::receipt(bytes));
