@@ -91,14 +91,6 @@ pub fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::R
     runtime.context("cannot start the runtime")?.block_on(future)
 }
 
-/// Hears when the program is asked to read its files anew.
-///
-/// # Errors
-/// Where signals cannot be heard.
-pub fn hangup() -> anyhow::Result<Signal> {
-    signal(SignalKind::hangup()).context("cannot hear signals")
-}
-
 /// As [`block_on`], with so many threads. One thread hands nothing to another, which makes each
 /// thing cheaper; more of them do more.
 ///
@@ -118,6 +110,14 @@ pub fn block_on_threads<T: Send + 'static>(
     // Within, and not beside the workers: what it takes in would go to them by a detour.
     let runtime = runtime.context(no_runtime)?;
     runtime.block_on(async { tokio::spawn(future).await.context("the program failed")? })
+}
+
+/// Hears when the program is asked to read its files anew.
+///
+/// # Errors
+/// Where signals cannot be heard.
+pub fn hangup() -> anyhow::Result<Signal> {
+    signal(SignalKind::hangup()).context("cannot hear signals")
 }
 
 /// Ends when the program is asked to.
