@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::Context as _;
 
 use crate::artifacts;
-use crate::command::{self, program, shown};
+use crate::command::{self, cargo, program, shown};
 use crate::tools::{self, Need};
 use crate::ui;
 use crate::vm;
@@ -18,8 +18,14 @@ const WITHOUT_AGENT: &str = "--no-agent";
 /// What makes it a demo for other programs, or none at all.
 const ALONE: &[&str] = &["--json", "--help", "-h", WITHOUT_AGENT];
 
+/// The road instead: beacon, bridge and broker, each in its network.
+const ROAD: &str = "--road";
+
 /// The verb.
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
+    if arguments.iter().any(|word| word == ROAD) {
+        return road();
+    }
     tools::ensure(Need::Demo)?;
     let programs = artifacts::build_programs()?;
     let mut demo = program(&programs.cli);
@@ -37,6 +43,20 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     command::run(demo.arg(WITHOUT_AGENT))?;
     ui::heading("and with a node agent, which the kernel here does not let work");
     vm::demo::run()
+}
+
+/// Plays the road, with the support of the end-to-end tests, which make the same promises.
+fn road() -> anyhow::Result<()> {
+    tools::ensure(Need::Demo)?;
+    let programs = artifacts::build_programs()?;
+    let relay = artifacts::build_relay()?;
+    let words = ["run", "--quiet", "--locked", "--package", "cloudtaser-e2e", "--example", "road"];
+    let mut demo = cargo(words);
+    programs.announce(&mut demo);
+    demo.env("CLOUDTASER_BEACON", relay.beacon);
+    demo.env("CLOUDTASER_BRIDGE", relay.bridge);
+    demo.env("CLOUDTASER_BROKER", relay.broker);
+    become_it(&mut demo)
 }
 
 /// Replaces this process, so that `^C` and the terminal are the demo's own.

@@ -36,6 +36,7 @@ cargo xtask VERB: the chores of this repository
   test              everything that CI runs: tools, lints, boundaries, builds, tests, docs
   check             the quick part of it: fmt, clippy, boundaries, docs
   demo [ARGS]       builds the programs and runs `cloudtaser demo ARGS` with a real OpenBao
+  demo --road       the road instead: beacon, bridge and broker, each in its network (needs root)
   bench [NAME ARGS] builds the programs and measures them (without a name: what there is)
   codegen           writes manual pages and completions from what the programs say
   boundaries        who may depend on whom, licences, sources, sizes of files

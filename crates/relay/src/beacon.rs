@@ -29,7 +29,7 @@ use cloudtaser_tls::{Digest, TlsError, raw};
 use tokio::{
     net::{TcpListener, TcpSocket},
     sync::{Semaphore, watch},
-    time::timeout,
+    time::{sleep, timeout},
 };
 use tracing::{info, warn};
 
@@ -37,9 +37,11 @@ use self::{
     config::Config, metrics::Metrics, pseudonym::Pseudonyms, registry::Registry, replay::Replay,
     splice::Pipes,
 };
-use crate::{admin, proto::frame};
+use crate::{admin, net, proto::frame};
 
 const BACKLOG: u32 = 4096;
+/// How often it is looked whether the beacon that was taken over has gone.
+const ADMIN_PAUSE: Duration = Duration::from_millis(500);
 
 /// What keeps a beacon from starting or going on.
 #[derive(Debug, thiserror::Error)]
@@ -89,11 +91,25 @@ impl Beacon {
     /// Begins to listen; must be called within a runtime.
     ///
     /// # Errors
-    /// [`BeaconError`].
+    /// [`BeaconError`], also where another listens there.
     pub fn bind(config: Config) -> Result<Self, BeaconError> {
+        for address in [Some(config.listen), config.admin].into_iter().flatten() {
+            nobody_listens(address)?;
+        }
+        Self::take_over(config)
+    }
+
+    /// Begins to listen beside another beacon of the same user, which is to be stopped then: it
+    /// takes nothing new, and its tunnels go on for as long as it gives them.
+    ///
+    /// # Errors
+    /// [`BeaconError`].
+    pub fn take_over(config: Config) -> Result<Self, BeaconError> {
         let control = raw::server_config(&config.key, raw::Peers::AnyKey, &[frame::PROTOCOL])?;
         let listener = listen(config.listen, config.limits.socket_kib)?;
-        let admin = config.admin.map(|admin| listen(admin, 0)).transpose()?;
+        // The other one still tells its own figures there: they must not be mixed with ours.
+        let admin = config.admin.filter(|admin| nobody_listens(*admin).is_ok());
+        let admin = admin.map(|admin| listen(admin, 0)).transpose()?;
         let shared = Shared {
             digest: Digest::new()?,
             control: Arc::new(control),
@@ -130,25 +146,37 @@ impl Beacon {
     /// have a while to end.
     pub async fn serve(self, stop: impl Future<Output = ()>) {
         let Self { shared, listener, admin } = self;
-        let asked = Arc::clone(&shared);
-        let admin = admin.map(|admin| {
-            tokio::spawn(admin::serve(admin, move |path| match path {
-                b"/metrics" => admin::good(asked.metrics.text()),
-                b"/readyz" if *asked.draining.borrow() => admin::unready("draining\n"),
-                b"/healthz" | b"/readyz" => admin::good("ok\n".to_owned()),
-                _ => admin::unknown(),
-            }))
-        });
+        let admin = tokio::spawn(tell(admin, Arc::clone(&shared)));
         tokio::select! {
             () = accept::serve(&listener, &shared) => {}
             () = stop => {}
         }
+        // Who has connected already is not to be turned away by the end of the listener.
+        accept::the_rest(&listener, &shared).await;
         drop(listener);
         drain(&shared).await;
-        if let Some(admin) = admin {
-            admin.abort();
-        }
+        admin.abort();
     }
+}
+
+/// Metrics and health, as soon as nobody else tells his at that address.
+async fn tell(admin: Option<TcpListener>, shared: Arc<Shared>) {
+    let Some(address) = shared.config.admin else { return };
+    let mut bound = admin;
+    let listener = loop {
+        if let Some(listener) = bound {
+            break listener;
+        }
+        sleep(ADMIN_PAUSE).await;
+        bound = nobody_listens(address).and_then(|()| listen(address, 0)).ok();
+    };
+    admin::serve(listener, move |path| match path {
+        b"/metrics" => admin::good(shared.metrics.text()),
+        b"/readyz" if *shared.draining.borrow() => admin::unready("draining\n"),
+        b"/healthz" | b"/readyz" => admin::good("ok\n".to_owned()),
+        _ => admin::unknown(),
+    })
+    .await;
 }
 
 async fn drain(shared: &Shared) {
@@ -177,6 +205,9 @@ fn listen(address: SocketAddr, socket_kib: u32) -> Result<TcpListener, BeaconErr
     let made = || {
         let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
         socket.set_reuseaddr(true)?;
+        // For the one that takes over. Who may be that is the kernel's to say: the same user.
+        socket.set_reuseport(true)?;
+        net::prepare(&socket)?;
         if socket_kib > 0 {
             socket.set_recv_buffer_size(socket_kib.saturating_mul(1 << 10))?;
             socket.set_send_buffer_size(socket_kib.saturating_mul(1 << 10))?;
@@ -185,4 +216,14 @@ fn listen(address: SocketAddr, socket_kib: u32) -> Result<TcpListener, BeaconErr
         socket.listen(BACKLOG)
     };
     made().map_err(failed)
+}
+
+/// Two that share a port without knowing of each other would each get half of everything.
+fn nobody_listens(address: SocketAddr) -> Result<(), BeaconError> {
+    let tried = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)
+    };
+    tried().map_err(|source| BeaconError::Listen { address, source })
 }

@@ -10,6 +10,7 @@ pub mod state;
 pub mod store;
 
 mod audit;
+mod text;
 
 pub use state::{Act, Cluster, Invited, Standing, State};
 pub use store::{Store, StoreError};

@@ -1,6 +1,6 @@
 //! What all sockets of ours have in common.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr, os::fd::AsFd, time::Duration};
 
 use nix::sys::socket::{setsockopt, sockopt};
 use tokio::{
@@ -17,8 +17,10 @@ const KEEPALIVE_PROBES: u32 = 3;
 const USER_TIMEOUT_MS: u32 = 30_000;
 
 /// No delay for small messages; a peer that is gone is noticed by the kernel, without a wake-up.
-pub(crate) fn prepare(stream: &TcpStream) -> io::Result<()> {
-    stream.set_nodelay(true)?;
+///
+/// KERNEL: what is set on a listener its connections inherit, so a beacon pays for it once.
+pub(crate) fn prepare(stream: &impl AsFd) -> io::Result<()> {
+    setsockopt(stream, sockopt::TcpNoDelay, &true)?;
     setsockopt(stream, sockopt::KeepAlive, &true)?;
     setsockopt(stream, sockopt::TcpKeepIdle, &KEEPALIVE_IDLE_SECONDS)?;
     setsockopt(stream, sockopt::TcpKeepInterval, &KEEPALIVE_INTERVAL_SECONDS)?;
@@ -84,6 +86,26 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
+
+    #[tokio::test]
+    async fn what_a_listener_is_given_its_connections_have() {
+        use nix::sys::socket::getsockopt;
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        prepare(&listener).unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        assert!(getsockopt(&stream, sockopt::TcpNoDelay).unwrap());
+        assert!(getsockopt(&stream, sockopt::KeepAlive).unwrap());
+        let got = [
+            getsockopt(&stream, sockopt::TcpKeepIdle).unwrap(),
+            getsockopt(&stream, sockopt::TcpKeepInterval).unwrap(),
+            getsockopt(&stream, sockopt::TcpKeepCount).unwrap(),
+            getsockopt(&stream, sockopt::TcpUserTimeout).unwrap(),
+        ];
+        let wanted =
+            [KEEPALIVE_IDLE_SECONDS, KEEPALIVE_INTERVAL_SECONDS, KEEPALIVE_PROBES, USER_TIMEOUT_MS];
+        assert_eq!(got, wanted);
+    }
 
     #[tokio::test]
     async fn of_several_the_first_that_answers_is_taken() {

@@ -99,6 +99,27 @@ pub fn hangup() -> anyhow::Result<Signal> {
     signal(SignalKind::hangup()).context("cannot hear signals")
 }
 
+/// As [`block_on`], with so many threads. One thread hands nothing to another, which makes each
+/// thing cheaper; more of them do more.
+///
+/// # Errors
+/// As [`block_on`].
+pub fn block_on_threads<T: Send + 'static>(
+    threads: usize,
+    future: impl Future<Output = anyhow::Result<T>> + Send + 'static,
+) -> anyhow::Result<T> {
+    use tokio::runtime::Builder;
+    let no_runtime = "cannot start the runtime";
+    if threads <= 1 {
+        let runtime = Builder::new_current_thread().enable_all().build();
+        return runtime.context(no_runtime)?.block_on(future);
+    }
+    let runtime = Builder::new_multi_thread().worker_threads(threads).enable_all().build();
+    // Within, and not beside the workers: what it takes in would go to them by a detour.
+    let runtime = runtime.context(no_runtime)?;
+    runtime.block_on(async { tokio::spawn(future).await.context("the program failed")? })
+}
+
 /// Ends when the program is asked to.
 ///
 /// # Errors

@@ -10,6 +10,7 @@ mod beacon;
 mod ends;
 mod measure;
 mod peers;
+mod storm;
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -19,6 +20,7 @@ use serde_json::{Value, json};
 
 use crate::relay::measure::Figures;
 use crate::relay::peers::Relay;
+use crate::relay::storm::Storm;
 use crate::report::{self, markdown, short};
 use crate::{Effort, machine, ui};
 
@@ -35,17 +37,28 @@ struct Rounds {
     pings: usize,
     setup_ms: u64,
     idle: &'static [usize],
+    storm: usize,
 }
 
 impl Rounds {
     const fn of(effort: Effort) -> Self {
         match effort {
-            Effort::Full => {
-                Self { rounds: 5, bulk_ms: 1000, pings: 3000, setup_ms: 1500, idle: &[1000, 4000] }
-            }
-            Effort::Quick => {
-                Self { rounds: 1, bulk_ms: 300, pings: 300, setup_ms: 400, idle: &[500] }
-            }
+            Effort::Full => Self {
+                rounds: 5,
+                bulk_ms: 1000,
+                pings: 3000,
+                setup_ms: 1500,
+                idle: &[1000, 4000],
+                storm: 9000,
+            },
+            Effort::Quick => Self {
+                rounds: 1,
+                bulk_ms: 300,
+                pings: 300,
+                setup_ms: 400,
+                idle: &[500],
+                storm: 1000,
+            },
         }
     }
 }
@@ -75,14 +88,19 @@ pub(crate) fn run(effort: Effort, out: &Path, scratch: &Path) -> anyhow::Result<
                 .with_context(|| format!("idle tunnels of {}", relay.name()))?;
         }
     }
+    drop(relays);
+    ui::say("all clients of a beacon that was killed come back");
+    // As many as one process of this bench may have descriptors for.
+    let storm = storm::run(scratch, rounds.storm)?;
     let record = json!({
         "what": "bytes, messages and tunnels through a relay on the loopback, per second of its CPU",
         "machine": machine,
         "load_after": machine::load(),
         "relays": figures.iter().map(Figures::to_json).collect::<Vec<_>>(),
+        "storm": storm.to_json(),
     });
     report::write(out, "relay.json", &format!("{record:#}\n"))?;
-    let text = table(&record, &figures)?;
+    let text = table(&record, &figures, &storm)?;
     report::write(out, "relay.md", &text)?;
     ui::say(&text);
     Ok(())
@@ -98,7 +116,7 @@ fn once(relay: &mut dyn Relay, figures: &mut Figures, rounds: Rounds) -> anyhow:
     measure::setups(relay, rounds.setup_ms, figures)
 }
 
-fn table(record: &Value, all: &[Figures]) -> anyhow::Result<String> {
+fn table(record: &Value, all: &[Figures], storm: &Storm) -> anyhow::Result<String> {
     let mut text = String::from("# Carrying bytes\n\n");
     text.push_str(
         "`cloudtaser-beacon` beside what a user could put in its place, between the same ends on \
@@ -140,5 +158,15 @@ fn table(record: &Value, all: &[Figures]) -> anyhow::Result<String> {
         }
         text.push('\n');
     }
+    write!(
+        text,
+        "\nA beacon with {} tunnels was killed; {:.1} s after the start of the next one all clients \
+         had theirs again, with hellos and tickets. It took {:.1} s of its CPU and {} MB of memory \
+         at most.\n",
+        storm.tunnels,
+        storm.seconds,
+        storm.cpu_seconds,
+        storm.peak_kib >> 10,
+    )?;
     Ok(text)
 }

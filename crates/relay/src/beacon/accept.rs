@@ -6,10 +6,12 @@
 
 use std::{
     collections::BTreeMap,
+    future::poll_fn,
     io,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     os::fd::AsRawFd as _,
     sync::{Arc, Mutex, PoisonError},
+    task::Poll,
     time::Duration,
 };
 
@@ -49,46 +51,64 @@ pub(super) async fn serve(listener: &TcpListener, shared: &Arc<Shared>) {
                 continue;
             }
         };
-        let peer = net::canonical(peer);
-        let Some(source) = shared.sources.enter(peer.ip()) else {
-            shared.metrics.refuse(Refusal::BeaconLimit);
-            continue;
-        };
-        let seat = shared.pending.enter();
-        let shared = Arc::clone(shared);
-        tokio::spawn(async move {
-            if net::prepare(&stream).is_err() {
-                return;
+        begin(stream, peer, shared);
+    }
+}
+
+/// Takes those who have connected already, and waits for nobody.
+pub(super) async fn the_rest(listener: &TcpListener, shared: &Arc<Shared>) {
+    poll_fn(|context| {
+        while let Poll::Ready(Ok((stream, peer))) = listener.poll_accept(context) {
+            begin(stream, peer, shared);
+        }
+        Poll::Ready(())
+    })
+    .await;
+}
+
+/// One connection has come.
+fn begin(stream: TcpStream, peer: SocketAddr, shared: &Arc<Shared>) {
+    let peer = net::canonical(peer);
+    let Some(source) = shared.sources.enter(peer.ip()) else {
+        return shared.metrics.refuse(Refusal::BeaconLimit);
+    };
+    let seat = shared.pending.enter();
+    tokio::spawn(serve_one(stream, peer, Arc::clone(shared), (seat, source)));
+}
+
+async fn serve_one(
+    stream: TcpStream,
+    peer: SocketAddr,
+    shared: Arc<Shared>,
+    (seat, source): (Seat, Place),
+) {
+    let wait = Duration::from_secs(shared.config.limits.hello_seconds.into());
+    let deadline = Instant::now() + wait;
+    let purpose = tokio::select! {
+        biased;
+        purpose = timeout_at(deadline, purpose(&stream)) => purpose,
+        () = seat.evicted() => return shared.metrics.refuse(Refusal::Evicted),
+    };
+    drop(seat);
+    match purpose {
+        Ok(Ok(Purpose::Leg)) => leg(stream, &shared, deadline).await,
+        Ok(Ok(Purpose::Tls(hello))) => {
+            if hello.protocols.iter().any(|name| name == frame::PROTOCOL) {
+                // A handshake is work: its place is given up when the key is proved.
+                let Ok(work) = Arc::clone(&shared.handshakes).try_acquire_owned() else {
+                    return shared.metrics.refuse(Refusal::BeaconLimit);
+                };
+                // Boxed, or each tunnel's task would be as big as a bridge's.
+                Box::pin(control::serve(stream, peer, &shared, (work, source))).await;
+            } else {
+                drop(source);
+                tunnel::serve(stream, peer, hello, &shared).await;
             }
-            let wait = Duration::from_secs(shared.config.limits.hello_seconds.into());
-            let deadline = Instant::now() + wait;
-            let purpose = tokio::select! {
-                biased;
-                purpose = timeout_at(deadline, purpose(&stream)) => purpose,
-                () = seat.evicted() => return shared.metrics.refuse(Refusal::Evicted),
-            };
-            drop(seat);
-            match purpose {
-                Ok(Ok(Purpose::Leg)) => leg(stream, &shared, deadline).await,
-                Ok(Ok(Purpose::Tls(hello))) => {
-                    if hello.protocols.iter().any(|name| name == frame::PROTOCOL) {
-                        // A handshake is work: its place is given up when the key is proved.
-                        let Ok(work) = Arc::clone(&shared.handshakes).try_acquire_owned() else {
-                            return shared.metrics.refuse(Refusal::BeaconLimit);
-                        };
-                        // Boxed, or each tunnel's task would be as big as a bridge's.
-                        Box::pin(control::serve(stream, peer, &shared, (work, source))).await;
-                    } else {
-                        drop(source);
-                        tunnel::serve(stream, peer, hello, &shared).await;
-                    }
-                }
-                Ok(Ok(Purpose::None(reason))) => shared.metrics.refuse(reason),
-                // It went away by itself.
-                Ok(Err(_gone)) => {}
-                Err(_late) => shared.metrics.refuse(Refusal::Slow),
-            }
-        });
+        }
+        Ok(Ok(Purpose::None(reason))) => shared.metrics.refuse(reason),
+        // It went away by itself.
+        Ok(Err(_gone)) => {}
+        Err(_late) => shared.metrics.refuse(Refusal::Slow),
     }
 }
 

@@ -142,16 +142,18 @@ pub(crate) async fn relay(
     (up, down): (&Moved, &Moved),
     limits: Limits,
 ) -> End {
-    let both = async {
+    // Not bound to a name first: it would have its place twice.
+    let end = timeout(limits.age, async {
         let mut ascending = pin!(one_way(client, leg, pipes, up));
         let mut descending = pin!(one_way(leg, client, pipes, down));
         let rest = tokio::select! {
+            // Boxed, as all that an idle tunnel does not need.
             first = &mut ascending => match first {
-                Ok(()) => timeout(limits.half_open, descending).await,
+                Ok(()) => Box::pin(timeout(limits.half_open, descending)).await,
                 Err(error) => Ok(Err(error)),
             },
             first = &mut descending => match first {
-                Ok(()) => timeout(limits.half_open, ascending).await,
+                Ok(()) => Box::pin(timeout(limits.half_open, ascending)).await,
                 Err(error) => Ok(Err(error)),
             },
         };
@@ -160,8 +162,9 @@ pub(crate) async fn relay(
             Ok(Err(_broken)) => End::Broken,
             Err(_late) => End::HalfOpen,
         }
-    };
-    let end = timeout(limits.age, both).await.unwrap_or(End::Age);
+    })
+    .await
+    .unwrap_or(End::Age);
     if end != End::Clean {
         // A failure of one side must not look like an end to the other.
         net::reset(client);
@@ -180,7 +183,7 @@ async fn one_way(from: &TcpStream, to: &TcpStream, pipes: &Pipes, moved: &Moved)
             Step::End => return shut_down(to),
             Step::Copied { len, rest } => {
                 if !rest.is_empty() {
-                    write_all(to, &rest).await?;
+                    Box::pin(write_all(to, rest)).await?;
                 }
                 moved.copied.fetch_add(len as u64, Ordering::Relaxed);
                 full_reads = if len == BUFFER_LEN { full_reads + 1 } else { 0 };
@@ -222,7 +225,8 @@ fn copy(from: &TcpStream, to: &TcpStream, buffer: &mut [u8]) -> io::Result<Step>
     Ok(Step::Copied { len, rest: read.get(taken..).unwrap_or_default().to_vec() })
 }
 
-async fn write_all(to: &TcpStream, mut rest: &[u8]) -> io::Result<()> {
+async fn write_all(to: &TcpStream, rest: Vec<u8>) -> io::Result<()> {
+    let mut rest = &*rest;
     while !rest.is_empty() {
         to.writable().await?;
         match to.try_write(rest) {

@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use cloudtaser_relay::{
     beacon::{Beacon, config::Config},
     log,
-    program::{block_on, keygen, of_arguments, run, say, stop_signal},
+    program::{block_on_threads, keygen, of_arguments, run, say, stop_signal},
 };
 use tracing::info;
 
@@ -45,6 +45,10 @@ struct Serve {
     /// Without a configuration: a key for this run, any bridge, 127.0.0.1:8443, metrics at 9443.
     #[arg(long, conflicts_with = "config")]
     dev: bool,
+    /// Listen beside a beacon that is there already, which is to be stopped then: nobody is turned
+    /// away meanwhile, and its tunnels go on for as long as its drain_seconds say.
+    #[arg(long)]
+    take_over: bool,
 }
 
 fn main() -> ExitCode {
@@ -71,10 +75,11 @@ fn serve(args: &Serve) -> anyhow::Result<()> {
         }
     };
     log::start();
-    let key = config.key.public();
-    block_on(async {
+    let (key, take_over) = (config.key.public(), args.take_over);
+    block_on_threads(config.limits.threads.into(), async move {
         let stop = stop_signal()?;
-        let beacon = Beacon::bind(config)?;
+        let take = if take_over { Beacon::take_over } else { Beacon::bind };
+        let beacon = take(config)?;
         let address = beacon.address().context("no address")?;
         info!(%address, %key, admin = ?beacon.admin_address(), "beacon listens");
         beacon.serve(stop).await;

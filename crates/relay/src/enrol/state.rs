@@ -3,9 +3,9 @@
 use std::fmt;
 
 use cloudtaser_tls::{Digest, raw::PublicKey};
-use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 
+use super::text;
 use crate::proto::enrol::{InvitationId, InvitationSecret, Refusal};
 
 /// A cluster that has not asked for so long after its certificate ran out has to be invited again.
@@ -36,9 +36,9 @@ pub struct State {
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Invited {
-    #[serde(with = "hex16")]
+    #[serde(with = "text::hex16")]
     id: [u8; 16],
-    #[serde(with = "hex32")]
+    #[serde(with = "text::hex32")]
     secret_hash: [u8; 32],
     /// What the bridge's people call the cluster.
     pub name: String,
@@ -47,7 +47,7 @@ pub struct Invited {
     /// Tunnels that the cluster may have at once.
     pub max_tunnels: u16,
     /// Whose key used it.
-    #[serde(default, with = "key")]
+    #[serde(default, with = "text::key")]
     pub used_by: Option<PublicKey>,
 }
 
@@ -55,7 +55,7 @@ pub struct Invited {
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cluster {
-    #[serde(with = "one_key")]
+    #[serde(with = "text::one_key")]
     key: PublicKey,
     /// What the bridge's people call it.
     pub name: String,
@@ -63,7 +63,7 @@ pub struct Cluster {
     pub standing: Standing,
     /// Tunnels that it may have at once.
     pub max_tunnels: u16,
-    #[serde(with = "hex16")]
+    #[serde(with = "text::hex16")]
     invitation: [u8; 16],
     /// When it joined, in seconds since 1970.
     pub joined: u64,
@@ -336,69 +336,6 @@ pub struct NewInvitation {
     pub not_after: u64,
     /// Tunnels that the cluster may have at once.
     pub max_tunnels: u16,
-}
-
-macro_rules! hex {
-    ($name:ident, $len:literal) => {
-        mod $name {
-            use super::{Deserialize as _, HEXLOWER};
-
-            pub(super) fn serialize<S: serde::Serializer>(
-                bytes: &[u8; $len],
-                to: S,
-            ) -> Result<S::Ok, S::Error> {
-                to.serialize_str(&HEXLOWER.encode(bytes))
-            }
-
-            pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(
-                from: D,
-            ) -> Result<[u8; $len], D::Error> {
-                let text = String::deserialize(from)?;
-                let bytes = HEXLOWER.decode(text.as_bytes()).ok();
-                let odd =
-                    || serde::de::Error::custom(concat!("not ", $len, " bytes in hexadecimal"));
-                bytes.and_then(|bytes| bytes.try_into().ok()).ok_or_else(odd)
-            }
-        }
-    };
-}
-
-hex!(hex16, 16);
-hex!(hex32, 32);
-
-mod one_key {
-    use super::{Deserialize as _, PublicKey};
-
-    pub(super) fn serialize<S: serde::Serializer>(
-        key: &PublicKey,
-        to: S,
-    ) -> Result<S::Ok, S::Error> {
-        to.collect_str(key)
-    }
-
-    pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(
-        from: D,
-    ) -> Result<PublicKey, D::Error> {
-        String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
-    }
-}
-
-mod key {
-    use super::{Deserialize as _, PublicKey, Serialize as _};
-
-    pub(super) fn serialize<S: serde::Serializer>(
-        key: &Option<PublicKey>,
-        to: S,
-    ) -> Result<S::Ok, S::Error> {
-        key.map(|key| key.to_string()).serialize(to)
-    }
-
-    pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(
-        from: D,
-    ) -> Result<Option<PublicKey>, D::Error> {
-        let text = Option::<String>::deserialize(from)?;
-        text.map(|text| text.parse().map_err(serde::de::Error::custom)).transpose()
-    }
 }
 
 #[cfg(test)]

@@ -32,6 +32,27 @@ const MOST: u16 = u16::MAX;
 pub(crate) struct Beacon {
     child: Child,
     road: Arc<Road>,
+    key: KeyPair,
+}
+
+/// A tunnel's ends, and no more than that.
+pub(crate) type Kept = (TcpStream, TcpStream);
+
+/// Opens tunnels from a thread of its own.
+pub(crate) struct TunnelOpener(Arc<Road>);
+
+impl TunnelOpener {
+    /// One leg and one client. Where others do the same at once, the leg may be given to another
+    /// client and the client another leg: each is served all the same.
+    pub(crate) fn open(&self) -> anyhow::Result<Kept> {
+        let mut far = self.0.leg()?;
+        let mut near = dial(self.0.address)?;
+        near.write_all(&self.0.hello()?)?;
+        far.read_exact(&mut [0; GO_LEN])?;
+        hello_and_answer(&mut far)?;
+        near.read_exact(&mut [0])?;
+        Ok((near, far))
+    }
 }
 
 /// What both ends need.
@@ -50,8 +71,7 @@ struct Road {
 impl Beacon {
     /// Starts the program and registers a bridge.
     pub(crate) fn start(scratch: &Path) -> anyhow::Result<Self> {
-        let program = std::env::var_os("CLOUDTASER_BEACON").map(PathBuf::from);
-        let program = program.context("CLOUDTASER_BEACON is not set: use `cargo xtask bench`")?;
+        let program = program()?;
         let (key, pem) = KeyPair::generate()?;
         fs::write(scratch.join("beacon.pem"), pem.expose())?;
         let port = free_port()?;
@@ -60,19 +80,52 @@ impl Beacon {
              [limits]\npending_per_source = 10000\nwaiting_per_bridge = 10000\n"
         );
         fs::write(scratch.join("beacon.toml"), config)?;
-        let mut command = Command::new(program);
-        command.args(["serve", "--config", "beacon.toml"]).current_dir(scratch);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let child = command.spawn().context("cannot start the beacon")?;
         let address = SocketAddr::from(([127, 0, 0, 1], port));
+        let child = spawn(&program, scratch)?;
         let road = Arc::new(register(address, &key)?);
-        let mut beacon = Self { child, road };
+        let mut beacon = Self { child, road, key };
         let began = Instant::now();
         while let Err(error) = beacon.tunnel() {
             ensure!(began.elapsed() < ends::PATIENCE, "the beacon does not carry: {error:#}");
         }
         Ok(beacon)
     }
+
+    /// As by the kernel, when memory is short.
+    pub(crate) fn kill(&mut self) -> anyhow::Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// Another one at the same address, with the bridge registered again.
+    pub(crate) fn restart(&mut self, scratch: &Path) -> anyhow::Result<()> {
+        self.child = spawn(&program()?, scratch)?;
+        self.road = Arc::new(register(self.road.address, &self.key)?);
+        Ok(())
+    }
+
+    /// For a thread that opens tunnels.
+    pub(crate) fn opener(&self) -> TunnelOpener {
+        TunnelOpener(Arc::clone(&self.road))
+    }
+
+    /// Its number.
+    pub(crate) fn process(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+fn program() -> anyhow::Result<PathBuf> {
+    let program = std::env::var_os("CLOUDTASER_BEACON").map(PathBuf::from);
+    program.context("CLOUDTASER_BEACON is not set: use `cargo xtask bench`")
+}
+
+fn spawn(program: &Path, scratch: &Path) -> anyhow::Result<Child> {
+    let mut command = Command::new(program);
+    command.args(["serve", "--config", "beacon.toml"]).current_dir(scratch);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().context("cannot start the beacon")
 }
 
 /// Proves a bridge's key and keeps the control connection alive in a thread of its own.

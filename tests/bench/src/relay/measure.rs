@@ -106,9 +106,9 @@ pub(crate) fn bulk(
     }
     // What begins is not what goes on.
     thread::sleep(Duration::from_millis(100));
-    let (before, cpu) = (moved.load(Ordering::Relaxed), cpu_of(relay)?);
+    let (before, cpu) = (moved.load(Ordering::Relaxed), used(relay)?);
     thread::sleep(Duration::from_millis(for_ms));
-    let (bytes, cpu) = (moved.load(Ordering::Relaxed) - before, cpu_of(relay)? - cpu);
+    let (bytes, cpu) = (moved.load(Ordering::Relaxed) - before, used(relay)? - cpu);
     over.store(true, Ordering::Relaxed);
     for thread in threads {
         ensure!(thread.join().is_ok(), "an end failed");
@@ -182,9 +182,9 @@ pub(crate) fn setups(
         }));
     }
     thread::sleep(Duration::from_millis(200));
-    let (before, cpu) = (opened.load(Ordering::Relaxed), cpu_of(relay)?);
+    let (before, cpu) = (opened.load(Ordering::Relaxed), used(relay)?);
     thread::sleep(Duration::from_millis(for_ms));
-    let (count, cpu) = (opened.load(Ordering::Relaxed) - before, cpu_of(relay)? - cpu);
+    let (count, cpu) = (opened.load(Ordering::Relaxed) - before, used(relay)? - cpu);
     over.store(true, Ordering::Relaxed);
     for thread in ends {
         ensure!(thread.join().is_ok(), "an end failed");
@@ -217,9 +217,12 @@ pub(crate) fn idle(
     Ok(())
 }
 
-/// Seconds of CPU that a relay has used, in all its threads.
-fn cpu_of(relay: &dyn Relay) -> anyhow::Result<f64> {
-    let Some(pid) = relay.pid() else { return Ok(0.0) };
+fn used(relay: &dyn Relay) -> anyhow::Result<f64> {
+    relay.pid().map_or(Ok(0.0), cpu_of)
+}
+
+/// Seconds of CPU that a process has used, in all its threads.
+pub(crate) fn cpu_of(pid: u32) -> anyhow::Result<f64> {
     let mut nanoseconds = 0_u64;
     for task in fs::read_dir(format!("/proc/{pid}/task")).context("the relay has ended")? {
         let text = match fs::read_to_string(task?.path().join("schedstat")) {
