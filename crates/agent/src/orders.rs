@@ -196,13 +196,14 @@ impl Orders {
         Ok(self.grants.delete(&key.bytes())?)
     }
 
-    /// Ends who attached under a grant that is over: no hook asks a debugger again.
-    pub(crate) fn see_to_ends(&mut self, table: &Table) {
-        let Ok(known) = self.all() else { return };
+    /// Ends who attached under a grant that is over: no hook asks a debugger again. Whether one was.
+    pub(crate) fn see_to_ends(&mut self, table: &Table) -> bool {
+        let Ok(known) = self.all() else { return false };
         let holds = |key: &GrantKey| known.iter().any(|(k, grant)| k == key && left(grant) > 0);
         let (running, over): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.running).into_iter().partition(|(key, _)| holds(key));
         self.running = running;
+        let ended_some = !over.is_empty();
         for (key, grant) in over {
             let ended =
                 if key.kind == GrantKind::Memory { detach(key.group, table) } else { vec![] };
@@ -213,6 +214,7 @@ impl Orders {
                 "debuggers_ended": ended,
             }));
         }
+        ended_some
     }
 
     /// What the state must say of orders: what is open on the node now, and what may stay open.

@@ -50,7 +50,9 @@ impl Agent {
                 estate.stamp(&self.table)?;
             }
             self.devices.renew()?;
-            self.orders.see_to_ends(&self.table);
+            if self.orders.see_to_ends(&self.table) {
+                self.change(None);
+            }
             if Instant::now() >= due && !waiting {
                 ask.send(()).context("the canary's thread is gone")?;
                 due = Instant::now() + every;

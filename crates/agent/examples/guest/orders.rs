@@ -102,8 +102,12 @@ impl Scenario {
         let log = fs::read_to_string("/tmp/agent.log").unwrap();
         let told = log.contains("an order was taken") && log.contains("it hangs");
         self.check("order-is-logged", told.then_some(()).ok_or(log));
-        let records = fs::read_to_string(crate::records::FILE).unwrap();
-        let used = records.contains(r#""event":"granted""#);
+        // It stands behind the records of what was denied before.
+        let used = (0..300).any(|_| {
+            thread::sleep(Duration::from_millis(100));
+            let records = fs::read_to_string(crate::records::FILE).unwrap();
+            records.contains(r#""event":"granted""#)
+        });
         self.check(
             "each-use-is-recorded",
             used.then_some(()).ok_or_else(|| "no record".to_owned()),
@@ -154,7 +158,7 @@ impl Scenario {
     }
 
     /// The last thing of a run: what was let in stays in the state, and then all goes.
-    pub(crate) fn unloads(&mut self) {
+    pub(crate) fn unloads(&mut self, expected: &str) {
         let target = start_target(true);
         let order = |allow: &str, long: &str| {
             run(&["grant", "--allow", allow, "--for", long, "--reason", "x", "--key", SECRET])
@@ -175,6 +179,9 @@ impl Scenario {
         let refused = run(&["unload", "--reason", "x", "--key", OTHER]);
         self.check("unload-by-another-key", refused_for(&refused, "did not sign"));
         self.check("still-guarded", denied(File::open(format!("/proc/{}/mem", target.pid()))));
+        let pid = target.pid().to_string();
+        let kept = run(&["grant", "--pid", &pid, "--for", LONG, "--reason", "for later"]);
+        let kept = fed(&["sign", "--key", SECRET], &kept.stdout);
         let unloaded = run(&["unload", "--reason", "the end", "--key", SECRET]);
         self.check("unload", took(&unloaded));
         let said = status();
@@ -188,6 +195,9 @@ impl Scenario {
                 && roads::load_program().is_ok()
         });
         self.check("all-is-open-again", open.then_some(()).ok_or_else(|| "it is not".to_owned()));
+        let _agent = self.agent("loads-again", expected, &[]);
+        let earlier = fed(&["submit"], &kept.stdout);
+        self.check("order-of-an-earlier-load", refused_for(&earlier, "another load"));
     }
 }
 

@@ -93,7 +93,7 @@ impl Scenario {
         println!("@@STATE\t{}", status());
         let next = wrapped::after_the_agent(&mut own, &bao, agent, expected);
         own.outlives(next, expected);
-        own.unloads();
+        own.unloads(expected);
         own.end();
     }
 
