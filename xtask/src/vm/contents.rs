@@ -79,8 +79,10 @@ pub(super) fn base(guest: &Guest) -> anyhow::Result<Initramfs> {
 const DEBIAN: &[&str] = &["bash", "bpftrace", "gcore", "gdb", "perf", "strace"];
 
 /// More of Busybox, for who works by hand.
-const BY_HAND: &[&str] =
-    &["dd", "grep", "head", "ls", "mkfifo", "nsenter", "readlink", "rm", "timeout", "tr", "which"];
+const BY_HAND: &[&str] = &[
+    "basename", "dd", "dirname", "grep", "head", "ls", "mkfifo", "nsenter", "readlink", "rm",
+    "timeout", "tr", "which",
+];
 
 fn tools_too(archive: &mut Initramfs, guest: &Guest) -> anyhow::Result<()> {
     for tool in BY_HAND {

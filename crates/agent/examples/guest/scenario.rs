@@ -44,6 +44,7 @@ struct Earlier {
 impl Scenario {
     /// One in which nothing was tried yet.
     pub(crate) fn new() -> Self {
+        orders::write_keys();
         Self { failures: 0 }
     }
 
@@ -56,7 +57,6 @@ impl Scenario {
     pub(crate) fn run(expected: &str) {
         let mut own = Self::new();
         write_needle();
-        orders::write_keys();
         // Yama would hide from the same-uid attacker what the agent has to close.
         drop(fs::write("/proc/sys/kernel/yama/ptrace_scope", "0"));
         if expected.contains("no hook") {
