@@ -58,7 +58,8 @@ pub struct Release {
     stop: Arc<Stop>,
     link: Option<(Link, [u8; 32])>,
     next_id: u32,
-    receipts: Vec<Recorded>,
+    /// Of what was read, until somebody asked for them; later ones are not kept.
+    receipts: Option<Vec<Recorded>>,
 }
 
 impl Release {
@@ -75,13 +76,14 @@ impl Release {
             stop: Arc::default(),
             link: None,
             next_id: 0,
-            receipts: Vec::new(),
+            receipts: Some(Vec::new()),
         })
     }
 
-    /// The receipts of all that was read since this was asked last.
+    /// The receipts of all that was read until now, once. Those of what is read later are not kept:
+    /// a program that runs for a year and looks for new values would keep them all.
     pub fn take_receipts(&mut self) -> Vec<Recorded> {
-        std::mem::take(&mut self.receipts)
+        self.receipts.take().unwrap_or_default()
     }
 
     /// Ends every wait, from another thread.
@@ -153,7 +155,9 @@ impl Release {
         let frame = self.recipient.open(sealed.expose(), &info, &data)?;
         match decode::<BridgeToWrapper>(&frame) {
             Ok(Some((BridgeToWrapper::Answers(answers), len))) if len == frame.len() => {
-                self.receipts.extend(receipts);
+                if let Some(kept) = &mut self.receipts {
+                    kept.extend(receipts);
+                }
                 Ok(answers)
             }
             _ => Err(odd()),

@@ -21,7 +21,8 @@ use cloudtaser_core::{
     plan::Transit,
     reference::Source,
     release::{
-        self, Answer, Item, LoggedIn, Operation, Renewing, Statement, Why, message::ITEMS_MAX,
+        self, Answer, Item, LoggedIn, Operation, Recorded, Renewing, Statement, Why,
+        message::ITEMS_MAX,
     },
 };
 use cloudtaser_road::{AskError, ClientError, Login, Release, Resolve, Stop, Until};
@@ -78,6 +79,11 @@ impl Bridge {
             lost: false,
             entered: false,
         }
+    }
+
+    /// Where the bridge's log has what was released to this launch.
+    pub(crate) fn take_receipts(&mut self) -> Vec<Recorded> {
+        self.release.take_receipts()
     }
 
     pub(crate) fn stop(&self) -> Arc<Stop> {

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use cloudtaser_bao::{
     BaoError, Client, Deadline, Lease, Login, Method, Session, Stopper as ClientStopper, TransitKey,
 };
-use cloudtaser_core::{Secret, level::Transport, plan::Transit, reference::Source};
+use cloudtaser_core::{
+    Secret, level::Transport, plan::Transit, reference::Source, release::Recorded,
+};
 use cloudtaser_road::Stop;
 use serde_json::{Map, Value};
 
@@ -82,6 +84,14 @@ impl Home {
         match self {
             Self::Bridge(bridge) => Stopper::Bridge(bridge.stop()),
             Self::Direct(direct) => Stopper::Direct(direct.client.stopper()),
+        }
+    }
+
+    /// The receipts of what was released until now; OpenBao itself gives none.
+    pub(crate) fn take_receipts(&mut self) -> Vec<Recorded> {
+        match self {
+            Self::Bridge(bridge) => bridge.take_receipts(),
+            Self::Direct(_) => Vec::new(),
         }
     }
 

@@ -106,7 +106,7 @@ fn try_run(asked: Run, log: &mut Log) -> Result<u8, Failure> {
     let home = connect::home(&mut settings, &promised, &prepared.guard)?;
     drop(settings);
     let mut fetched = fetch(home, variables, &prepared.plan, &signals)?;
-    if let Err(failure) = report(&prepared, &facts, transport, &fetched) {
+    if let Err(failure) = report(&prepared, &facts, transport, &mut fetched) {
         // A launch that fails leaves no token behind, as far as OpenBao can be reached.
         let _given_back = fetched.bao.give_back();
         return Err(failure);
@@ -197,7 +197,7 @@ fn report(
     prepared: &Prepared,
     facts: &Facts,
     transport: Transport,
-    fetched: &Fetched,
+    fetched: &mut Fetched,
 ) -> Result<(), Failure> {
     let transport = fetched.bao.transport(transport);
     let guard = prepared.guard.clone().or_weaker(Guard::ask(&prepared.plan));
@@ -208,6 +208,10 @@ fn report(
     }
     if prepared.plan.log.level <= LogLevel::Info {
         prepared.log.document(&json!({ "cloudtaser": "protection-level", "level": level }));
+        let receipts = fetched.bao.take_receipts();
+        if !receipts.is_empty() {
+            prepared.log.document(&json!({ "cloudtaser": "receipts", "receipts": receipts }));
+        }
     }
     demand(&level, &prepared.plan)
 }

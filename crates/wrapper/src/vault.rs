@@ -15,6 +15,7 @@ use cloudtaser_core::{
     level::Transport,
     plan::{Revoke, Transit},
     reference::Source,
+    release::Recorded,
 };
 use serde_json::{Map, Value};
 
@@ -69,6 +70,11 @@ impl Bao {
     /// Starts a new deadline for what follows.
     pub(crate) fn within(&mut self, time: Duration) {
         self.deadline = Deadline::after(time);
+    }
+
+    /// The receipts of what was released until now.
+    pub(crate) fn take_receipts(&mut self) -> Vec<Recorded> {
+        self.home.take_receipts()
     }
 
     /// What the connection turned out to be worth: `best` is what the settings allow.

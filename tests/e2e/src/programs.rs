@@ -21,6 +21,16 @@ pub fn wrapper() -> PathBuf {
         .expect("no wrapper: run the tests by `cargo xtask test`, or set CLOUDTASER_WRAPPER")
 }
 
+/// The command line.
+///
+/// # Panics
+/// Where it was not built.
+#[must_use]
+pub(crate) fn cli() -> PathBuf {
+    let named = env::var_os("CLOUDTASER_CLI").map(PathBuf::from);
+    named.expect("no command line: run the tests by `cargo xtask test`, or set CLOUDTASER_CLI")
+}
+
 /// The OpenBao to test against.
 pub(crate) fn bao() -> PathBuf {
     let named = env::var_os(cloudtaser_core::names::ENV_BAO).map(PathBuf::from);

@@ -10,6 +10,7 @@ use crate::{
     issuer::{self, Issuer, Pod},
     launch::Launch,
     netns::{Networks, RELAY_ADDRESS},
+    programs::cli,
     road::{Program, said, start_beacon, verb},
     scratch::Scratch,
 };
@@ -176,6 +177,21 @@ impl Releases {
         let text = text.expect("an audit file");
         let lines = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
         (text, lines)
+    }
+
+    /// What `cloudtaser evidence` prints in the bridge's folder.
+    ///
+    /// # Errors
+    /// What it says where it fails.
+    pub fn evidence(&self, words: &[&str]) -> Result<String, String> {
+        let mut command = std::process::Command::new(cli());
+        let output = command.arg("evidence").args(words).current_dir(self.scratch.path()).output();
+        let output = output.expect("the command line");
+        if output.status.success() {
+            Ok(String::from_utf8(output.stdout).expect("text"))
+        } else {
+            Err(String::from_utf8_lossy(&output.stderr).into_owned())
+        }
     }
 
     /// The hash by which the audit file names a path.

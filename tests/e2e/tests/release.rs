@@ -119,6 +119,61 @@ require = ["memory=sealed", "transport=hybrid"]
         written_down(&road, &path, &pod, &needles);
     }
 
+    /// What an auditor concludes who has a file, a policy and nothing else.
+    #[test]
+    fn a_release_is_proved_by_its_receipt_to_whom_has_the_bundle_alone() {
+        let Some(road) = road() else { skip!("see above") };
+        let (value, name) = (canary(), canary());
+        let path = format!("shop/{name}");
+        road.put(&path, &json!({ "password": value }));
+        let launch = road
+            .launch_of(&Pod::new("shop", "web"))
+            .env("S", format!("vault:secret/data/{path}#password"));
+        let output = run(&road, &launch);
+        got(&road, &output, &value);
+        let lines = road.audit().1;
+        let released = lines.iter().find(|line| line["decision"] == "released").unwrap();
+        assert_eq!(released["log"]["hash"].as_str().unwrap().len(), 64);
+        let index = format!("\"index\":{}", released["log"]["number"]);
+
+        let evidence = |words: &[&str]| road.evidence(words);
+        let open = format!("secret/data/{path}");
+        let words = ["--out", "bundle", "--names-key", "state/audit.key", "--open", &open];
+        // What was written in the last moment is not in the tiles yet.
+        let until = Instant::now() + Duration::from_secs(10);
+        let shown = loop {
+            evidence(&[&["export", "state/log"][..], &words].concat()).unwrap();
+            let shown = evidence(&["show", "bundle", "--json"]).unwrap();
+            if !shown.is_empty() {
+                break shown;
+            }
+            assert!(Instant::now() < until, "the receipt is not exported");
+            thread::sleep(Duration::from_millis(200));
+        };
+        for part in [&*index, "\"shop\"", "\"web\"", "X25519MLKEM768", "X-Wing"] {
+            assert!(shown.contains(part), "{part} is not in {shown}");
+        }
+        for hidden in parts(&value).into_iter().chain(parts(&name)) {
+            assert!(!shown.contains(hidden));
+        }
+        let policy = ["--policy", "state/log.policy", "--json"];
+        let verified = evidence(&[&["verify", "bundle"][..], &policy].concat()).unwrap();
+        assert!(verified.contains(&open), "the name that was opened: {verified}");
+        let verified: Value = serde_json::from_str(&verified).expect("JSON");
+        for (claim, standing) in [
+            ("C2", "pass"),
+            ("C3", "pass"),
+            ("C4", "not-provable"),
+            ("C5", "pass"),
+            ("C6", "not-provable"),
+            ("C8", "pass"),
+        ] {
+            let claims = verified["claims"].as_array().expect("claims");
+            let found = claims.iter().find(|found| found["id"] == claim).expect("the claim");
+            assert_eq!(found["standing"], standing, "{found}");
+        }
+    }
+
     /// Nothing in clear, and the key exchange is the hybrid one and no other.
     fn on_the_wire(recorder: &Recorder, needles: &[(&str, &str)]) {
         let seen = recorder.seen();

@@ -63,6 +63,7 @@ impl Books {
             let policy = fs::read_to_string(path)?.parse().map_err(io::Error::other)?;
             options = options.witnesses(Witnesses::new(policy, WITNESS_PATIENCE));
         }
+        tracing::info!(key = %signer.verifier(), "receipts are logged under this key");
         let log = Log::open(&config.dir, signer, options).map_err(|error| told(&error))?;
         if log.cut_bytes() > 0 {
             tracing::warn!(bytes = log.cut_bytes(), "an unfinished write of the log was cut off");
@@ -140,8 +141,7 @@ impl ReceiptSink for Books {
                 let odd = || io::Error::other("a receipt has not what the log demands");
                 let draft = self.draft(&part).ok_or_else(odd)?;
                 let appended = self.log.append(draft).map_err(|error| told(&error))?;
-                let hash = Digest::leaf(&appended.leaf).to_string();
-                let leaf = Recorded { number: appended.index, hash };
+                let leaf = Recorded { number: appended.index, hash: appended.hash().to_string() };
                 for at in places {
                     if let Some(receipt) = receipts.get_mut(*at) {
                         receipt.log = Some(leaf.clone());
@@ -159,7 +159,7 @@ fn told(error: &dyn std::error::Error) -> io::Error {
     io::Error::other(chain(error))
 }
 
-/// The log's key, made where there is none.
+/// The log's key, made where there is none, with a policy to verify by beside it.
 fn signer(path: &Path, name: &str) -> io::Result<Signer> {
     match fs::read_to_string(path).map(Zeroizing::new) {
         Ok(text) => Signer::parse(&text).map_err(io::Error::other),
@@ -171,6 +171,9 @@ fn signer(path: &Path, name: &str) -> io::Result<Signer> {
                 OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
             writeln!(file, "{}", *signer.to_secret())?;
             file.sync_all()?;
+            // What an auditor is given to verify by; witnesses are added by whoever has some.
+            let policy = format!("log {}\nquorum none\n", signer.verifier());
+            fs::write(path.with_extension("policy"), policy)?;
             Ok(signer)
         }
         Err(error) => Err(error),
