@@ -93,10 +93,13 @@ pub(crate) fn selects(object: &Object, workload: &Workload) -> Selects {
             answer = answer.and(own);
         }
     }
+    // The agent leaves these namespaces alone unless it is told otherwise.
+    if matches!(workload.namespace.as_deref(), Some("kube-system" | "kubearmor")) {
+        return Selects::No;
+    }
     match object.kind {
         Kind::KubeArmorPolicy => {
             let labels = selector.map_or(Selects::Yes, |node| workload.labels.match_labels(node));
-            // The agent leaves these namespaces alone unless it is told otherwise.
             answer.and(labels).and(workload.lives_in(object.namespace()))
         }
         Kind::KubeArmorClusterPolicy => answer,
