@@ -13,6 +13,8 @@ use crate::tree::{Content, Node, Style};
 
 /// A list of all pods of a large cluster has some ten megabytes; a file with more is none of ours.
 pub const LARGEST_FILE: usize = 64 * 1024 * 1024;
+/// Documents of one file.
+pub const MOST_DOCUMENTS: usize = 100_000;
 /// Deeper nesting is no policy.
 pub const DEEPEST: usize = 64;
 /// Nodes of one document.
@@ -47,8 +49,13 @@ pub fn documents(text: &str) -> Vec<Result<Document, ReadError>> {
         let words = format!("{} bytes are too many: at most {LARGEST_FILE} are read", text.len());
         return vec![Err(ReadError { words, span: 0..0 })];
     }
+    let chunks = chunks(text);
+    if chunks.len() > MOST_DOCUMENTS {
+        let words = format!("more than {MOST_DOCUMENTS} documents in one file");
+        return vec![Err(ReadError { words, span: 0..0 })];
+    }
     let mut found = Vec::new();
-    for chunk in chunks(text) {
+    for chunk in chunks {
         found.extend(document(text, chunk).transpose());
     }
     found

@@ -4,7 +4,7 @@
 mod hostile {
     use cloudtaser_compose::{
         Report, Settings, Source, check, fix,
-        read::{LARGEST_FILE, MOST_BY_ALIAS},
+        read::{LARGEST_FILE, MOST_BY_ALIAS, MOST_DOCUMENTS},
         report::{self, Colour},
     };
 
@@ -42,6 +42,12 @@ mod hostile {
     fn a_hundred_megabytes_are_one_line() {
         let line = only_problem(&"#".repeat(100 * 1024 * 1024));
         assert!(line.contains(&LARGEST_FILE.to_string()), "{line}");
+    }
+
+    #[test]
+    fn documents_without_number_are_one_line() {
+        let line = only_problem(&"---\n".repeat(MOST_DOCUMENTS + 2));
+        assert!(line.contains(&MOST_DOCUMENTS.to_string()), "{line}");
     }
 
     #[test]

@@ -93,15 +93,34 @@ pub(crate) fn selects(object: &Object, workload: &Workload) -> Selects {
             answer = answer.and(own);
         }
     }
+    // The agent leaves these namespaces alone unless it is told otherwise.
+    if matches!(workload.namespace.as_deref(), Some("kube-system" | "kubearmor")) {
+        return Selects::No;
+    }
     match object.kind {
         Kind::KubeArmorPolicy => {
             let labels = selector.map_or(Selects::Yes, |node| workload.labels.match_labels(node));
-            // The agent leaves these namespaces alone unless it is told otherwise.
-            answer.and(labels).and(workload.lives_in(object.namespace()))
+            let containers = selector.map_or(Selects::Yes, |node| containers(node, workload));
+            answer.and(labels).and(containers).and(workload.lives_in(object.namespace()))
         }
         Kind::KubeArmorClusterPolicy => answer,
         _ => Selects::No,
     }
+}
+
+/// `kubearmor.io/container.name`: one name, or several in brackets.
+fn containers(selector: &Node, workload: &Workload) -> Selects {
+    let named = selector.at(&["matchLabels", "kubearmor.io/container.name"]).and_then(Node::text);
+    let Some(named) = named.filter(|_| !workload.containers.is_empty()) else {
+        return Selects::Yes;
+    };
+    let mut names = named.trim_matches(['[', ']']).split(',').map(str::trim);
+    let there = names.any(|name| {
+        let glob = name.trim_matches('"').as_bytes();
+        let mut containers = workload.containers.iter();
+        containers.any(|container| crate::paths::glob_matches(glob, container.name.as_bytes()))
+    });
+    if there { Selects::Yes } else { Selects::No }
 }
 
 fn one_of(workload: &Workload, namespaces: &[&str]) -> Selects {

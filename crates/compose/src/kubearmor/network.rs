@@ -50,6 +50,7 @@ pub(super) fn check(
     found.extend(not_listed(desk, spec, &items, allowed, postures));
     let names = policy::word_items(spec, "network", "matchDNSQueries", "domain");
     found.extend(names.iter().filter_map(|item| domain(desk, item)));
+    found.extend(other_domains(desk, spec, &names, postures));
     found
 }
 
@@ -139,12 +140,8 @@ fn domain(desk: &Desk<'_>, item: &Item<'_>) -> Option<Finding> {
     if !item.refuses(&desk.settings.wrapper) {
         return None;
     }
-    let domain = item.target.trim_matches('.').to_ascii_lowercase();
     let hosts = desk.hosts();
-    let host = hosts.iter().find(|host| {
-        let host = host.to_ascii_lowercase();
-        host == domain || host.ends_with(&format!(".{domain}"))
-    })?;
+    let host = hosts.iter().find(|host| is_below(host, item.target))?;
     desk.finding(Draft {
         rule: "K11",
         severity: Severity::Breaks,
@@ -156,6 +153,42 @@ fn domain(desk: &Desk<'_>, item: &Item<'_>) -> Option<Finding> {
             "name narrower domains, or keep the policy from pods of ours",
         )),
     })
+}
+
+/// K11, of an allow-list: one Allow makes one of the domains too.
+fn other_domains(
+    desk: &Desk<'_>,
+    spec: &Node,
+    items: &[Item<'_>],
+    postures: &Postures,
+) -> Option<Finding> {
+    let wrapper = desk.settings.wrapper.as_str();
+    let first = items.iter().find(|item| item.action == Action::Allow)?;
+    let own = items.iter().filter(|item| item.action == Action::Allow && item.is_from(wrapper));
+    let hosts = desk.hosts();
+    let host = hosts.iter().find(|host| !own.clone().any(|item| is_below(host, item.target)))?;
+    let (severity, posture) = posture::severity(postures.network);
+    desk.finding(Draft {
+        rule: "K11",
+        severity,
+        span: first.span.clone(),
+        step: Step::Connect,
+        words: format!("an allow-list of names without {host}: {posture}"),
+        exception: Some(also_allow(
+            desk,
+            spec,
+            "network",
+            "matchDNSQueries",
+            vec![allow_from(wrapper, "domain", host)],
+            "list it for the wrapper; the names are an allow-list already",
+        )),
+    })
+}
+
+/// Whether a name is a domain or lies below it.
+fn is_below(host: &str, domain: &str) -> bool {
+    let (host, domain) = (host.to_ascii_lowercase(), domain.trim_matches('.').to_ascii_lowercase());
+    host == domain || host.ends_with(&format!(".{domain}"))
 }
 
 /// K14: rules of the node's packet filter.
