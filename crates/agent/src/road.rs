@@ -59,8 +59,8 @@ impl Attack {
 /// What the tier without trampolines always says of itself.
 pub(crate) const KILLS: &str = "it refuses nothing and ends whoever asked";
 
-/// Roads on which the kernel has done it when the signal arrives, whoever asked: measured by the
-/// virtual machines, and listed as what it is.
+/// Roads on which the kernel has done it when the signal arrives, whoever asked: by the order in which
+/// the kernel does things, where no virtual machine has measured it.
 const LATE: &[&str] = &[
     "agent-signal",
     "core-limit",

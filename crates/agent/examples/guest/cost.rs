@@ -20,8 +20,8 @@ use crate::scale::started;
 
 /// Batches of each operation; the least counts.
 const BATCHES: u32 = 12;
-/// KERNEL: for its first seconds 6.12 has work of its own, which is counted wherever the measured
-/// process yields: half as much again for a fork with its exec and its end.
+/// KERNEL: for its first seconds 6.12 measures higher wherever a process yields (half as much again
+/// for a fork with its exec and its end), with or without an agent; what it does then was not found.
 const SETTLED: Duration = Duration::from_secs(60);
 /// Denials in a second, tried one after the other.
 const RATES: [u32; 9] = [1000, 2000, 5000, 10_000, 20_000, 30_000, 50_000, 70_000, 100_000];
