@@ -24,8 +24,8 @@ const WRAPPER_MAX_BYTES: u64 = 4 << 20;
 /// Beacon and broker face others: what is in them is what can be attacked.
 const BEACON_MAX_BYTES: u64 = 4 << 20;
 
-/// The bridge listens on nothing, and speaks HTTP and JSON to OpenBao besides.
-const BRIDGE_MAX_BYTES: u64 = 6 << 20;
+/// The bridge listens on nothing; it speaks HTTP and JSON to OpenBao, seals, and keeps the log.
+const BRIDGE_MAX_BYTES: u64 = 7 << 20;
 
 /// What a user starts; the demo and the bench need no more.
 #[derive(Debug)]
