@@ -147,8 +147,8 @@ mod run {
         let said = text(output.stderr);
         let wanted = format!(
             "error: unknown field `adress`, expected one of address, namespace, ca_file, ca_dir, \
-             spki_pin, client_cert, client_key, server_name, verify\n --> {plan}:2:3\n  |\n\
-             2 |   adress: https://bao:8200\n  |   ^^^^^^\n"
+             spki_pin, client_cert, client_key, server_name, verify, fixed, mode, via, via_key, \
+             broker, bridge_key\n --> {plan}:2:3\n  |\n2 |   adress: https://bao:8200\n  |   ^^^^^^\n"
         );
         assert_eq!(said, wanted);
     }
