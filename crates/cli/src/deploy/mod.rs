@@ -1,8 +1,8 @@
 //! Putting cloudtaser on a cluster, renewing it, looking at it, taking it off.
 //!
 //! What is put there is in `cloudtaser_k8s::install`, and nothing here knows the content of an
-//! object. Reading order: [`install`], [`apply`] (in which order, and what is in the way),
-//! [`wait`] and [`trouble`] (what is wrong, in words), [`uninstall`].
+//! object. Reading order: [`mod@install`], [`apply`] (in which order, and what is in the way),
+//! [`wait`] and [`trouble`] (what is wrong, in words), [`mod@uninstall`].
 
 mod apply;
 mod error;
