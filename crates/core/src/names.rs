@@ -204,16 +204,16 @@ pub mod agent_metrics {
 }
 
 /// Label of a pod that asks for secrets; `"true"` does.
-pub const LABEL_INJECT: &str = "cloudtaser.io/inject";
+pub const LABEL_INJECT: &str = kubernetes::INJECT;
 
 /// Where the wrapper lies in a pod that it was put into.
-pub const POD_WRAPPER: &str = "/cloudtaser/bin/cloudtaser-wrapper";
+pub const POD_WRAPPER: &str = kubernetes::WRAPPER_PATH;
 
 /// Where such a pod has authorities for OpenBao's certificate.
-pub const POD_CA: &str = "/cloudtaser/bin/ca.pem";
+pub const POD_CA: &str = kubernetes::CA_PATH;
 
 /// Where such a pod has the token of the login.
-pub const POD_TOKEN: &str = "/cloudtaser/identity/token";
+pub const POD_TOKEN: &str = kubernetes::TOKEN_PATH;
 
 /// Where any pod has its ServiceAccount's token; a wrapper that nobody injected logs in with it.
 pub const SERVICE_ACCOUNT_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
