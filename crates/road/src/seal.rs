@@ -30,6 +30,15 @@ pub enum SealError {
     Opening,
 }
 
+/// The public half of a launch's key.
+pub struct SealingKey(<XWing as hpke::Kem>::PublicKey);
+
+impl std::fmt::Debug for SealingKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SealingKey")
+    }
+}
+
 /// A launch's key. It exists in this memory alone.
 pub struct Recipient {
     key: <XWing as hpke::Kem>::PrivateKey,
@@ -81,27 +90,41 @@ impl Recipient {
     }
 }
 
-/// Seals to a launch's key.
-///
-/// # Errors
-/// [`SealError::Key`].
-pub fn seal(public: &[u8], text: &[u8], info: &[u8], data: &[u8]) -> Result<Vec<u8>, SealError> {
-    let public =
-        <XWing as hpke::Kem>::PublicKey::from_bytes(public).map_err(|_form| SealError::Key)?;
-    let (key, text) = single_shot_seal::<ChaCha20Poly1305, HkdfSha256, XWing>(
-        &OpModeS::Base,
-        &public,
-        info,
-        text,
-        data,
-    )
-    .map_err(|_wrong| SealError::Key)?;
-    Ok([key.to_bytes().as_slice(), &text].concat())
+impl SealingKey {
+    /// Reads a launch's key.
+    ///
+    /// # Errors
+    /// [`SealError::Key`].
+    pub fn parse(public: &[u8]) -> Result<Self, SealError> {
+        <XWing as hpke::Kem>::PublicKey::from_bytes(public)
+            .map(Self)
+            .map_err(|_form| SealError::Key)
+    }
+
+    /// Seals to the launch.
+    ///
+    /// # Errors
+    /// [`SealError::Key`].
+    pub fn seal(&self, text: &[u8], info: &[u8], data: &[u8]) -> Result<Vec<u8>, SealError> {
+        let (key, text) = single_shot_seal::<ChaCha20Poly1305, HkdfSha256, XWing>(
+            &OpModeS::Base,
+            &self.0,
+            info,
+            text,
+            data,
+        )
+        .map_err(|_wrong| SealError::Key)?;
+        Ok([key.to_bytes().as_slice(), &text].concat())
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn seal(public: &[u8], text: &[u8], info: &[u8], data: &[u8]) -> Result<Vec<u8>, SealError> {
+        SealingKey::parse(public)?.seal(text, info, data)
+    }
 
     #[test]
     fn what_is_sealed_opens_with_the_same_words_alone() {

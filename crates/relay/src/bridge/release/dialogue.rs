@@ -11,7 +11,7 @@ use cloudtaser_core::release::{
     policy::{Action, Asked, Decision},
     sealing_data, sealing_info,
 };
-use cloudtaser_road::seal;
+use cloudtaser_road::seal::SealingKey;
 use cloudtaser_sys::heap;
 use data_encoding::HEXLOWER;
 use tracing::warn;
@@ -40,8 +40,8 @@ pub(super) struct Dialogue {
     nonce: [u8; 32],
     binding: [u8; 32],
     workload: Option<Workload>,
-    /// The launch's key, to which every answer is sealed.
-    recipient: Vec<u8>,
+    /// The launch's key, to which every answer is sealed, once it has logged in.
+    recipient: Option<Recipient>,
     /// Whose session this is, once somebody has logged in.
     present: Option<[u8; 32]>,
 }
@@ -52,6 +52,14 @@ impl Drop for Dialogue {
             self.releaser.present.exit(instance);
         }
     }
+}
+
+/// To whom answers are sealed.
+#[derive(Debug)]
+struct Recipient {
+    key: SealingKey,
+    /// SHA-256 of the key, for receipts.
+    hash: String,
 }
 
 /// What follows from a message.
@@ -72,8 +80,7 @@ impl Dialogue {
         nonce: [u8; 32],
         binding: [u8; 32],
     ) -> Self {
-        let recipient = Vec::new();
-        Self { releaser, client, nonce, binding, workload: None, recipient, present: None }
+        Self { releaser, client, nonce, binding, workload: None, recipient: None, present: None }
     }
 
     pub(super) fn welcome(&self) -> BridgeToWrapper {
@@ -153,7 +160,8 @@ impl Dialogue {
         let frame = encode(&BridgeToWrapper::Answers(answers)).map_err(|_long| odd())?;
         let data = sealing_data(&receipts).ok_or_else(odd)?;
         let info = sealing_info(&self.binding, id);
-        let sealed = seal::seal(&self.recipient, &frame, &info, &data).map_err(|_key| odd())?;
+        let recipient = self.recipient.as_ref().ok_or_else(odd)?;
+        let sealed = recipient.key.seal(&frame, &info, &data).map_err(|_key| odd())?;
         Ok(BridgeToWrapper::Sealed(Sealed { id, receipts, sealed: sealed.into() }))
     }
 
@@ -312,8 +320,7 @@ impl Dialogue {
             session: HEXLOWER.encode(&self.binding),
             bridge: if heap::state().is_sealed() { "sealed" } else { "wiped" },
             request: None,
-            sealed_to: workload
-                .map(|_| HEXLOWER.encode(&self.releaser.digest.sha256(&[&self.recipient]))),
+            sealed_to: self.recipient.as_ref().map(|recipient| recipient.hash.clone()),
             log: None,
         }
     }

@@ -8,12 +8,12 @@ use cloudtaser_core::{
         BridgeToWrapper, Denial, Hello, Leave, Operation, Purpose, Refused, message::Claims,
     },
 };
-use cloudtaser_road::seal;
+use cloudtaser_road::seal::SealingKey;
 use cloudtaser_tls::raw::PublicKey;
 use data_encoding::HEXLOWER;
 use tracing::{info, warn};
 
-use super::{Dialogue, short, word};
+use super::{Dialogue, Recipient, short, word};
 use crate::{
     bridge::release::{
         Releaser,
@@ -34,8 +34,8 @@ impl Dialogue {
         receipt.wrapper = claims.statement.wrapper.as_deref().map(short);
         receipt.agent = claims.statement.agent.as_deref().map(short);
         let releaser = std::sync::Arc::clone(&self.releaser);
-        let recipient = HEXLOWER.decode(claims.sealing.as_bytes()).unwrap_or_default();
-        let outcome = self.log_in(&releaser, claims, token, &recipient, &mut receipt);
+        let mut recipient = None;
+        let outcome = self.log_in(&releaser, claims, token, &mut recipient, &mut receipt);
         receipt.decision = match &outcome {
             Ok(_) => "done".to_owned(),
             Err(refused) => word(refused),
@@ -79,7 +79,7 @@ impl Dialogue {
         releaser: &Releaser,
         claims: Claims,
         token: Secret,
-        recipient: &[u8],
+        recipient: &mut Option<Recipient>,
         receipt: &mut Receipt,
     ) -> Result<(Workload, bool), Box<Refused>> {
         let deny =
@@ -91,14 +91,14 @@ impl Dialogue {
             return Err(deny(Denial::Busy, error.to_string()));
         }
         let token_hash = releaser.digest.sha256(&[token.expose()]);
-        let sealing_hash = releaser.digest.sha256(&[recipient]);
+        let sealing = HEXLOWER.decode(claims.sealing.as_bytes()).unwrap_or_default();
+        let sealing_hash = releaser.digest.sha256(&[&sealing]);
         let hashes = [&token_hash, &sealing_hash];
         let instance = self.proved(Purpose::Hello, &claims.instance, &claims.proof, hashes)?;
-        // Tried now, so that a key of another kind is refused before anything is read for it.
-        if seal::seal(recipient, b"", b"", b"").is_err() {
-            let meaning = "the launch's key is none that can be sealed to".to_owned();
-            return Err(deny(Denial::Proof, meaning));
-        }
+        let key = SealingKey::parse(&sealing).map_err(|_form| {
+            deny(Denial::Proof, "the launch's key is none that can be sealed to".to_owned())
+        })?;
+        *recipient = Some(Recipient { key, hash: HEXLOWER.encode(&sealing_hash) });
         receipt.instance = Some(HEXLOWER.encode(&instance));
         let issuers = releaser.config.issuers.iter().filter(|is| is.client == self.client);
         let now = unix_seconds();
