@@ -11,12 +11,12 @@ use serde_json::Value;
 use ureq::{
     Agent,
     http::{Method, Request, Response},
-    tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider, parse_pem},
+    tls::{PemItem, parse_pem},
 };
 
 use zeroize::Zeroizing;
 
-use crate::{options::Options, registry::PullSecret};
+use crate::{http, options::Options, registry::PullSecret};
 
 /// Longer than any healthy answer, and shorter than what a Lease lasts.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -239,25 +239,7 @@ pub(crate) fn agent(pem: &[u8]) -> anyhow::Result<Agent> {
         }
     }
     anyhow::ensure!(!roots.is_empty(), "the file with the authorities has no certificate");
-    agent_trusting(roots)
-}
-
-fn agent_trusting(roots: Vec<Certificate<'static>>) -> anyhow::Result<Agent> {
-    let tls = TlsConfig::builder()
-        .provider(TlsProvider::Rustls)
-        .unversioned_rustls_crypto_provider(cloudtaser_tls::provider()?)
-        .root_certs(RootCerts::new_with_certs(&roots))
-        .build();
-    let config = Agent::config_builder()
-        .tls_config(tls)
-        .proxy(None)
-        .http_status_as_error(false)
-        .max_redirects(0)
-        .max_redirects_will_error(false)
-        .timeout_global(Some(TIMEOUT))
-        .user_agent(concat!("cloudtaser-operator/", env!("CARGO_PKG_VERSION")))
-        .build();
-    Ok(config.into())
+    http::agent(&roots, TIMEOUT)
 }
 
 /// Where every pod finds the API server.

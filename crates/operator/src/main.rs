@@ -14,6 +14,7 @@ mod bundle;
 mod clock;
 mod cluster;
 mod election;
+mod http;
 mod keeper;
 mod log;
 mod metrics;

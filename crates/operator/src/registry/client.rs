@@ -12,7 +12,7 @@ use data_encoding::HEXLOWER;
 use ureq::{
     Agent,
     http::{HeaderValue, Response, StatusCode},
-    tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider, parse_pem},
+    tls::{Certificate, PemItem, parse_pem},
 };
 use zeroize::Zeroizing;
 
@@ -20,6 +20,7 @@ use super::{
     credentials::Keychain,
     manifest::{ACCEPT, Configuration, Document},
 };
+use crate::http;
 
 /// One request; the whole look-up has a deadline of its own.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -333,21 +334,7 @@ pub(super) fn agent(pem: &[u8], wanted: bool) -> anyhow::Result<Agent> {
     if wanted && roots.is_empty() {
         anyhow::bail!("no authorities for registries: `ca_file` of [registry] is needed");
     }
-    let tls = TlsConfig::builder()
-        .provider(TlsProvider::Rustls)
-        .unversioned_rustls_crypto_provider(cloudtaser_tls::provider()?)
-        .root_certs(RootCerts::new_with_certs(&roots))
-        .build();
-    let config = Agent::config_builder()
-        .tls_config(tls)
-        .proxy(None)
-        .http_status_as_error(false)
-        .max_redirects(0)
-        .max_redirects_will_error(false)
-        .timeout_global(Some(TIMEOUT))
-        .user_agent(concat!("cloudtaser-operator/", env!("CARGO_PKG_VERSION")))
-        .build();
-    Ok(config.into())
+    http::agent(&roots, TIMEOUT)
 }
 
 #[cfg(test)]
