@@ -102,8 +102,10 @@ mod tests {
         let (value, path) = (canary(), canary());
         road.bao.put_within(&road.networks.eu, &path, &json!({ "password": value }));
         let running = launch(&road, &path);
-        let words = ["/bin/sh", "-c", "read go; echo $S"];
+        let words = ["/bin/sh", "-c", "echo up; read go; echo $S"];
         let mut running = road.networks.cluster.within(|| running.spawn(words));
+        // It has its value before the cluster is put out, or it would be refused as a new start is.
+        running.until_stdout("the app, up", |out| out.starts_with(b"up"));
         assert_eq!(app_prints(&road, &path), value);
 
         let status = road.bridge_says(&["status", "--config", "bridge.toml", "--json"]);
@@ -118,7 +120,8 @@ mod tests {
         assert!(road.proxy.log().contains("revoked"), "{}", road.proxy.log());
         running.write(b"\n");
         let output = running.wait();
-        assert_eq!((output.code(), output.text().trim()), (0, &*value), "{}", output.stderr);
+        let printed = format!("up\n{value}\n");
+        assert_eq!((output.code(), output.text()), (0, printed), "{}", output.stderr);
 
         let audit = road.file("enrolment/audit.jsonl");
         let acts: Vec<String> = audit
