@@ -11,12 +11,14 @@ use anyhow::Result;
 use clap::Args;
 use cloudtaser_core::exit::Code;
 use cloudtaser_evidence::{
+    Digest,
     bundle::MAGIC,
     policy::Policy,
     reconcile::{Reconciliation, reconcile},
     verify::{
         self, Given, Report,
         claims::{Standing, claims},
+        nodes::ReleasePolicy,
     },
 };
 
@@ -27,6 +29,7 @@ const AFTER: &str = "\
 Examples:
   cloudtaser evidence verify q3.evidence --policy policy
   cloudtaser evidence verify LOG --policy policy --seen checkpoint-from-the-witness
+  cloudtaser evidence verify q3.evidence --policy policy --release-policy policy.toml
   cloudtaser evidence verify LOG --policy policy --bao-audit audit.log --require C6,C7
 
 No network and no trust in the machine that made the file: what counts are the keys in the policy.
@@ -37,8 +40,8 @@ with the assumptions that it stands on.
 Exit: 0 it verifies, no claim fails and the required ones pass; 64 usage; 77 refused, a claim fails,
 or a required one does not pass.
 
-JSON: {schema, refused} or {schema, log, size, root, witnesses, grown_from, tally, names, claims
-[{id, claim, standing pass|fail|not-provable, because, assumptions}], assumptions, not_covered}.
+JSON: {schema, refused} or {schema, log, size, root, witnesses, grown_from, tally, names,
+nodes, claims [{id, claim, standing pass|fail|not-provable, because, assumptions}], assumptions, not_covered}.
 Fields are added, never renamed.";
 
 /// Verifies a bundle, a tlog-proof or a whole log.
@@ -54,6 +57,9 @@ pub(crate) struct VerifyArgs {
     /// A checkpoint of the same log that came another way, to find a fork.
     #[arg(long, value_name = "CHECKPOINT")]
     seen: Vec<PathBuf>,
+    /// A release policy of the bridge's, to name the nodes whose statements are in a bundle.
+    #[arg(long, value_name = "FILE")]
+    release_policy: Vec<PathBuf>,
     /// OpenBao's audit log, to find releases without a receipt.
     #[arg(long, value_name = "FILE")]
     bao_audit: Option<PathBuf>,
@@ -89,6 +95,7 @@ pub(super) fn run(args: &VerifyArgs) -> Result<ExitCode> {
         seen: read_checkpoints(&args.seen)?,
         openings: open_names(args.names_key.as_deref(), &args.open)?,
         requests: args.bao_audit.is_some(),
+        release_policies: args.release_policy.iter().map(release_policy).collect::<Result<_>>()?,
     };
     let policy = read_policy(&args.policy)?;
     let verified = verified(&args.evidence, &policy, &given);
@@ -117,6 +124,12 @@ pub(super) fn run(args: &VerifyArgs) -> Result<ExitCode> {
         return Ok(ExitCode::from(Code::Denied.number()));
     }
     Ok(ExitCode::from(Code::Ok.number()))
+}
+
+/// Reads a release policy; what counts for receipts is the hash of its file.
+fn release_policy(path: &PathBuf) -> Result<ReleasePolicy> {
+    let bytes = read(path)?;
+    Ok(ReleasePolicy { hash: Digest::of(&bytes), policy: crate::policy::read(path)? })
 }
 
 /// Verifies whatever it is.

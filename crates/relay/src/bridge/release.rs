@@ -7,7 +7,7 @@
 //!
 //! Invariant: nothing leaves before its receipt is durable.
 //!
-//! Reading order: [`config`], [`token`], `ledger`, [`receipt`], `books`, `policy`, `workload`,
+//! Reading order: [`config`], [`token`], `attest`, `ledger`, [`receipt`], `books`, `policy`, `workload`,
 //! `dialogue`, `line`.
 
 pub mod config;
@@ -15,6 +15,7 @@ pub mod jwks;
 pub mod receipt;
 pub mod token;
 
+mod attest;
 mod books;
 mod dialogue;
 mod ledger;
