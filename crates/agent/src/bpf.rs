@@ -165,19 +165,20 @@ pub(crate) fn load(
     let absent = [&left_out, unwanted].concat();
     let mut loaded = match try_load(tier, &absent, choice.types, shared) {
         Ok(loaded) => loaded,
-        // Only worth a second try where probe reads are what was refused.
+        // Only worth another try where the newest helper or probe reads are what was refused.
         Err(problem) => {
-            let without = [&absent, PROBING].concat();
-            let Ok(mut partial) = try_load(tier, &without, choice.types, shared) else {
-                return Err(problem);
-            };
+            let mut tries = [&[CONTENT][..], PROBING].into_iter().filter_map(|less| {
+                let without = [&absent, less].concat();
+                try_load(tier, &without, choice.types, shared).ok().map(|partial| (partial, less))
+            });
+            let Some((mut partial, less)) = tries.next() else { return Err(problem) };
             let told = format!("{problem:#}");
             events::write(&json!({"event": "hooks were refused", "why": told}));
             let why = crate::host::lockdown().map_or_else(
                 || "refused by the kernel".to_owned(),
                 |mode| format!("lockdown={mode}"),
             );
-            let refused = PROBING.iter().filter(|hook| !unwanted.contains(hook));
+            let refused = less.iter().filter(|hook| !unwanted.contains(hook));
             partial.missing.extend(refused.map(|hook| format!("{hook} ({why})")));
             partial
         }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::orders;
 use crate::processes::{
     AGENT, GUEST, LOADER, NEEDLE, Running, denied, guard, plain, read, status, write_needle,
 };
@@ -21,6 +22,8 @@ use crate::second::{As, Second};
 
 /// A program of an image, as the operator lists it: the guest with other bytes behind it.
 const IMAGE: &str = "/bin/of-an-image";
+/// The same after an update.
+const UPDATED: &str = "/bin/of-an-update";
 
 /// The whole of it.
 pub(crate) fn run(expected: &str) {
@@ -31,7 +34,7 @@ pub(crate) fn run(expected: &str) {
     records::collect();
     let how = if expected.contains("(lsm") { As::Module } else { As::Front };
     let first = Second::start(GUEST, how);
-    write_image();
+    write_image(IMAGE);
     let content = read(plain(&[AGENT, "loader", IMAGE]));
     let both = ["--allow-loader", LOADER, "--allow-loader", &content];
     let agent = own.agent("state", expected, if how == As::Module { &both } else { &[] });
@@ -43,13 +46,13 @@ pub(crate) fn run(expected: &str) {
     own.end();
 }
 
-fn write_image() {
+fn write_image(path: &str) {
     let mut bytes = fs::read(GUEST).unwrap();
-    bytes.extend_from_slice(b"an image");
-    drop(fs::remove_file(IMAGE));
-    fs::write(IMAGE, bytes).unwrap();
+    bytes.extend_from_slice(path.as_bytes());
+    drop(fs::remove_file(path));
+    fs::write(path, bytes).unwrap();
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    fs::set_permissions(IMAGE, mode).unwrap();
+    fs::set_permissions(path, mode).unwrap();
 }
 
 impl Scenario {
@@ -167,7 +170,7 @@ impl Scenario {
         let said = read(plain(&[IMAGE, "secure"]));
         check(self, "loader-of-an-image-is-secure", said, "Some(1)");
         // Another pod, or the same image unpacked again.
-        write_image();
+        write_image(IMAGE);
         check(self, "loader-of-an-image-by-another-inode", load(IMAGE), "Ok(())");
         let running = Running(plain(&[IMAGE, "wait"]).spawn().unwrap());
         let written = until(|| denied(OpenOptions::new().write(true).open(IMAGE)));
@@ -195,14 +198,21 @@ impl Scenario {
         check(self, "listed-loader-of-a-script-is-secure", read(plain(&[script])), "Some(1)");
         let mut bytes = fs::read(IMAGE).unwrap();
         *bytes.last_mut().unwrap() ^= 1;
-        write_image();
+        write_image(IMAGE);
         let file = OpenOptions::new().write(true).open(IMAGE);
         let changed = file.and_then(|mut file| file.write_all(&bytes));
         self.check("its-file-is-anybodys-then", changed.map_err(|error| error.to_string()));
         check(self, "loader-of-another-content", load(IMAGE), "Err(EPERM)");
+        write_image(UPDATED);
+        check(self, "loader-of-an-update", load(UPDATED), "Err(EPERM)");
+        let update = read(plain(&[AGENT, "loader", UPDATED]));
+        let order = ["admit", &update, "--reason", "an update", "--key", orders::SECRET];
+        let said = Command::new(AGENT).args(order).output().unwrap();
+        self.check("loader-is-admitted", yes(said.status.success(), || format!("{said:?}")));
+        check(self, "loader-of-an-admitted-update", load(UPDATED), "Ok(())");
         let report: Value = serde_json::from_str(&json()).unwrap_or_default();
         let contents = &report["contents"];
-        let right = contents["listed"] == 1
+        let right = contents["listed"] == 2
             && contents["recognised"].as_u64() >= Some(3)
             && contents["refused"].to_string().contains("elsewhere")
             && contents["refused"].to_string().contains("traced")
