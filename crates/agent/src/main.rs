@@ -29,6 +29,7 @@ mod late;
 mod limit;
 mod loaders;
 mod metrics;
+mod neighbours;
 mod net;
 mod node_key;
 mod operator;
@@ -87,6 +88,8 @@ enum Verb {
     Protect(client::ProtectArgs),
     /// Print the key by which this node signs, as a release policy names it.
     NodeKey(node_key::NodeKeyArgs),
+    /// Print what `run --allow-loader` takes for programs of images.
+    Loader(loaders::content::LoaderArgs),
     /// Run from a copy of this program on the node: for an agent in a container.
     FromNode(from_node::FromNodeArgs),
     /// Let something through for a while, by order of who has the operator's key.
@@ -95,6 +98,8 @@ enum Verb {
     Revoke(operator::RevokeArgs),
     /// Print what was granted, and what the next order must name.
     Grants(operator::GrantsArgs),
+    /// Let a program of an image load BPF from now on, as after an update of Tetragon.
+    Admit(operator::AdmitArgs),
     /// Take the programs out of the kernel, and the agent with them.
     Unload(operator::UnloadArgs),
     /// Sign an order, where the key is: no node needs to have it.
@@ -126,12 +131,14 @@ fn main() -> ExitCode {
         Verb::Guard(args) => client::guard(&args, &cli.socket),
         Verb::Protect(args) => client::protect(args, &cli.socket),
         Verb::NodeKey(args) => node_key::print(&args).map(|()| Code::Ok.number()),
+        Verb::Loader(args) => loaders::content::print(&args).map(Code::number),
         Verb::FromNode(args) => {
             from_node::run(&args, &cli.socket).map(|()| Code::Internal.number())
         }
         Verb::Grant(args) => operator::grant(&args, &cli.socket),
         Verb::Revoke(args) => operator::revoke(&args, &cli.socket),
         Verb::Grants(args) => operator::grants(args, &cli.socket),
+        Verb::Admit(args) => operator::admit(&args, &cli.socket),
         Verb::Unload(args) => operator::unload(&args, &cli.socket),
         Verb::Sign(args) => operator::sign(&args),
         Verb::Submit => operator::submit(&cli.socket),

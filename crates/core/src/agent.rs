@@ -16,6 +16,7 @@ use crate::{
     node::{Hash, NodeEvidence},
 };
 
+pub mod content;
 pub mod order;
 
 #[cfg(test)]
