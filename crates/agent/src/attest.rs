@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
+use std::path::Path;
 
 use cloudtaser_core::cgroup::Workload;
 use cloudtaser_core::node::{self, Hash, Launch, Lockdown, NodeEvidence, NodeStatement, Programs};
@@ -17,6 +18,7 @@ use crate::caller::has_ended;
 use crate::host;
 use crate::node_key::NodeKey;
 use crate::peers::Asked;
+use crate::quoting::Quoting;
 use crate::road::{Attack, Outcome};
 use crate::wrappers::hash;
 
@@ -26,14 +28,17 @@ pub(crate) struct Signer {
     pub(crate) key: NodeKey,
     /// SHA-256 of this program.
     program: Hash,
+    /// The node's TPM, where it has one.
+    pub(crate) quoting: Option<Quoting>,
 }
 
 impl Signer {
     /// Hashes the file that this process executes.
-    pub(crate) fn new(key: NodeKey) -> io::Result<Self> {
+    pub(crate) fn new(key: NodeKey, tpm: &Path) -> io::Result<Self> {
         let file = File::open("/proc/self/exe")?;
         let len = file.metadata()?.len();
-        Ok(Self { key, program: Hash::new(hash(file, len)?.bytes()) })
+        let program = Hash::new(hash(file, len)?.bytes());
+        Ok(Self { key, program, quoting: Quoting::start(tpm) })
     }
 }
 
@@ -75,7 +80,7 @@ impl Agent {
             return Err("what there is to say does not fit into a statement".to_owned());
         }
         let signature = signer.key.sign(&text);
-        Ok(NodeEvidence { statement: text, key: signer.key.public(), signature })
+        Ok(NodeEvidence { statement: text, key: signer.key.public(), signature, tpm: None })
     }
 }
 

@@ -24,6 +24,7 @@ mod egress;
 mod events;
 mod from_node;
 mod host;
+mod identity;
 mod keys;
 mod late;
 mod limit;
@@ -36,6 +37,7 @@ mod operator;
 mod orders;
 mod peers;
 mod pins;
+mod quoting;
 mod responder;
 mod road;
 mod run;
@@ -45,6 +47,7 @@ mod state;
 mod succession;
 mod table;
 mod terms;
+mod tpm;
 mod wrappers;
 
 use std::path::PathBuf;
@@ -92,6 +95,8 @@ enum Verb {
     Loader(loaders::content::LoaderArgs),
     /// Run from a copy of this program on the node: for an agent in a container.
     FromNode(from_node::FromNodeArgs),
+    /// Ask the TPM who it is, or have it answer a challenge: to take it into a release policy.
+    Tpm(identity::TpmArgs),
     /// Let something through for a while, by order of who has the operator's key.
     Grant(operator::GrantArgs),
     /// End a grant before its time.
@@ -130,6 +135,7 @@ fn main() -> ExitCode {
         Verb::Status(args) => client::status(args, &cli.socket),
         Verb::Guard(args) => client::guard(&args, &cli.socket),
         Verb::Protect(args) => client::protect(args, &cli.socket),
+        Verb::Tpm(args) => identity::run(&args).map(|()| Code::Ok.number()),
         Verb::NodeKey(args) => node_key::print(&args).map(|()| Code::Ok.number()),
         Verb::Loader(args) => loaders::content::print(&args).map(Code::number),
         Verb::FromNode(args) => {

@@ -30,6 +30,7 @@ use crate::serve;
 use crate::socket::ask;
 use crate::state::State;
 use crate::succession::Earlier;
+use crate::tpm;
 use crate::wrappers::{Named, Wrappers};
 
 /// Hooks that a node may need open; without the others nothing is guarded.
@@ -97,6 +98,9 @@ pub(crate) struct RunArgs {
     /// Where the key is kept by which the agent signs what it is worth; made where there is none.
     #[arg(long, value_name = "FILE", default_value = AGENT_NODE_KEY)]
     node_key: PathBuf,
+    /// The node's TPM, which signs each statement where there is one.
+    #[arg(long, value_name = "DEVICE", default_value = tpm::DEVICE)]
+    tpm: PathBuf,
     /// Answer GET /metrics here: IP:PORT, or the path of a unix socket.
     #[arg(long, value_name = "ADDRESS")]
     metrics: Option<Address>,
@@ -144,7 +148,7 @@ pub(crate) fn run(args: &RunArgs, socket: PathBuf) -> anyhow::Result<Code> {
             events::write(&json!({"event": "state", "state": agent.state.to_string()}));
             let Some(sinks) = sinks else { return Ok(code(&agent.state)) };
             agent.tell(sinks, listener)?;
-            agent.signer = signer(&args.node_key);
+            agent.signer = signer(&args.node_key, &args.tpm);
             agent.late = late::guard(&agent.table, &mut wrappers);
             let peers = Peers::open(&socket, wrappers)?;
             let over = if args.while_stdin_open { Some(serve::end_of_input()?) } else { None };
@@ -167,9 +171,9 @@ fn open(args: &RunArgs) -> anyhow::Result<(Option<Sinks>, Option<net::Listener>)
 }
 
 /// A node without a key is guarded all the same; nobody elsewhere has its word for it.
-fn signer(file: &Path) -> Option<Signer> {
+fn signer(file: &Path, tpm: &Path) -> Option<Signer> {
     let opened = NodeKey::open_or_make(file).and_then(|(key, made)| {
-        let key = Signer::new(key)?;
+        let key = Signer::new(key, tpm)?;
         events::write(&json!({"event": "node key", "key": key.key.public(), "made": made}));
         Ok(key)
     });

@@ -68,7 +68,11 @@ impl Agent {
                     asked.answer(&answer);
                     return Ok(Code::Ok);
                 }
-                asked.answer(&answer);
+                let quoting = self.signer.as_ref().and_then(|signer| signer.quoting.as_ref());
+                match quoting.filter(|_tpm| answer.evidence.is_some()) {
+                    Some(quoting) => quoting.hand_over(asked, answer),
+                    None => asked.answer(&answer),
+                }
             }
             if over.is_some_and(|over| over.load(Ordering::Relaxed)) {
                 return Ok(Code::Ok);

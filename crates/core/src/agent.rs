@@ -28,8 +28,11 @@ pub const QUESTION_MAX: usize = 2 * order::ORDER_MAX + 256;
 /// No answer without a report is longer.
 pub const ANSWER_MAX: usize = 16 * 1024;
 
-/// No answer is longer; a report with all counts has about 4 KiB.
+/// No answer with a report is longer; one with all counts has about 4 KiB.
 pub const REPORT_MAX: usize = 64 * 1024;
+
+/// No answer is longer: evidence has the firmware's event log in it.
+pub const EVIDENCE_MAX: usize = 176 * 1024;
 
 /// More reasons than an agent has hooks are none.
 const REASONS_MAX: usize = 16;
@@ -137,7 +140,7 @@ impl Answer {
     /// # Errors
     /// [`MessageError`], which says nothing of the content.
     pub fn parse(packet: &[u8]) -> Result<Self, MessageError> {
-        limited(packet, REPORT_MAX)?;
+        limited(packet, EVIDENCE_MAX)?;
         let read: Self =
             serde_json::from_slice(packet).map_err(|_no_answer| MessageError::Unknown)?;
         Ok(read.cut())

@@ -15,7 +15,7 @@ use crate::{
     },
     release::{
         BridgeToWrapper, Message, WrapperToBridge, decode, encode,
-        nodes::{Attested, Demand},
+        nodes::{Attested, Demand, Nodes},
         policy,
     },
 };
@@ -99,8 +99,10 @@ pub fn statement(text: &str) {
     if let Ok(statement) = NodeStatement::parse(text) {
         assert_eq!(statement.to_text(), text);
         assert!(!text.contains(char::is_control) && text.len() <= STATEMENT_MAX);
-        let words =
-            Demand::default().unmet(&[], Some(&Attested { key: statement.agent, statement }));
+        let words = {
+            let attested = Attested { key: statement.agent, statement, tpm: None };
+            Demand::default().unmet(&Nodes::default(), Some(&attested))
+        };
         assert!(!words.is_empty(), "a stranger's word counts");
     }
 }

@@ -30,6 +30,9 @@ const TEXT_MAX: usize = 200;
 /// What stands before the text when it is signed, so that no signature is one for another purpose.
 const PURPOSE: &[u8] = b"cloudtaser node statement, version 1\n";
 
+/// The same for a quote.
+const QUOTE_PURPOSE: &[u8] = b"cloudtaser node quote, version 1\n";
+
 /// 32 bytes, in hexadecimal where they are written: a SHA-256 or a public key.
 #[derive(Clone, Copy, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(try_from = "String", into = "String")]
@@ -135,6 +138,49 @@ pub struct NodeEvidence {
     pub key: Hash,
     /// Its signature over [`signed_bytes`], in hexadecimal.
     pub signature: String,
+    /// What the node's TPM signed of it, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tpm: Option<TpmEvidence>,
+}
+
+/// What a TPM 2.0 signed. Structures are the TPM's own, in base64.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct TpmEvidence {
+    /// The key (`TPMT_PUBLIC`).
+    pub key: String,
+    /// What it signed (`TPMS_ATTEST`), over [`quoted_bytes`].
+    pub quote: String,
+    /// Its signature (`TPMT_SIGNATURE`).
+    pub signature: String,
+    /// The registers that the quote covers.
+    pub registers: BTreeMap<u8, Hash>,
+    /// The firmware's event log.
+    pub log: String,
+}
+
+/// Who a node and its TPM are, for whoever takes the node into a policy. Nothing of it is proved yet.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeIdentity {
+    /// What the node calls itself.
+    pub name: String,
+    /// The key with which its agent signs.
+    pub key: Hash,
+    /// The TPM's endorsement key (`TPMT_PUBLIC`, base64).
+    pub endorsement: String,
+    /// The key that signs quotes, the same.
+    pub attestation: String,
+}
+
+/// What only the TPM of an endorsement key can answer, and only for a key of its own.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Challenge {
+    /// `TPM2B_ID_OBJECT` without its size, base64.
+    pub blob: String,
+    /// `TPM2B_ENCRYPTED_SECRET`, the same.
+    pub secret: String,
 }
 
 /// Why a text is no statement.
@@ -232,6 +278,12 @@ impl NodeStatement {
     }
 }
 
+/// What is hashed (SHA-256) for a quote over a statement.
+#[must_use]
+pub fn quoted_bytes(text: &str) -> Vec<u8> {
+    [QUOTE_PURPOSE, text.as_bytes()].concat()
+}
+
 /// What is signed of a text.
 #[must_use]
 pub fn signed_bytes(text: &str) -> Vec<u8> {
@@ -268,6 +320,14 @@ impl Hash {
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
+    }
+}
+
+impl std::str::FromStr for Hash {
+    type Err = HashError;
+
+    fn from_str(text: &str) -> Result<Self, HashError> {
+        Self::try_from(text)
     }
 }
 

@@ -10,6 +10,7 @@
 
 pub mod snp;
 pub mod tdx;
+pub mod tpm;
 
 /// How many bytes a guest may have signed along with its measurement.
 pub const REPORT_DATA_LEN: usize = 64;

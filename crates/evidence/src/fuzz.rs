@@ -5,7 +5,7 @@
 //! that is shipped.
 
 use crate::{
-    attest::{snp, tdx},
+    attest::{snp, tdx, tpm},
     bundle::Bundle,
     checkpoint::SignedCheckpoint,
     log::journal_for_fuzzing,
@@ -119,6 +119,12 @@ pub fn hardware(bytes: &[u8]) {
     const VCEK: &[u8] = include_bytes!("../tests/vectors/vcek_milan.der");
     const THEN: u64 = 1_704_067_200;
     drop(snp::Report::parse(bytes));
+    drop(tpm::Public::parse(bytes));
+    drop(tpm::log::replay(bytes));
+    let (key, rest) = bytes.split_at(bytes.len().min(120));
+    let values = tpm::Registers::new();
+    let evidence = tpm::Evidence { key, quote: rest, signature: rest, values: &values, log: rest };
+    assert!(tpm::verify(&evidence, b"").is_err());
     drop(tdx::verify(bytes, b"{}", THEN));
     let (first, rest) = bytes.split_at(bytes.len().min(1360));
     drop(snp::verify(rest, &snp::Collateral { ask: ASK, vek: first, crl: None }, THEN));

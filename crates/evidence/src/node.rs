@@ -6,13 +6,23 @@
 //! session and recipient, so neither can be laid beside another.
 //!
 //! What a software key does not show: that it was not stolen, or that the machine is what it says.
-//! A document without evidence of hardware is therefore worth [`Assurance::L0`].
+//! How far a document reaches is therefore for a policy to say, which knows nodes and their TPMs.
 
-use cloudtaser_core::node::{Hash, NodeStatement, StatementError, signed_bytes};
+use cloudtaser_core::{
+    node::{
+        Hash, NodeEvidence, NodeStatement, StatementError, TpmEvidence, quoted_bytes, signed_bytes,
+    },
+    release::nodes::{Attested, Quoted},
+};
+use data_encoding::HEXLOWER;
 use ed25519_dalek::{Signature, VerifyingKey};
 use minicbor::{Decode, Encode, decode, to_vec};
 
-use crate::{export::DOCUMENT_MAX, hash::Digest, receipt::Assurance};
+use crate::{
+    attest::tpm::{self, TpmError},
+    export::DOCUMENT_MAX,
+    hash::{Digest, unbase64},
+};
 
 /// How every document of this kind begins, as CBOR: a map whose first member says what it is.
 const KIND: &str = "cloudtaser node evidence 1";
@@ -38,6 +48,9 @@ pub enum NodeError {
     /// The key is none, or one whose signatures hold for every text.
     #[error("its key is none that can sign")]
     Key,
+    /// What its TPM is said to have signed.
+    #[error("its TPM's quote is refused")]
+    Tpm(#[from] TpmError),
     /// Somebody else has signed, or something else.
     #[error("its signature is not by its key")]
     Signature,
@@ -78,6 +91,42 @@ pub struct Document {
     /// Its signature.
     #[cbor(n(3), with = "minicbor::bytes")]
     pub signature: Vec<u8>,
+    /// What the node's TPM signed of the statement, where there is one.
+    #[n(4)]
+    pub tpm: Option<TpmDocument>,
+}
+
+/// A quote, with what explains it. Structures are the TPM's own.
+#[derive(Clone, Debug, Decode, Encode, Eq, PartialEq)]
+#[cbor(map)]
+pub struct TpmDocument {
+    /// The key (`TPMT_PUBLIC`).
+    #[cbor(n(0), with = "minicbor::bytes")]
+    pub key: Vec<u8>,
+    /// What it signed (`TPMS_ATTEST`).
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub quote: Vec<u8>,
+    /// Its signature (`TPMT_SIGNATURE`).
+    #[cbor(n(2), with = "minicbor::bytes")]
+    pub signature: Vec<u8>,
+    /// The registers that the quote covers, lowest first.
+    #[n(3)]
+    pub registers: Vec<Register>,
+    /// The firmware's event log.
+    #[cbor(n(4), with = "minicbor::bytes")]
+    pub log: Vec<u8>,
+}
+
+/// A register and its value.
+#[derive(Clone, Debug, Decode, Encode, Eq, PartialEq)]
+#[cbor(map)]
+pub struct Register {
+    /// Its number.
+    #[n(0)]
+    pub number: u8,
+    /// Its value.
+    #[n(1)]
+    pub value: Digest,
 }
 
 /// What a statement must have been made for.
@@ -98,13 +147,28 @@ pub struct Signed {
     pub key: Digest,
     /// What it says.
     pub statement: NodeStatement,
+    /// What the node's TPM signed of it.
+    pub tpm: Option<tpm::Verified>,
 }
 
 impl Document {
     /// Puts together what a node gave.
     #[must_use]
     pub fn new(statement: String, key: &Hash, signature: Vec<u8>) -> Self {
-        Self { kind: KIND.to_owned(), statement, key: Digest::new(*key.as_bytes()), signature }
+        let key = Digest::new(*key.as_bytes());
+        Self { kind: KIND.to_owned(), statement, key, signature, tpm: None }
+    }
+
+    /// Takes what a node gave as it travels.
+    ///
+    /// # Errors
+    /// [`NodeError::Signature`], [`NodeError::Form`] where something is not hexadecimal or base64.
+    pub fn of(evidence: &NodeEvidence) -> Result<Self, NodeError> {
+        let signature = HEXLOWER.decode(evidence.signature.as_bytes());
+        let signature = signature.map_err(|_digits| NodeError::Signature)?;
+        let mut document = Self::new(evidence.statement.clone(), &evidence.key, signature);
+        document.tpm = evidence.tpm.as_ref().map(TpmDocument::of).transpose()?;
+        Ok(document)
     }
 
     /// Whether these bytes say of themselves that they are one. What does not is not looked at.
@@ -152,7 +216,46 @@ impl Document {
         key.verify_strict(&signed_bytes(&self.statement), &Signature::from_bytes(&signature))
             .map_err(|_wrong| NodeError::Signature)?;
         let statement = NodeStatement::parse(&self.statement)?;
-        Ok(Signed { key: self.key, statement })
+        let data = Digest::of(&quoted_bytes(&self.statement));
+        let tpm = self.tpm.as_ref().map(|tpm| tpm.verify(&data)).transpose()?;
+        Ok(Signed { key: self.key, statement, tpm })
+    }
+}
+
+impl TpmDocument {
+    fn of(tpm: &TpmEvidence) -> Result<Self, NodeError> {
+        let bytes = |text: &str| {
+            let odd = || NodeError::Form("a part is not in base64".to_owned());
+            unbase64(text).ok_or_else(odd)
+        };
+        let register = |(number, value): (&u8, &Hash)| Register {
+            number: *number,
+            value: Digest::new(*value.as_bytes()),
+        };
+        Ok(Self {
+            key: bytes(&tpm.key)?,
+            quote: bytes(&tpm.quote)?,
+            signature: bytes(&tpm.signature)?,
+            registers: tpm.registers.iter().map(register).collect(),
+            log: bytes(&tpm.log)?,
+        })
+    }
+
+    /// Verifies the quote, and that it is over this data.
+    fn verify(&self, data: &Digest) -> Result<tpm::Verified, NodeError> {
+        let values = self.registers.iter().map(|register| (register.number, register.value));
+        let values: tpm::Registers = values.collect();
+        if values.len() != self.registers.len() {
+            return Err(NodeError::NotCanonical);
+        }
+        let evidence = tpm::Evidence {
+            key: &self.key,
+            quote: &self.quote,
+            signature: &self.signature,
+            values: &values,
+            log: &self.log,
+        };
+        Ok(tpm::verify(&evidence, data.as_bytes())?)
     }
 }
 
@@ -187,11 +290,15 @@ impl Signed {
         if seconds > within { Err(NodeError::Time { seconds, way }) } else { Ok(()) }
     }
 
-    /// How far this reaches. A key in software is the node's own word: whoever was root when it was
-    /// made, or reads the node's disk, can sign with it.
+    /// The same for a policy, which knows whose keys these are.
     #[must_use]
-    pub const fn assurance(&self) -> Assurance {
-        Assurance::L0
+    pub fn attested(&self) -> Attested {
+        let hash = |digest: &Digest| Hash::new(*digest.as_bytes());
+        let tpm = self.tpm.as_ref().map(|quote| Quoted {
+            key: hash(&quote.key),
+            registers: quote.registers.iter().map(|(at, value)| (*at, hash(value))).collect(),
+        });
+        Attested { key: hash(&self.key), statement: self.statement.clone(), tpm }
     }
 }
 

@@ -342,6 +342,19 @@ impl<'b, C> Decode<'b, C> for Rows {
     }
 }
 
+impl From<cloudtaser_core::release::nodes::Assurance> for Assurance {
+    fn from(reached: cloudtaser_core::release::nodes::Assurance) -> Self {
+        use cloudtaser_core::release::nodes::Assurance as Reached;
+        match reached {
+            Reached::L0 => Self::L0,
+            Reached::L1 => Self::L1,
+            Reached::L2 => Self::L2,
+            Reached::L3 => Self::L3,
+            Reached::L4 => Self::L4,
+        }
+    }
+}
+
 impl Assurance {
     /// All, weakest first.
     pub const ALL: [Self; 5] = [Self::L0, Self::L1, Self::L2, Self::L3, Self::L4];

@@ -185,6 +185,7 @@ pub fn bundle(bytes: &[u8], policy: &Policy, given: &Given) -> Result<Report, Re
         nodes.check(document, uses, &given.release_policies)?;
     }
     (tally.attested, tally.overstated) = (nodes.attested, nodes.overstated);
+    (tally.unjudged, tally.hardware) = (nodes.unjudged, nodes.hardware.clone());
     let mut past = Vec::new();
     for earlier in &bundle.earlier {
         let older = SignedCheckpoint::parse(&earlier.checkpoint)?;

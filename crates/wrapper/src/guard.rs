@@ -16,7 +16,7 @@ use std::{
 };
 
 use cloudtaser_core::{
-    agent::{ANSWER_MAX, Answer, MessageError, Question, REPORT_MAX},
+    agent::{ANSWER_MAX, Answer, EVIDENCE_MAX, MessageError, Question},
     level::Agent,
     names::AGENT_SOCKET,
     node::{Hash, NodeEvidence},
@@ -34,6 +34,9 @@ use crate::chain::Chain;
 
 /// An agent looks up at once; a loaded node makes that a second.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A TPM takes a second for a quote, and signs one after the other.
+const QUOTE_PATIENCE: Duration = Duration::from_secs(15);
 
 /// An agent that closes unheard is asked by too many; a little later there is room.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -118,7 +121,7 @@ impl Attesting {
 impl Node for Attesting {
     fn attest(&self, session: Hash, sealing: Hash) -> Option<NodeEvidence> {
         let question = Question::Attest { session, sealing };
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + QUOTE_PATIENCE;
         // Once: an agent of before does not know the question, and closes.
         let answer = exchange(Path::new(self.0.as_deref()?), &question, until).ok()?;
         answer.evidence.filter(|_signed| answer.done)
@@ -168,7 +171,7 @@ fn exchange(path: &Path, question: &Question, until: Instant) -> Result<Answer, 
         return Err(AskError::NotRoot { path: shown(), uid });
     }
     agent.write(&question.to_packet()).map_err(timely)?;
-    let most = if matches!(question, Question::Attest { .. }) { REPORT_MAX } else { ANSWER_MAX };
+    let most = if matches!(question, Question::Attest { .. }) { EVIDENCE_MAX } else { ANSWER_MAX };
     let mut packet = vec![0; most + 1];
     agent.set_read_timeout(Some(left(until)))?;
     let len = agent.read(&mut packet).map_err(timely)?;

@@ -122,8 +122,12 @@ agent = "enforcing"
         };
         let text = statement.to_text();
         let signature = HEXLOWER.encode(&key.sign(&signed_bytes(&text)).unwrap());
-        let evidence =
-            NodeEvidence { statement: text, key: Hash::new(*key.public().as_bytes()), signature };
+        let evidence = NodeEvidence {
+            statement: text,
+            key: Hash::new(*key.public().as_bytes()),
+            signature,
+            tpm: None,
+        };
         script.last = Some(evidence.clone());
         evidence
     }

@@ -44,6 +44,7 @@ const PROGRAMS: &[(&str, &[&str], Need)] = &[
     ("python3", &["python3"], Need::Demo),
     ("qemu-system-x86_64", &["qemu-system-x86", "seabios"], Need::Vm),
     ("strace", &["strace"], Need::Tests),
+    ("swtpm", &["swtpm"], Need::Tests),
 ];
 
 /// Installs the missing programs of a need; says so and returns true when there was one.

@@ -5,7 +5,7 @@
 //! or what went wrong; and what the agent says of itself. It expects to be root in a machine of its
 //! own, which it leaves in any state. Reading order: [`scenario`], [`processes`], [`wrapped`],
 //! [`early`], [`hardware`], [`limited`], [`orders`], [`outlive`]; [`refused`], [`scale`], [`strange`],
-//! [`killed`], [`beside`] with [`second`] and [`tools`] in machines of their own; [`cost`] is for `cargo xtask bench agent`.
+//! [`killed`], [`beside`] with [`second`], [`tools`] and [`attested`] in machines of their own; [`cost`] is for `cargo xtask bench agent`.
 
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "its output is its result")]
@@ -14,6 +14,7 @@
 #![expect(clippy::panic, reason = "it has nobody to hand an error to but the test")]
 #![expect(clippy::indexing_slicing, reason = "it reads JSON of ours")]
 
+mod attested;
 mod beside;
 mod cost;
 mod early;
@@ -66,6 +67,7 @@ fn main() {
         ["load"] => println!("{:?}", roads::load_program()),
         ["storm"] => roles::storm(),
         ["secure", ..] => println!("{:?}", roles::is_secure()),
+        ["attest", session, sealing] => attested::attest(session, sealing),
         ["ask", question] => wrapped::ask(question),
         ["crowd"] => wrapped::connect_without_end(),
         ["trace", pid] => wrapped::trace(pid),

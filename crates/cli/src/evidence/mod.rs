@@ -21,6 +21,7 @@ use cloudtaser_evidence::{
 
 mod export;
 mod init;
+mod node;
 mod reconcile;
 mod show;
 pub(crate) mod verify;
@@ -52,6 +53,8 @@ enum Verb {
     Export(export::ExportArgs),
     /// Verify a bundle, a tlog-proof or a whole log, and say what it shows.
     Verify(verify::VerifyArgs),
+    /// Verify what a node signed, and say what it shows.
+    Node(node::NodeArgs),
     /// Print the receipts of a bundle or a log, without verifying them.
     Show(show::ShowArgs),
     /// Compare a log with OpenBao's audit log: what does either side lack?
@@ -96,6 +99,7 @@ pub(crate) fn run(args: &EvidenceArgs) -> Result<ExitCode> {
     match &args.verb {
         Verb::Export(args) => export::run(args),
         Verb::Init(args) => init::run(args),
+        Verb::Node(args) => node::run(args),
         Verb::Reconcile(args) => reconcile::run(args),
         Verb::Show(args) => show::run(args),
         Verb::Verify(args) => verify::run(args),

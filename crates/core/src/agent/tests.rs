@@ -48,6 +48,7 @@ fn packets_are_these_bytes() {
         statement: "{}".to_owned(),
         key: Hash::new([3; 32]),
         signature: "00".to_owned(),
+        tpm: None,
     };
     let attested = Answer { evidence: Some(signed), ..enforcing.clone() };
     let answers = [

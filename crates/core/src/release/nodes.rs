@@ -1,6 +1,8 @@
 //! Which nodes a policy knows, and what its rules demand of what a node has signed.
 
-use serde::Deserialize;
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
 
 use crate::{
     level::Agent,
@@ -15,6 +17,32 @@ pub struct NodeFile {
     pub name: String,
     /// The key with which its agent signs: `cloudtaser-agent node-key` prints it.
     pub key: Hash,
+    /// The name of the key by which its TPM signs quotes: `cloudtaser bridge node-enrol` prints it.
+    pub tpm: Option<Hash>,
+    /// Whose the machine is.
+    #[serde(default)]
+    pub place: Place,
+}
+
+/// Whose a machine is: what its TPM shows, and against whom, depends on it.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Place {
+    /// The customer's, or of a host in the EU that he trusts with it.
+    Own,
+    /// The provider's, who may have made the TPM up.
+    #[default]
+    Provider,
+}
+
+/// A way to boot that is allowed, as it is written.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BootFile {
+    /// In rules and reasons.
+    pub name: String,
+    /// Values of registers, by number (`"4" = "…"`). What is not named may be anything.
+    pub registers: BTreeMap<String, Hash>,
 }
 
 /// What a rule demands of the node, as it is written. An empty one demands a signed statement.
@@ -37,6 +65,33 @@ pub struct Demand {
     /// The same of the programs in the kernel, by the hash of their tags.
     #[serde(default)]
     pub programs: Vec<Hash>,
+    /// How far the evidence must reach.
+    pub assurance: Option<Assurance>,
+    /// Boots, any of which will do, as a TPM signed them; empty allows all.
+    #[serde(default)]
+    pub boots: Vec<String>,
+}
+
+/// How far evidence reaches (`L0` to `L4`), weakest first.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+pub enum Assurance {
+    /// Software says so.
+    L0,
+    /// A measured boot with the provider's TPM: nothing against the provider.
+    L1,
+    /// A confidential machine with the provider's firmware inside.
+    L2,
+    /// A confidential machine whose measured stack is the customer's.
+    L3,
+    /// Hardware of the customer's, or of a host in the EU.
+    L4,
+}
+
+/// What a policy knows of nodes.
+#[derive(Clone, Debug, Default)]
+pub struct Nodes {
+    pub(super) nodes: Vec<NodeFile>,
+    pub(super) boots: Vec<BootFile>,
 }
 
 /// What a node signed about a launch. Signature, session, sealing key and pod were checked.
@@ -46,23 +101,136 @@ pub struct Attested {
     pub key: Hash,
     /// What it says.
     pub statement: NodeStatement,
+    /// What its TPM signed of it.
+    pub tpm: Option<Quoted>,
+}
+
+/// A TPM's quote that was verified, over this statement.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Quoted {
+    /// The name of the key that signed.
+    pub key: Hash,
+    /// The registers.
+    pub registers: BTreeMap<u8, Hash>,
+}
+
+impl Nodes {
+    /// The node that signs with this key.
+    #[must_use]
+    pub fn node(&self, key: &Hash) -> Option<&NodeFile> {
+        self.nodes.iter().find(|node| node.key == *key)
+    }
+
+    /// How far this reaches: without a TPM that the policy names it is the node's own word.
+    #[must_use]
+    pub fn assurance(&self, attested: &Attested) -> Assurance {
+        let known = self.node(&attested.key).filter(|node| node.tpm.is_some());
+        let quoted = attested.tpm.as_ref().map(|quoted| quoted.key);
+        match known {
+            Some(node) if node.tpm == quoted => match node.place {
+                Place::Own => Assurance::L4,
+                Place::Provider => Assurance::L1,
+            },
+            _ => Assurance::L0,
+        }
+    }
+
+    /// What is wrong with them, and with which.
+    pub(super) fn check(&self) -> Result<(), (&'static str, String, &'static str)> {
+        let nodes = self.nodes.iter().enumerate().map(|(at, node)| {
+            let before = || self.nodes.iter().take(at);
+            let what = if node.name.trim().is_empty() {
+                "it has no name"
+            } else if before().any(|other| other.name == node.name) {
+                "there is another node of this name"
+            } else if before().any(|other| other.key == node.key) {
+                "another node has its key"
+            } else if node.tpm.is_some() && before().any(|other| other.tpm == node.tpm) {
+                "another node has its TPM"
+            } else {
+                return Ok(());
+            };
+            Err(("node", node.name.clone(), what))
+        });
+        let boots = self.boots.iter().enumerate().map(|(at, boot)| {
+            let what = if boot.name.trim().is_empty() {
+                "it has no name"
+            } else if self.boots.iter().take(at).any(|other| other.name == boot.name) {
+                "there is another boot of this name"
+            } else if boot.registers.is_empty() {
+                "it names no register"
+            } else if boot.registers.keys().any(|number| number.parse::<u8>().is_err()) {
+                "a register is a number"
+            } else {
+                return Ok(());
+            };
+            Err(("boot", boot.name.clone(), what))
+        });
+        nodes.chain(boots).collect()
+    }
+
+    /// Whether the registers are as this boot has them.
+    fn is_boot(&self, name: &str, quoted: &Quoted) -> bool {
+        let boot = self.boots.iter().find(|boot| boot.name == name);
+        boot.is_some_and(|boot| {
+            boot.registers.iter().all(|(number, value)| {
+                let number = number.parse::<u8>().ok();
+                number.and_then(|number| quoted.registers.get(&number)) == Some(value)
+            })
+        })
+    }
+}
+
+impl Assurance {
+    /// `L0` to `L4`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::L0 => "L0",
+            Self::L1 => "L1",
+            Self::L2 => "L2",
+            Self::L3 => "L3",
+            Self::L4 => "L4",
+        }
+    }
 }
 
 impl Demand {
     /// What of this is not met, in words; empty where all is.
     #[must_use]
-    pub fn unmet(&self, nodes: &[NodeFile], attested: Option<&Attested>) -> Vec<String> {
-        let Some(Attested { key, statement }) = attested else {
+    pub fn unmet(&self, nodes: &Nodes, attested: Option<&Attested>) -> Vec<String> {
+        let Some(attested) = attested else {
             return vec![
                 "a statement that the node's agent signed is required, and there is none"
                     .to_owned(),
             ];
         };
-        if !nodes.iter().any(|node| node.key == *key) {
+        let Attested { key, statement, tpm } = attested;
+        if nodes.node(key).is_none() {
             // Of what a stranger signs nothing is looked at.
             return vec![format!("the node's key {key} is none of those that the policy names")];
         }
         let mut unmet = Vec::new();
+        let reached = nodes.assurance(attested);
+        if self.assurance.is_some_and(|least| reached < least) {
+            let why = match (tpm, nodes.node(key).and_then(|node| node.tpm)) {
+                (None, _) => ": there is no quote by a TPM",
+                (Some(_), None) => ": the policy names no TPM of this node",
+                (Some(quoted), Some(named)) if quoted.key != named => ": another TPM has signed",
+                _ => "",
+            };
+            let least = self.assurance.map_or("", Assurance::as_str);
+            unmet.push(format!("{least} is required, {} is reached{why}", reached.as_str()));
+        }
+        if !self.boots.is_empty() {
+            let known = tpm.as_ref().filter(|_quoted| reached > Assurance::L0);
+            let is_one =
+                |quoted: &Quoted| self.boots.iter().any(|name| nodes.is_boot(name, quoted));
+            if !known.is_some_and(is_one) {
+                let boots = self.boots.join(", ");
+                unmet.push(format!("no TPM that the policy names has signed a boot of {boots}"));
+            }
+        }
         if self.agent.is_some_and(|least| statement.state < least) {
             let least = self.agent.map_or("", Agent::as_str);
             let mut words = format!(

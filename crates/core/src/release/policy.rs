@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::nodes::{Attested, Demand, NodeFile};
+use super::nodes::{Assurance, Attested, BootFile, Demand, NodeFile, Nodes};
 use crate::{
     level::{ProtectionLevel, Requirement},
     node::Hash,
@@ -23,6 +23,9 @@ pub struct PolicyFile {
     /// The nodes whose signed statements count.
     #[serde(default)]
     pub node: Vec<NodeFile>,
+    /// The boots that rules name.
+    #[serde(default)]
+    pub boot: Vec<BootFile>,
 }
 
 /// A rule as it is written.
@@ -76,7 +79,7 @@ pub struct Identity {
 #[derive(Clone, Debug, Default)]
 pub struct Policy {
     rules: Vec<Rule>,
-    nodes: Vec<NodeFile>,
+    nodes: Nodes,
 }
 
 #[derive(Clone, Debug)]
@@ -180,23 +183,18 @@ impl Policy {
                 return Err(rule.error("there is another rule of this name"));
             }
         }
-        for (at, node) in file.node.iter().enumerate() {
-            let before = || file.node.iter().take(at);
-            for (is_so, what) in [
-                (node.name.trim().is_empty(), "it has no name"),
-                (
-                    before().any(|other| other.name == node.name),
-                    "there is another node of this name",
-                ),
-                (before().any(|other| other.key == node.key), "another node has its key"),
-            ] {
-                if is_so {
-                    let (name, what) = (node.name.clone(), what.to_owned());
-                    return Err(PolicyError { part: "node", name, what });
-                }
+        for name in rules.iter().filter_map(|rule| rule.node.as_ref()).flat_map(|node| &node.boots)
+        {
+            if !file.boot.iter().any(|boot| boot.name == *name) {
+                let (name, what) = (name.clone(), "no [[boot]] has this name".to_owned());
+                return Err(PolicyError { part: "boot", name, what });
             }
         }
-        Ok(Self { rules, nodes: file.node })
+        let nodes = Nodes { nodes: file.node, boots: file.boot };
+        if let Err((part, name, what)) = nodes.check() {
+            return Err(PolicyError { part, name, what: what.to_owned() });
+        }
+        Ok(Self { rules, nodes })
     }
 
     /// How many rules there are.
@@ -208,7 +206,13 @@ impl Policy {
     /// The node that signs with this key.
     #[must_use]
     pub fn node(&self, key: &Hash) -> Option<&NodeFile> {
-        self.nodes.iter().find(|node| node.key == *key)
+        self.nodes.node(key)
+    }
+
+    /// How far it reaches what a node signed.
+    #[must_use]
+    pub fn assurance(&self, attested: &Attested) -> Assurance {
+        self.nodes.assurance(attested)
     }
 
     /// Whether nothing is ever released.

@@ -138,26 +138,7 @@ fn decided(tally: &Tally) -> Claim {
 }
 
 fn hardware(tally: &Tally) -> Claim {
-    let weakest = tally.weakest().map_or("none", Assurance::as_str);
-    let high: u64 = tally.assurance.range(Assurance::L1..).map(|(_, count)| count).sum();
-    let all = tally.released;
-    let mut because = format!(
-        "receipts say L1 or more of {high} of {all} releases (weakest: {weakest}), and this version \
-         verifies no hardware evidence"
-    );
-    if tally.attested > 0 {
-        because.push_str(&format!(
-            "; of {} the statement is here that the node signed by a key in software, which shows \
-             who said so and not that it is so (L0)",
-            tally.attested
-        ));
-    }
-    let standing = if tally.overstated > 0 {
-        because = format!("{} receipts say more than their statements show", tally.overstated);
-        Standing::Fail
-    } else {
-        Standing::NotProvable
-    };
+    let (standing, because) = measured(tally);
     Claim {
         id: "C4",
         claim: "each release went to a key that hardware evidence binds to a measured machine",
@@ -165,6 +146,48 @@ fn hardware(tally: &Tally) -> Claim {
         because,
         assumptions: &["A6", "A7"],
     }
+}
+
+/// Passes where hardware that is not the provider's signed for every release.
+fn measured(tally: &Tally) -> (Standing, String) {
+    let all = tally.released;
+    let from = |level| tally.hardware.range(level..).map(|(_, count)| count).sum::<u64>();
+    let (by_any, by_strong) = (from(Assurance::L1), from(Assurance::L2));
+    if tally.overstated > 0 {
+        let why = format!("{} receipts say more than their statements show", tally.overstated);
+        return (Standing::Fail, why);
+    }
+    if all > 0 && by_strong == all {
+        let why = format!(
+            "of all {all} releases a TPM that the policy calls the customer's own signed the boot, \
+             the statement and the key (L4)"
+        );
+        return (Standing::Pass, why);
+    }
+    let weakest = tally.weakest().map_or("none", Assurance::as_str);
+    let mut why =
+        format!("{by_any} of {all} releases have evidence of hardware (weakest: {weakest})");
+    if by_any > by_strong {
+        why.push_str(&format!(
+            "; of {} it is a TPM at the provider's (L1), which shows what was booted and proves \
+             nothing against the provider",
+            by_any - by_strong
+        ));
+    }
+    if tally.unjudged > 0 {
+        why.push_str(&format!(
+            "; for {} a TPM signed, and the release policy that says whose it is was not given",
+            tally.unjudged
+        ));
+    }
+    let software = tally.attested.saturating_sub(by_any + tally.unjudged);
+    if software > 0 {
+        why.push_str(&format!(
+            "; of {software} the statement is here that the node signed by a key in software, which \
+             shows who said so and not that it is so (L0)"
+        ));
+    }
+    (Standing::NotProvable, why)
 }
 
 fn sealed(tally: &Tally) -> Claim {

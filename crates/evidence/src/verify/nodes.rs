@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::Refusal;
 use crate::{
+    attest::tpm::Registers,
     hash::Digest,
     node::{Document, Launch, NodeError, Signed},
     receipt::{Assurance, Receipt},
@@ -56,12 +57,25 @@ pub struct NodeSeen {
     pub tier: Option<String>,
     /// What the kernel refused to root.
     pub lockdown: &'static str,
-    /// How far that reaches.
+    /// How far that reaches, by the policies that were given.
     pub assurance: Assurance,
+    /// The key of the TPM that signed, and the registers, where there was one.
+    pub tpm: Option<TpmSeen>,
     /// How many statements.
     pub statements: u64,
     /// Releases that name one of them.
     pub releases: u64,
+}
+
+/// A TPM's quote.
+#[derive(Clone, Debug, Serialize)]
+pub struct TpmSeen {
+    /// The name of its key.
+    pub key: Digest,
+    /// Its registers.
+    pub registers: Registers,
+    /// How often it was reset: a number per boot.
+    pub resets: u32,
 }
 
 /// All that were found.
@@ -72,6 +86,10 @@ pub(super) struct Nodes {
     pub(super) attested: u64,
     /// Of those, releases whose receipt says more than the statement shows.
     pub(super) overstated: u64,
+    /// Of those, releases that a TPM signed for, and whose policy was not given.
+    pub(super) unjudged: u64,
+    /// Of those, releases for which evidence of hardware reaches so far.
+    pub(super) hardware: BTreeMap<Assurance, u64>,
 }
 
 impl Uses {
@@ -124,16 +142,19 @@ impl Nodes {
             return Err(refused(NodeError::Wrapper));
         }
         self.attested += uses.releases;
-        if uses.highest > signed.assurance() {
-            self.overstated += uses.releases;
+        match shown(&signed, uses, policies) {
+            Some(shown) if uses.highest > shown => self.overstated += uses.releases,
+            Some(Assurance::L0) => {}
+            Some(shown) => *self.hardware.entry(shown).or_default() += uses.releases,
+            None => self.unjudged += uses.releases,
         }
         self.count(signed, uses, policies);
         Ok(())
     }
 
     fn count(&mut self, signed: Signed, uses: &Uses, policies: &[ReleasePolicy]) {
-        let assurance = signed.assurance();
-        let Signed { key, statement } = signed;
+        let assurance = shown(&signed, uses, policies).unwrap_or(Assurance::L0);
+        let Signed { key, statement, tpm } = signed;
         let state = statement.state.as_str();
         let place = (key, statement.boot.clone(), statement.agent, state, statement.tier.clone());
         let seen = self.seen.entry(place).or_insert_with(|| NodeSeen {
@@ -146,6 +167,11 @@ impl Nodes {
             tier: statement.tier,
             lockdown: statement.lockdown.as_str(),
             assurance,
+            tpm: tpm.map(|tpm| TpmSeen {
+                key: tpm.key,
+                registers: tpm.registers,
+                resets: tpm.resets,
+            }),
             statements: 0,
             releases: 0,
         });
@@ -156,6 +182,20 @@ impl Nodes {
     pub(super) fn into_seen(self) -> Vec<NodeSeen> {
         self.seen.into_values().collect()
     }
+}
+
+/// How far it reaches by every policy that decided; unknown where a TPM signed and one of them is not
+/// here to say whose TPM it is.
+fn shown(signed: &Signed, uses: &Uses, policies: &[ReleasePolicy]) -> Option<Assurance> {
+    if signed.tpm.is_none() {
+        return Some(Assurance::L0);
+    }
+    let attested = signed.attested();
+    let each = uses.policies.iter().map(|hash| {
+        let given = policies.iter().find(|given| given.hash == *hash)?;
+        Some(Assurance::from(given.policy.assurance(&attested)))
+    });
+    each.collect::<Option<Vec<_>>>()?.into_iter().min()
 }
 
 /// What the policies that decided call the node; none of them is asked that was not given.

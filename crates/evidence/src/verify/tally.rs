@@ -85,6 +85,10 @@ pub struct Tally {
     pub attested: u64,
     /// Of those, releases whose receipt says a higher level than the statement shows.
     pub overstated: u64,
+    /// Of those, releases that a TPM signed for and whose release policy was not given.
+    pub unjudged: u64,
+    /// Of those, releases for which evidence of hardware reaches so far.
+    pub hardware: BTreeMap<Assurance, u64>,
     /// Checkpoints from elsewhere that nothing here relates to.
     pub unrelated_checkpoints: u64,
     /// Distinct names of secrets.

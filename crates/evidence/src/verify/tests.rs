@@ -2,7 +2,11 @@ use std::fs;
 
 use cloudtaser_core::{
     node::Hash,
-    release::{self, nodes::NodeFile, policy::PolicyFile},
+    release::{
+        self,
+        nodes::{NodeFile, Place},
+        policy::PolicyFile,
+    },
 };
 use minicbor::bytes::ByteVec;
 
@@ -425,7 +429,8 @@ fn what_a_node_signed_is_held_against_the_receipts_that_name_it() {
 fn a_node_has_the_name_that_the_policy_which_decided_gives_it() {
     let bundle = attested(|_| ());
     let key = node::Document::parse(&bundle.documents[0]).unwrap().key;
-    let node = NodeFile { name: "worker-1".to_owned(), key: Hash::new(*key.as_bytes()) };
+    let (name, key) = ("worker-1".to_owned(), Hash::new(*key.as_bytes()));
+    let node = NodeFile { name, key, tpm: None, place: Place::Provider };
     let file = PolicyFile { node: vec![node], ..PolicyFile::default() };
     let policy_of = release::policy::Policy::compile(file).unwrap();
     let seen = |hash| {

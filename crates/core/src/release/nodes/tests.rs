@@ -10,11 +10,15 @@ const KEY: Hash = Hash::new([7; 32]);
 fn attested(change: impl FnOnce(&mut NodeStatement)) -> Attested {
     let mut statement = statement();
     change(&mut statement);
-    Attested { key: KEY, statement }
+    Attested { key: KEY, statement, tpm: None }
 }
 
-fn nodes() -> Vec<NodeFile> {
-    vec![NodeFile { name: "worker-1".to_owned(), key: KEY }]
+fn node(name: &str, key: Hash) -> NodeFile {
+    NodeFile { name: name.to_owned(), key, tpm: None, place: Place::Provider }
+}
+
+fn nodes() -> Nodes {
+    Nodes { nodes: vec![node("worker-1", KEY)], boots: Vec::new() }
 }
 
 fn unmet(demand: &Demand, change: impl FnOnce(&mut NodeStatement)) -> String {
@@ -26,7 +30,7 @@ fn a_demand_that_names_nothing_demands_the_signature_of_a_known_node() {
     let demand = Demand::default();
     assert_eq!(unmet(&demand, |_| ()), "");
     assert!(demand.unmet(&nodes(), None)[0].contains("there is none"));
-    let strange = demand.unmet(&[], Some(&attested(|_| ())));
+    let strange = demand.unmet(&Nodes::default(), Some(&attested(|_| ())));
     assert!(strange[0].contains("none of those that the policy names"), "{strange:?}");
 }
 
@@ -106,8 +110,11 @@ fn what_a_launch_says_of_its_agent_does_not_do_where_a_signature_is_demanded() {
         require: vec!["agent=enforcing".parse().unwrap()],
         node: Some(Demand { agent: Some(Agent::Enforcing), ..Demand::default() }),
     };
-    let policy = |node| Policy::compile(PolicyFile { rule: vec![rule.clone()], node }).unwrap();
-    let (known, strange) = (policy(nodes()), policy(Vec::new()));
+    let policy = |node| {
+        Policy::compile(PolicyFile { rule: vec![rule.clone()], node, ..PolicyFile::default() })
+            .unwrap()
+    };
+    let (known, strange) = (policy(nodes().nodes), policy(Vec::new()));
     assert!(decided(&known, None).contains("there is none"));
     assert_eq!(decided(&known, Some(&attested(|_| ()))), "released");
     assert!(decided(&strange, Some(&attested(|_| ()))).contains("the policy names"));
@@ -118,7 +125,6 @@ fn what_a_launch_says_of_its_agent_does_not_do_where_a_signature_is_demanded() {
 
 #[test]
 fn nodes_have_one_name_and_one_key_each() {
-    let node = |name: &str, key| NodeFile { name: name.to_owned(), key };
     let why = |node| {
         Policy::compile(PolicyFile { node, ..PolicyFile::default() }).unwrap_err().to_string()
     };
@@ -126,4 +132,76 @@ fn nodes_have_one_name_and_one_key_each() {
     assert!(why(vec![node("a", KEY), node("a", other)]).contains("another node of this name"));
     assert!(why(vec![node("a", KEY), node("b", KEY)]).contains("has its key"));
     assert!(why(vec![node(" ", KEY)]).contains("no name"));
+}
+
+const AK: Hash = Hash::new([11; 32]);
+
+fn quoted(key: Hash, fourth: u8) -> Attested {
+    let registers = [(4, Hash::new([fourth; 32])), (7, Hash::new([7; 32]))];
+    Attested { tpm: Some(Quoted { key, registers: registers.into() }), ..attested(|_| ()) }
+}
+
+fn with_tpm(place: Place) -> Nodes {
+    let node = NodeFile { tpm: Some(AK), place, ..node("worker-1", KEY) };
+    let registers = [("4".to_owned(), Hash::new([4; 32]))].into();
+    let boots = vec![BootFile { name: "debian".to_owned(), registers }];
+    Nodes { nodes: vec![node], boots }
+}
+
+#[test]
+fn how_far_evidence_reaches_depends_on_the_tpm_that_the_policy_names_and_on_whose_it_is() {
+    let reached = |nodes: &Nodes, attested: &Attested| nodes.assurance(attested).as_str();
+    assert_eq!(reached(&nodes(), &attested(|_| ())), "L0");
+    assert_eq!(reached(&nodes(), &quoted(AK, 4)), "L0", "the policy names no TPM");
+    let (theirs, own) = (with_tpm(Place::Provider), with_tpm(Place::Own));
+    assert_eq!(reached(&theirs, &quoted(AK, 4)), "L1");
+    assert_eq!(reached(&own, &quoted(AK, 4)), "L4");
+    assert_eq!(reached(&own, &quoted(Hash::new([12; 32]), 4)), "L0", "another TPM");
+    assert_eq!(reached(&own, &attested(|_| ())), "L0", "no quote");
+    let stranger = Attested { key: AK, ..quoted(AK, 4) };
+    assert_eq!(reached(&own, &stranger), "L0", "another node's statement with this node's quote");
+}
+
+#[test]
+fn a_level_and_a_boot_that_are_demanded_are_held_against_the_quote() {
+    let nodes = with_tpm(Place::Provider);
+    let level = Demand { assurance: Some(Assurance::L1), ..Demand::default() };
+    let words =
+        |demand: &Demand, attested: &Attested| demand.unmet(&nodes, Some(attested)).join("; ");
+    assert_eq!(words(&level, &quoted(AK, 4)), "");
+    assert!(words(&level, &attested(|_| ())).contains("there is no quote"));
+    assert!(words(&level, &quoted(KEY, 4)).contains("another TPM has signed"));
+    let higher = Demand { assurance: Some(Assurance::L4), ..Demand::default() };
+    assert!(words(&higher, &quoted(AK, 4)).contains("L4 is required, L1 is reached"));
+    let boots = Demand { boots: vec!["debian".to_owned()], ..Demand::default() };
+    assert_eq!(words(&boots, &quoted(AK, 4)), "");
+    assert!(words(&boots, &quoted(AK, 5)).contains("a boot of debian"), "another register");
+    assert!(words(&boots, &quoted(KEY, 4)).contains("a boot of debian"), "another TPM");
+    assert!(words(&boots, &attested(|_| ())).contains("a boot of debian"));
+}
+
+#[test]
+fn boots_that_cannot_be_meant_are_refused() {
+    let boot = |name: &str, number: &str| {
+        let registers = [(number.to_owned(), AK)].into();
+        BootFile { name: name.to_owned(), registers }
+    };
+    let why = |boot| {
+        let file = PolicyFile { boot, ..PolicyFile::default() };
+        Policy::compile(file).unwrap_err().to_string()
+    };
+    assert!(why(vec![boot("a", "0"), boot("a", "1")]).contains("another boot of this name"));
+    assert!(why(vec![boot("a", "four")]).contains("a register is a number"));
+    let none = BootFile { registers: BTreeMap::new(), ..boot("a", "0") };
+    assert!(why(vec![none]).contains("no register"));
+    let rule = RuleFile {
+        name: "pay".to_owned(),
+        paths: vec!["secret/pay".to_owned()],
+        identities: vec!["eu:*/*".to_owned()],
+        operations: vec![Action::Read],
+        require: Vec::new(),
+        node: Some(Demand { boots: vec!["none".to_owned()], ..Demand::default() }),
+    };
+    let file = PolicyFile { rule: vec![rule], ..PolicyFile::default() };
+    assert!(Policy::compile(file).unwrap_err().to_string().contains("no [[boot]] has this name"));
 }

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod nodes;
 mod people;
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
@@ -28,7 +29,7 @@ use tracing::{info, warn};
 #[global_allocator]
 static HEAP: SealedHeap = SealedHeap::new();
 
-use self::people::People;
+use self::{nodes::Nodes, people::People};
 
 /// Stands beside OpenBao, dials out to beacons, and ends the sessions that they cannot open.
 #[derive(Debug, Parser)]
@@ -71,6 +72,8 @@ enum Verb {
         /// The new file.
         file: PathBuf,
     },
+    #[command(flatten)]
+    Nodes(Nodes),
     #[command(flatten)]
     People(People),
     /// At the client: open a door behind which is OpenBao.
@@ -135,6 +138,7 @@ fn main() -> ExitCode {
         Verb::AuditHash { config, path } => audit_hash(Config::read(&config)?, &path),
         Verb::Admit(args) => print_admission(&args),
         Verb::Keygen { file } => say(&format!("{}\n", keygen(&file)?)),
+        Verb::Nodes(nodes) => nodes.run(),
         Verb::People(people) => people.run(),
         Verb::Proxy(args) => proxy(&args),
     })

@@ -12,8 +12,8 @@ use cloudtaser_core::{
 use cloudtaser_evidence::{
     Digest,
     node::{Document, Launch, NodeError},
+    receipt::Assurance,
 };
-use data_encoding::HEXLOWER;
 
 use super::receipt::Kept;
 
@@ -46,9 +46,7 @@ impl Evidence {
         place: &Place<'_>,
         now: u64,
     ) -> Result<Self, NodeError> {
-        let signature = HEXLOWER.decode(signed.signature.as_bytes());
-        let signature = signature.map_err(|_digits| NodeError::Signature)?;
-        let document = Document::new(signed.statement.clone(), &signed.key, signature);
+        let document = Document::of(signed)?;
         let found = document.verify()?;
         let (session, sealing) = (Digest::new(place.session), Digest::new(place.sealing));
         found.is_of(&Launch { session, sealing, pod: place.pod })?;
@@ -58,10 +56,11 @@ impl Evidence {
         {
             return Err(NodeError::Wrapper);
         }
-        let assurance = found.assurance();
+        // What it is worth is for the policy to say, which knows whose keys these are.
+        let assurance = Assurance::L0;
         let bytes: Arc<[u8]> = document.to_bytes()?.into();
         let kept = Kept { hash: Digest::of(&bytes), document: bytes, assurance };
-        let attested = Attested { key: signed.key, statement: found.statement };
+        let attested = found.attested();
         Ok(Self { attested, kept, since: Instant::now() })
     }
 

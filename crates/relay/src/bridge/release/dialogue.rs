@@ -265,6 +265,9 @@ impl Dialogue {
         if let Some(known) = node.and_then(|node| loaded.policy.node(&node.key)) {
             receipt.node = Some(known.name.clone());
         }
+        if let (Some(node), Some(kept)) = (node, &mut receipt.evidence) {
+            kept.assurance = loaded.policy.assurance(node).into();
+        }
         let decision = loaded.policy.decide(&Asked { identity, action, path, level, node });
         let denial = match &decision {
             Decision::Release { rule } => {

@@ -108,6 +108,7 @@ pub struct Kept {
 
 impl Serialize for Kept {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // Written down by its hash; how far it reaches is in the receipt.
         self.hash.serialize(serializer)
     }
 }

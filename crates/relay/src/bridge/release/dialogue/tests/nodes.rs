@@ -48,7 +48,7 @@ fn statement(number: u8) -> NodeStatement {
 
 fn signed_by(key: &KeyPair, text: String) -> NodeEvidence {
     let signature = HEXLOWER.encode(&key.sign(&signed_bytes(&text)).unwrap());
-    NodeEvidence { statement: text, key: public(key), signature }
+    NodeEvidence { statement: text, key: public(key), signature, tpm: None }
 }
 
 fn with(number: u8, node: NodeEvidence) -> WrapperToBridge {
