@@ -94,7 +94,7 @@ fn a_packet_that_is_too_long_is_not_even_looked_at() {
     let most = QUESTION_MAX;
     assert_eq!(Question::parse(&long(QUESTION_MAX)), Err(MessageError::TooLong { most }));
     assert!(Question::parse(&long(QUESTION_MAX - 7)).is_ok());
-    let most = REPORT_MAX;
+    let most = EVIDENCE_MAX;
     assert_eq!(Answer::parse(&vec![b' '; most + 1]), Err(MessageError::TooLong { most }));
 }
 
