@@ -15,13 +15,12 @@
  * Between the moment when a child becomes visible and sched_process_fork, which enters it into
  * the table, its parent stands for it: the parent is still in its fork.
  */
-static __always_inline struct ct_task *ct_task_by_address(struct task_struct *task, __u32 *tgid)
+static __always_inline struct ct_task *ct_task_by_address(struct task_struct *task, __u32 tgid)
 {
 	struct ct_task *known;
 	__u32 parent;
 
-	*tgid = BPF_CORE_READ(task, tgid);
-	known = bpf_map_lookup_elem(&ct_groups, tgid);
+	known = bpf_map_lookup_elem(&ct_groups, &tgid);
 	if (known)
 		return known;
 	parent = BPF_CORE_READ(task, real_parent, tgid);
@@ -34,9 +33,7 @@ static __always_inline struct ct_task *ct_task_by_address(struct task_struct *ta
 #ifdef CT_PROBE
 static __always_inline struct ct_task *ct_task_of(struct task_struct *task)
 {
-	__u32 tgid;
-
-	return ct_task_by_address(task, &tgid);
+	return ct_task_by_address(task, BPF_CORE_READ(task, tgid));
 }
 
 static __always_inline struct ct_task *ct_current(void)

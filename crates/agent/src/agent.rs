@@ -13,6 +13,7 @@ use crate::audit::{Counts, Sinks};
 use crate::bpf::{self, Attached, Choice, Tier};
 use crate::canary::{self, Attackers, Way};
 use crate::devices::Devices;
+use crate::earlier;
 use crate::host::{self, Preemption};
 use crate::late::Late;
 use crate::loaders;
@@ -47,6 +48,8 @@ pub(crate) struct Agent {
     pub(crate) devices: Devices,
     /// Who ran before the agent did.
     pub(crate) late: Late,
+    /// Programs that hold from before what works on beside the agent.
+    pub(crate) holders: usize,
     /// What an operator ordered.
     pub(crate) orders: Orders,
     /// Whether guarded processes may connect to listed networks only.
@@ -115,6 +118,7 @@ impl Agent {
             devices,
             orders,
             late: Late::default(),
+            holders: 0,
             egress,
             lasting,
             counts: Arc::default(),
@@ -128,6 +132,9 @@ impl Agent {
                 agent.estate = Some(Estate::found(pins, &mut agent.attached, &agent.table, terms)?);
             }
             _ => drop(agent.decoy.as_deref().map(Decoy::remove)),
+        }
+        if !matches!(agent.state, State::Off(_)) {
+            agent.holders = earlier::tell(&agent.attached.map("ct_loaders")?);
         }
         Ok(agent)
     }
@@ -170,6 +177,7 @@ impl Agent {
             devices,
             orders,
             late: Late::default(),
+            holders: 0,
             egress: earlier.authority.egress,
             lasting: Vec::new(),
             counts: Arc::default(),

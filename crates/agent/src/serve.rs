@@ -134,6 +134,13 @@ impl Agent {
         if let Some(late) = self.late.words() {
             words.push_str(&format!("; {late}"));
         }
+        if self.holders > 0 {
+            let count = self.holders;
+            words.push_str(&format!(
+                "; BPF programs or perf events from before the agent go on in {count} processes that \
+                 no list has"
+            ));
+        }
         words
     }
 
@@ -213,6 +220,7 @@ impl Agent {
         report.away = self.estate.as_ref().and_then(|estate| estate.away);
         report.guarded = self.table.len();
         report.late = self.late;
+        report.earlier_holders = self.holders;
         if let Ok(room) = self.attached.map("ct_room").and_then(|map| terms::room(&map)) {
             report.most_guarded = room.most;
         }

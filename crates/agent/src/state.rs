@@ -140,6 +140,8 @@ pub(crate) struct Report {
     pub(crate) guarded: usize,
     /// Wrappers that ran before the agent.
     pub(crate) late: Late,
+    /// Processes, of no listed loader, that hold BPF programs or perf events from before the agent.
+    pub(crate) earlier_holders: usize,
     /// How many there may be.
     pub(crate) most_guarded: u64,
     /// Block devices that nobody may open, or open for writing.
@@ -184,6 +186,7 @@ impl Report {
             away: None,
             guarded: 0,
             late: Late::default(),
+            earlier_holders: 0,
             most_guarded: 0,
             kept_devices: 0,
             egress_is_limited: false,

@@ -122,6 +122,16 @@ impl Work {
         }
     }
 
+    /// Which takes longer than which, by some seconds more or less.
+    pub(super) const fn length(self) -> u32 {
+        match self {
+            Self::Killed => 1,
+            Self::Crowds => 2,
+            Self::Attacks => 3,
+            Self::Tools => 4,
+        }
+    }
+
     /// MiB of memory.
     pub(super) const fn memory(self) -> u32 {
         match self {

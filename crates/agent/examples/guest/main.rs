@@ -4,7 +4,7 @@
 //! Lines, with tabs between the words: `@@ROW`, phase, attacker, road, result; `@@CHECK`, name, `ok`
 //! or what went wrong; and what the agent says of itself. It expects to be root in a machine of its
 //! own, which it leaves in any state. Reading order: [`scenario`], [`processes`], [`wrapped`],
-//! [`early`], [`hardware`], [`limited`], [`orders`], [`outlive`]; [`refused`], [`scale`], [`strange`],
+//! [`early`], [`hardware`], [`limited`], [`orders`], [`outlive`], [`halfway`]; [`refused`], [`scale`], [`strange`],
 //! [`killed`] and [`tools`] in machines of their own; [`cost`] is for `cargo xtask bench agent`.
 
 #![forbid(unsafe_code)]
@@ -16,6 +16,7 @@
 
 mod cost;
 mod early;
+mod halfway;
 mod hardware;
 mod killed;
 mod limited;
@@ -48,6 +49,8 @@ fn main() {
         ["cost-of", phase] => cost::measure(phase),
         ["tools", expected] => tools::run(expected),
         ["second"] => second::run(),
+        ["cut"] => second::cut(),
+        ["floor", tier] => second::floor(tier),
         ["crowded"] => limited::crowded(),
         ["reach", port] => limited::reach(port),
         ["masked", which] => hardware::hold(which),
