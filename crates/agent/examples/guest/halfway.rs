@@ -45,9 +45,9 @@ impl Scenario {
     /// After each of these moments the next agent comes to its state, as on a node that it finds empty.
     pub(crate) fn halfway(&mut self, agent: Running, cutter: &mut Cutter, expected: &str) {
         let (mut agent, all) = (agent, links());
-        // One program is out; all but the one that makes heirs; all, and some maps.
-        for removals in [1, all - 1, all + 4] {
-            let name = |what: &str| format!("unload-cut-after-{removals}-of-{all}-{what}");
+        // Last but one: all but the program that makes heirs. Behind the last: among the maps.
+        for (cut, removals) in [("first", 1), ("last-but-one", all - 1), ("map", all + 4)] {
+            let name = |what: &str| format!("unload-cut-at-the-{cut}-{what}");
             let target = start_target(true);
             let before = instance();
             cutter.cut(&agent, removals);

@@ -264,7 +264,7 @@ impl Scenario {
 pub(crate) struct Read<T> {
     tries: u64,
     found: u64,
-    result: T,
+    pub(crate) result: T,
 }
 
 /// Root tries four roads to a process again and again, for as long as the work takes and longer.
