@@ -139,12 +139,11 @@ int BPF_PROG(ct_sched_process_exec, struct task_struct *task)
 	__u32 tgid = task->tgid;
 	__u32 by_group;
 
-	/*
-	 * Each for itself: the agent may be writing a new mark at this moment. A storage that is kept
-	 * from going, as in task_alloc, leaves a process guarded that need not be.
-	 */
-	if (by_task & leaving)
+	/* Each for itself: the agent may be writing a new mark at this moment. */
+	if (known && by_task & leaving) {
+		known->role = 0; /* it may be kept from going, as in task_alloc */
 		bpf_task_storage_delete(&ct_tasks, task);
+	}
 	known = bpf_map_lookup_elem(&ct_groups, &tgid);
 	by_group = known ? known->role : 0;
 	if (by_group & leaving)

@@ -59,7 +59,7 @@ static __always_inline struct ct_task *ct_task_of(struct task_struct *task)
 	struct ct_task *known = bpf_task_storage_get(&ct_tasks, task, 0, 0);
 	__u32 tgid;
 
-	if (known)
+	if (known && known->role) /* 0: it has executed, and the kernel kept the storage */
 		return known;
 	/* A thread that was there before its process was marked has no storage of its own. */
 	tgid = task->tgid;

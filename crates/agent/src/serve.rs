@@ -137,8 +137,8 @@ impl Agent {
         if self.holders > 0 {
             let count = self.holders;
             words.push_str(&format!(
-                "; BPF programs or perf events from before the agent go on in {count} processes that \
-                 no list has"
+                "; BPF programs or perf events from before the agent go on (unlisted processes that \
+                 hold some: {count})"
             ));
         }
         words
