@@ -106,8 +106,9 @@ const PROBING: &[&str] = &[
 /// The name of three programs that every set has, as far as the kernel keeps names.
 const LIFE: &str = "ct_sched_proces";
 
-/// The kernel needs milliseconds. Another agent's trial may be there for as long as it likes.
-const LETTING_GO: Duration = Duration::from_secs(10);
+/// The kernel needs milliseconds, and a busy real-time one some seconds. Another agent's trial may be
+/// there for as long as it likes.
+const LETTING_GO: Duration = Duration::from_secs(30);
 
 /// How names of maps begin that sets share.
 const OURS: &str = "ct_";

@@ -17,6 +17,7 @@ use crate::outlive;
 use crate::processes::{
     AGENT, GUEST, Running, denied, denied_by, plain, read, start_target, status,
 };
+use crate::scale::eventually;
 use crate::scenario::Scenario;
 
 /// The operator's key, as no node has it, and another one.
@@ -91,10 +92,7 @@ impl Scenario {
         self.check("a-later-order-is-the-one-that-counts", took(&shorter));
         thread::sleep(Duration::from_secs(3));
         self.check("granted-environ-is-over", denied(File::open(&environ)));
-        let ended = (0..50).any(|_| {
-            thread::sleep(Duration::from_millis(100));
-            debugger.0.try_wait().unwrap().is_some()
-        });
+        let ended = eventually(|| debugger.0.try_wait().unwrap().is_some());
         self.check(
             "debugger-is-ended",
             ended.then_some(()).ok_or_else(|| "it traces on".to_owned()),
@@ -104,8 +102,7 @@ impl Scenario {
         let told = log.contains("an order was taken") && log.contains("it hangs");
         self.check("order-is-logged", told.then_some(()).ok_or(log));
         // It stands behind the records of what was denied before.
-        let used = (0..300).any(|_| {
-            thread::sleep(Duration::from_millis(100));
+        let used = eventually(|| {
             let records = fs::read_to_string(crate::records::FILE).unwrap();
             records.contains(r#""event":"granted""#)
         });
@@ -190,8 +187,7 @@ impl Scenario {
         let left = fs::exists(outlive::PINS).unwrap();
         self.check("no-pin-is-left", (!left).then_some(()).ok_or_else(|| "there are".to_owned()));
         // The kernel lets go of programs when it comes to it.
-        let open = (0..50).any(|_| {
-            thread::sleep(Duration::from_millis(100));
+        let open = eventually(|| {
             File::open(format!("/proc/{}/mem", target.pid())).is_ok()
                 && roads::load_program().is_ok()
         });

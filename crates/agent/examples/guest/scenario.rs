@@ -24,6 +24,7 @@ use crate::processes::{
     plain, read, read_all_environments, start_target, status, write_needle,
 };
 use crate::records;
+use crate::scale::eventually;
 use crate::wrapped;
 
 /// An agent under emulation needs seconds to load, and the machine may be busy.
@@ -266,8 +267,7 @@ impl Scenario {
         let said = read(guard(&[GUEST, "traceme"]));
         self.check("traceme", (said == "Err(EPERM)").then_some(()).ok_or(said));
         kill(Pid::from_raw(child.parse().unwrap()), Signal::SIGTERM).unwrap();
-        let ended = (0..50).any(|_| {
-            thread::sleep(Duration::from_millis(100));
+        let ended = eventually(|| {
             !fs::exists(format!("/proc/{child}/environ")).unwrap() || is_zombie(child)
         });
         self.check(
