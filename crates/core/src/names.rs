@@ -51,6 +51,9 @@ pub const ENV_BROKER: &str = "CLOUDTASER_BROKER";
 /// Where the node agent keeps the number of its last audit record, and what its hook has not taken.
 pub const AGENT_AUDIT_STATE: &str = "/var/lib/cloudtaser-agent";
 
+/// Where the node agent keeps the key by which it signs statements.
+pub const AGENT_NODE_KEY: &str = "/var/lib/cloudtaser-agent/node.key";
+
 /// What a pod says to be taken part in, and how. [`kubernetes::INJECT`] is a label, since the API
 /// server selects by labels alone; the others are annotations.
 pub mod kubernetes {
