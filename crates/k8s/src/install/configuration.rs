@@ -37,12 +37,14 @@ fn text(values: &Value) -> String {
     let leaf = |pointer: &str| values.pointer(pointer).cloned().unwrap_or_default().to_string();
     let mut text = format!(
         "[wrapper]\nimage = {}\npull_policy = {}\n\n[token]\naudience = {}\n\n\
-         [registry]\nhosts = {}\npull_secrets = {}\n",
+         [registry]\nhosts = {}\npull_secrets = {}\n\n[pods]\nrequire = {}\nwatch = {}\n",
         leaf("/images/wrapper"),
         leaf("/images/pullPolicy"),
         leaf("/openbao/audience"),
         leaf("/registry/hosts"),
         leaf("/registry/pullSecrets"),
+        leaf("/pods/require"),
+        leaf("/pods/watch"),
     );
     let servers = values.pointer("/openbao/servers").and_then(Value::as_array);
     for server in servers.into_iter().flatten() {
@@ -67,6 +69,10 @@ audience = {{ .Values.openbao.audience | toJson }}
 [registry]
 hosts = {{ .Values.registry.hosts | toJson }}
 pull_secrets = {{ .Values.registry.pullSecrets | toJson }}
+
+[pods]
+require = {{ .Values.pods.require | toJson }}
+watch = {{ .Values.pods.watch | toJson }}
 {{- range .Values.openbao.servers }}
 
 [[server]]
