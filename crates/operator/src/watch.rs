@@ -116,11 +116,13 @@ impl Watch {
         }
         // Who is gone, or was told so long ago that nobody remembers, is told anew.
         told.retain(|pod, at| seen.unwrapped.contains(pod) && at.elapsed() < FORGOTTEN);
-        let new: Vec<_> = seen.unwrapped.into_iter().filter(|pod| !told.contains_key(pod)).collect();
+        let new: Vec<_> =
+            seen.unwrapped.into_iter().filter(|pod| !told.contains_key(pod)).collect();
         if new.is_empty() {
             return;
         }
-        let pods: Vec<_> = new.iter().map(|pod| format!("{}/{}", pod.namespace, pod.name)).collect();
+        let pods: Vec<_> =
+            new.iter().map(|pod| format!("{}/{}", pod.namespace, pod.name)).collect();
         let count = seen.counts.get("unwrapped");
         let pods = pods.join(" ");
         warn!(count, pods, "opted-in pods run without the wrapper: create them anew");

@@ -16,6 +16,9 @@ use crate::{
 
 /// What every object of an installation carries.
 const OURS: &str = "--selector=app.kubernetes.io/part-of=cloudtaser";
+/// What its objects are called, labels or none.
+const NAMES: [&str; 4] =
+    ["cloudtaser-agent", "cloudtaser-node", "cloudtaser-operator", "cloudtaser-system"];
 const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Asks who the cluster is; leaves one alone that has a cloudtaser.
@@ -145,24 +148,18 @@ pub(super) fn clean(world: &mut World) -> anyhow::Result<Said> {
 
 /// Everything on the cluster that carries our labels or our name, of whatever kind.
 fn leftovers(kubectl: &Kubectl) -> anyhow::Result<Vec<String>> {
-    let mut left = Vec::new();
-    for kind in kinds(kubectl)? {
-        for look in [&["get", &kind, "--all-namespaces", "--output=name", OURS][..]] {
-            left.extend(kubectl.run(look)?.lines().map(str::to_owned));
-        }
-        // The suite's own namespaces begin with another word.
-        let all = kubectl.run(&["get", &kind, "--all-namespaces", "--output=name"])?;
-        let ours = |name: &&str| {
-            let bare = name.rsplit('/').next().unwrap_or_default();
-            ["cloudtaser-operator", "cloudtaser-agent", "cloudtaser-system", "cloudtaser-node"]
-                .iter()
-                .any(|start| bare.starts_with(start))
-        };
-        // Events are the API server's memory of what was; it forgets them itself.
-        if !kind.starts_with("events") {
-            left.extend(all.lines().filter(ours).map(str::to_owned));
-        }
-    }
+    let kinds = kinds(kubectl)?.join(",");
+    let look = ["get", &kinds, "--all-namespaces", "--output=name"];
+    let labelled = kubectl.run(&[&look[..], &[OURS]].concat())?;
+    let all = kubectl.run(&look)?;
+    // The suite's own namespaces begin with another word, and events are the API server's memory of
+    // what was: it forgets them by itself.
+    let ours = |name: &&str| {
+        let (kind, bare) = name.split_once('/').unwrap_or(("", name));
+        !kind.starts_with("event") && NAMES.iter().any(|start| bare.starts_with(start))
+    };
+    let mut left: Vec<String> =
+        labelled.lines().chain(all.lines().filter(ours)).map(str::to_owned).collect();
     left.sort();
     left.dedup();
     Ok(left)
