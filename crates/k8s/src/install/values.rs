@@ -153,6 +153,9 @@ impl Default for OpenBao {
 pub struct Registry {
     /// Those that may be asked, such as `registry.example:5000`; none by default.
     pub hosts: Vec<String>,
+    /// PEM text of the authorities for their certificates. The operator's image has none, so that
+    /// nobody is trusted whom nobody chose.
+    pub ca: String,
     /// Lets the operator read the pull secrets that opted-in pods name. RBAC cannot name them
     /// beforehand, so this is `get` on each Secret of the cluster.
     pub pull_secrets: bool,
@@ -348,6 +351,14 @@ fn merge(under: &mut Value, over: &Value) {
             }
         }
         (under, over) => under.clone_from(over),
+    }
+}
+
+impl Registry {
+    /// Whether it names registries that nothing vouches for.
+    #[must_use]
+    pub fn lacks_authorities(&self) -> bool {
+        !self.hosts.is_empty() && !self.ca.contains("-----BEGIN CERTIFICATE-----")
     }
 }
 

@@ -33,6 +33,8 @@ const IMAGES: &str = "images come to the nodes";
 const OPENBAO: &str = "an OpenBao for the pods";
 const INSTALL: &str = "install";
 const APP: &str = "a Deployment";
+const UPGRADE: &str = "upgrade under load";
+const UNWRAPPED: &str = "a pod that runs unwrapped is named";
 
 const STEPS: &[Step] = &[
     Step { name: CLUSTER, needs: &[], work: deploy::cluster },
@@ -61,7 +63,8 @@ const STEPS: &[Step] = &[
     Step { name: "an operator dies in a rollout", needs: &[APP], work: operators::dies },
     Step { name: "no operator is there", needs: &[INSTALL], work: operators::away },
     Step { name: "certificates change", needs: &[INSTALL], work: operators::certificates },
-    Step { name: "upgrade under load", needs: &[INSTALL], work: operators::upgrade },
+    Step { name: UPGRADE, needs: &[INSTALL], work: operators::upgrade },
+    Step { name: UNWRAPPED, needs: &[UPGRADE], work: operators::unwrapped },
     Step { name: "uninstall waits for pods", needs: &[APP], work: deploy::uninstall_refused },
     Step { name: "uninstall leaves nothing", needs: &[INSTALL], work: deploy::uninstall },
 ];

@@ -67,7 +67,7 @@ pub(super) fn all(world: &mut World) -> anyhow::Result<Said> {
     state(&world.answer(&kept, 0)?, "deleted")?;
     ensure!(world.home.get(&["secret", "legacy"]).is_err(), "the Secret is still there");
     world.home.delete("deployment", "legacy")?;
-    done(format!("{reference}"))
+    done(reference)
 }
 
 fn set(object: &mut Value, member: &str, value: Value) {

@@ -34,7 +34,7 @@ pub(super) fn dies(world: &mut World) -> anyhow::Result<Said> {
         pods::is_wrapped(&world.home, &pod, "app")?;
     }
     ready(world)?;
-    done(format!("{name}"))
+    done(name)
 }
 
 /// With all of them away opted-in pods are refused with the reason, and others start.
@@ -104,17 +104,45 @@ fn rotations(place: &Kubectl, pod: &str) -> anyhow::Result<u64> {
 
 /// Other values: operators are replaced one by one, and not one pod is refused.
 pub(super) fn upgrade(world: &mut World) -> anyhow::Result<Said> {
-    let values = world.installation(&json!({ "operator": { "replicas": 3 },
-        "registry": { "hosts": ["registry.invalid"] } }))?;
+    let unvouched = json!({ "registry": { "hosts": ["registry.invalid"] } });
+    let values = world.installation(&unvouched)?;
+    let ran = world.cli(&["upgrade", "--values", &values])?;
+    ensure!(ran.code == 64 && ran.err.contains("registry.ca"), "{}: {}", ran.code, ran.err);
+    let registry = json!({ "hosts": ["registry.invalid"], "ca": world.openbao()?.authority() });
+    let more = json!({ "operator": { "replicas": 3 }, "pods": { "watch": true },
+        "registry": registry });
+    let values = world.installation(&more)?;
     let (changed, pods) = while_creating(world, || {
         let answer = world.answer(&["upgrade", "--values", &values, "--wait", "300"], 0)?;
         let changed = answer.pointer("/changed").and_then(Value::as_array).map(Vec::len);
         changed.with_context(|| format!("no list of changes: {answer}"))
     })?;
     ensure!(changed > 0, "nothing changed");
-    let values = world.installation(&json!({}))?;
-    world.answer(&["upgrade", "--values", &values, "--wait", "300"], 0)?;
     done(format!("{changed} objects changed, {pods} pods created meanwhile"))
+}
+
+/// A pod whose label came late is named by the watchdog and by `status`; nothing is done to it.
+pub(super) fn unwrapped(world: &mut World) -> anyhow::Result<Said> {
+    let mut pod =
+        pods::pod("late", pods::spec(&json!([pods::container(world, "app", &["sleep"])])));
+    if let Some(metadata) = pod.pointer_mut("/metadata").and_then(Value::as_object_mut) {
+        metadata.insert("labels".to_owned(), json!({}));
+    }
+    world.home.create(&pod)?;
+    world.home.run(&["label", "pod", "late", "cloudtaser.io/inject=true"])?;
+    let message = until("the event of a pod that runs unwrapped", PATIENCE, || {
+        let events = world.home.get(&["events", "--field-selector=reason=RunsUnwrapped"])?;
+        let first = events.pointer("/items/0");
+        let about = first.and_then(|event| event.pointer("/involvedObject/name"));
+        let message = first.and_then(|event| event.pointer("/message"));
+        ensure!(about.is_none_or(|name| name == "late"), "{events}");
+        Ok(message.and_then(Value::as_str).map(str::to_owned))
+    })?;
+    let status = world.answer(&["status"], 1)?;
+    let problems = status.pointer("/problems").map(Value::to_string).unwrap_or_default();
+    ensure!(problems.contains("late: is opted in and not wrapped"), "{problems}");
+    world.home.delete("pod", "late")?;
+    done(message.split(':').next().unwrap_or_default())
 }
 
 /// Does something while opted-in pods are created, one after the other, none of them refused.

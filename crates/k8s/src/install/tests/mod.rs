@@ -45,7 +45,7 @@ fn choices() -> Vec<Values> {
              operator:\n  replicas: 3\n  priorityClassName: high\n  \
              nodeSelector: { pool: 'true', n: '1' }\n  tolerations:\n  - { key: a, operator: Equal, \
              value: 'yes', effect: NoExecute, tolerationSeconds: 30 }\n  resources: { requests: { \
-             cpu: '1' }, limits: {} }\nregistry: { hosts: ['r.example:5000', docker.io], pullSecrets: true }\n\
+             cpu: '1' }, limits: {} }\nregistry: { hosts: ['r.example:5000', docker.io], pullSecrets: true, ca: \"-----BEGIN CERTIFICATE-----\\nx\" }\n\
              pods: { require: [memory=sealed, 'T1=closed'], watch: true }\nwebhook: { timeoutSeconds: 9, excludedNamespaces: [team-a] \
              }\nagent: { namespace: other, tolerations: [], arguments: ['--leave-open=bpf'] }",
         ),
@@ -497,4 +497,17 @@ fn every_expression_of_the_chart_is_about_a_value_that_is_there() {
             assert!(found.is_some(), "{name}: {path}");
         }
     }
+}
+
+#[test]
+fn registries_are_vouched_for_by_a_file_beside_the_configuration() {
+    assert!(values().registry.hosts.is_empty() && !values().registry.lacks_authorities());
+    let asked = objects(&choices()[2], "ours");
+    let data = &of_kind(&asked, "ConfigMap", OPERATOR)["data"];
+    let read: toml::Table = data["operator.toml"].as_str().unwrap().parse().unwrap();
+    let file = read["registry"]["ca_file"].as_str().unwrap();
+    assert_eq!(file, "/etc/cloudtaser/registry-ca.pem");
+    assert!(data["registry-ca.pem"].as_str().unwrap().starts_with("-----BEGIN"));
+    let none = parsed("registry: { hosts: [docker.io] }");
+    assert!(none.registry.lacks_authorities() && !choices()[2].registry.lacks_authorities());
 }
