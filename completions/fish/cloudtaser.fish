@@ -166,6 +166,8 @@ complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand compose; and not _
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand compose; and not __fish_seen_subcommand_from check export explain help" -f -a "export" -d 'Print what cloudtaser needs, in another tool\'s language'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand compose; and not __fish_seen_subcommand_from check export explain help" -f -a "explain" -d 'Explain a rule, or list all of them'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand compose; and not __fish_seen_subcommand_from check export explain help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand compose; and __fish_seen_subcommand_from check" -l kubeconfig -d 'The file that says where the cluster is; else KUBECONFIG, else ~/.kube/config' -r -F
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand compose; and __fish_seen_subcommand_from check" -l context -d 'The context in it; else its current one' -r
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand compose; and __fish_seen_subcommand_from check" -l format -d 'How to tell it' -r -f -a "json\t''
 sarif\t''
 text\t''"
@@ -179,7 +181,8 @@ complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand compose; and __fis
 block\t''"
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand compose; and __fish_seen_subcommand_from check" -l wrapper -d 'The wrapper in a pod' -r
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand compose; and __fish_seen_subcommand_from check" -l token -d 'The token that the wrapper logs in with' -r
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand compose; and __fish_seen_subcommand_from check" -l fix -d 'Write exceptions into the files'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand compose; and __fish_seen_subcommand_from check" -l cluster -d 'Ask a running cluster for its policies and workloads, besides the files: those are judged as if they were applied to it'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand compose; and __fish_seen_subcommand_from check" -l fix -d 'Write exceptions into the files; of a cluster\'s objects a patch is printed, and nothing is changed there'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand compose; and __fish_seen_subcommand_from check" -s h -l help -d 'Print help'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand compose; and __fish_seen_subcommand_from check" -s V -l version -d 'Print version'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand compose; and __fish_seen_subcommand_from export" -l wrapper -d 'The wrapper in a pod' -r
