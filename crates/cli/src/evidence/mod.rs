@@ -1,6 +1,7 @@
 //! `cloudtaser evidence`: receipts, their export, and their verification without a network.
 
 use std::{
+    collections::BTreeMap,
     fs::File,
     io::{self, Read as _},
     path::{Path, PathBuf},
@@ -15,6 +16,7 @@ use cloudtaser_evidence::{
     names::{NameKey, Opening},
     policy::{Policy, PolicyError},
     receipt::NameError,
+    verify::Given,
 };
 
 mod export;
@@ -100,6 +102,24 @@ pub(crate) fn run(args: &EvidenceArgs) -> Result<ExitCode> {
     }
 }
 
+/// By pod (its UID): when it was given secrets last, in milliseconds since 1970.
+pub(crate) type Releases = BTreeMap<String, u64>;
+
+/// Verifies the evidence, and finds each pod's last release in it.
+pub(crate) fn releases_by_pod(evidence: &Path, policy: &Path) -> Result<Releases> {
+    let policy = read_policy(policy)?;
+    verify::verified(evidence, &policy, &Given::default())?;
+    let mut releases = Releases::new();
+    show::receipts(evidence, None, |_index, receipt| {
+        if receipt.is_release() {
+            // The later one is further on: times rise within a cluster.
+            releases.insert(receipt.draft.workload.pod.to_string(), receipt.time_ms);
+        }
+        Ok(())
+    })?;
+    Ok(releases)
+}
+
 fn read(path: &Path) -> Result<Vec<u8>, EvidenceError> {
     let mut bytes = Vec::new();
     let limit = u64::try_from(BUNDLE_MAX).unwrap_or(u64::MAX).saturating_add(1);
@@ -110,13 +130,13 @@ fn read(path: &Path) -> Result<Vec<u8>, EvidenceError> {
     Ok(bytes)
 }
 
-pub(crate) fn read_policy(path: &Path) -> Result<Policy, EvidenceError> {
+fn read_policy(path: &Path) -> Result<Policy, EvidenceError> {
     let text = read(path)?;
     let text = String::from_utf8_lossy(&text);
     text.parse().map_err(|source| EvidenceError::Policy { path: path.to_owned(), source })
 }
 
-pub(crate) fn read_checkpoints(paths: &[PathBuf]) -> Result<Vec<SignedCheckpoint>, EvidenceError> {
+fn read_checkpoints(paths: &[PathBuf]) -> Result<Vec<SignedCheckpoint>, EvidenceError> {
     let checkpoint = |path: &PathBuf| {
         let text = read(path)?;
         let signed = SignedCheckpoint::parse(&String::from_utf8_lossy(&text));

@@ -1,6 +1,9 @@
 //! `cloudtaser evidence show`.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::Result;
 use clap::Args;
@@ -46,37 +49,49 @@ pub(crate) struct ShowArgs {
 
 pub(super) fn run(args: &ShowArgs) -> Result<ExitCode> {
     let mut rows = ui::evidence::Receipts::new(args.json);
-    let last = args.last.unwrap_or(u64::MAX);
-    if args.evidence.is_dir() {
-        let size = published(&args.evidence)?.checkpoint().size;
-        let tiles = Tiles::new(&args.evidence, size);
+    receipts(&args.evidence, args.last, |index, receipt| rows.show(index, &receipt))?;
+    rows.end();
+    Ok(ExitCode::from(Code::Ok.number()))
+}
+
+/// Goes through the receipts of whatever it is, or through the last ones, in order.
+///
+/// Nothing is verified.
+pub(super) fn receipts(
+    evidence: &Path,
+    last: Option<u64>,
+    mut each: impl FnMut(u64, Receipt) -> Result<()>,
+) -> Result<()> {
+    let last = last.unwrap_or(u64::MAX);
+    if evidence.is_dir() {
+        let size = published(evidence)?.checkpoint().size;
+        let tiles = Tiles::new(evidence, size);
         let from = size.saturating_sub(last);
         for bundle in from / WIDTH..tiles.bundles() {
             for (index, leaf) in
                 (bundle * WIDTH..).zip(tiles.entries(bundle).map_err(Refusal::Tile)?)
             {
                 if index >= from {
-                    rows.show(index, &parse(index, &leaf)?)?;
+                    each(index, parse(index, &leaf)?)?;
                 }
             }
         }
-    } else {
-        let bytes = read(&args.evidence)?;
-        let leaves = if bytes.starts_with(MAGIC) {
-            let bundle = Bundle::parse(&bytes).map_err(Refusal::Bundle)?;
-            bundle.receipts.into_iter().map(|item| (item.index, item.leaf.to_vec())).collect()
-        } else {
-            let (proof, leaf) =
-                Proof::parse(&String::from_utf8_lossy(&bytes)).map_err(Refusal::ProofText)?;
-            vec![(proof.index, leaf.ok_or(Refusal::NoReceipt)?)]
-        };
-        let skipped = leaves.len().saturating_sub(usize::try_from(last).unwrap_or(usize::MAX));
-        for (index, leaf) in leaves.into_iter().skip(skipped) {
-            rows.show(index, &parse(index, &leaf)?)?;
-        }
+        return Ok(());
     }
-    rows.end();
-    Ok(ExitCode::from(Code::Ok.number()))
+    let bytes = read(evidence)?;
+    let leaves = if bytes.starts_with(MAGIC) {
+        let bundle = Bundle::parse(&bytes).map_err(Refusal::Bundle)?;
+        bundle.receipts.into_iter().map(|item| (item.index, item.leaf.to_vec())).collect()
+    } else {
+        let (proof, leaf) =
+            Proof::parse(&String::from_utf8_lossy(&bytes)).map_err(Refusal::ProofText)?;
+        vec![(proof.index, leaf.ok_or(Refusal::NoReceipt)?)]
+    };
+    let skipped = leaves.len().saturating_sub(usize::try_from(last).unwrap_or(usize::MAX));
+    for (index, leaf) in leaves.into_iter().skip(skipped) {
+        each(index, parse(index, &leaf)?)?;
+    }
+    Ok(())
 }
 
 fn parse(index: u64, leaf: &[u8]) -> Result<Receipt, Refusal> {
