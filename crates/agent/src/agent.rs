@@ -9,10 +9,12 @@ use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 
+use crate::attest::Signer;
 use crate::audit::{Counts, Sinks};
 use crate::bpf::{self, Attached, Choice, Tier};
 use crate::canary::{self, Attackers, Way};
 use crate::devices::Devices;
+use crate::earlier;
 use crate::host::{self, Preemption};
 use crate::late::Late;
 use crate::loaders::{self, Contents, Listed};
@@ -54,6 +56,8 @@ pub(crate) struct Agent {
     pub(crate) devices: Devices,
     /// Who ran before the agent did.
     pub(crate) late: Late,
+    /// Programs that hold from before what works on beside the agent.
+    pub(crate) holders: usize,
     /// What an operator ordered.
     pub(crate) orders: Orders,
     /// Whether guarded processes may connect to listed networks only.
@@ -61,6 +65,8 @@ pub(crate) struct Agent {
     /// Doubts that stay.
     pub(crate) lasting: Vec<String>,
     pub(crate) counts: Arc<Counts>,
+    /// What it signs statements with, where it has a key.
+    pub(crate) signer: Option<Signer>,
     /// The same as above, for who reads metrics.
     pub(crate) shown: Option<Arc<Mutex<Proved>>>,
     pub(crate) events: libbpf_rs::MapHandle,
@@ -135,9 +141,11 @@ impl Agent {
             devices,
             orders,
             late: Late::default(),
+            holders: 0,
             egress,
             lasting,
             counts: Arc::default(),
+            signer: None,
             shown: None,
             events,
         };
@@ -148,6 +156,9 @@ impl Agent {
                 agent.estate = Some(Estate::found(pins, &mut agent.attached, &agent.table, terms)?);
             }
             _ => drop(agent.decoy.as_deref().map(Decoy::remove)),
+        }
+        if !matches!(agent.state, State::Off(_)) {
+            agent.holders = earlier::tell(&agent.attached.map("ct_loaders")?);
         }
         Ok(agent)
     }
@@ -201,9 +212,11 @@ impl Agent {
             devices,
             orders,
             late: Late::default(),
+            holders: 0,
             egress: earlier.authority.egress,
             lasting: Vec::new(),
             counts: Arc::default(),
+            signer: None,
             shown: None,
             events,
         };

@@ -141,12 +141,19 @@ impl Agent {
         if let Some(late) = self.late.words() {
             words.push_str(&format!("; {late}"));
         }
+        if self.holders > 0 {
+            let count = self.holders;
+            words.push_str(&format!(
+                "; BPF programs or perf events from before the agent go on (unlisted processes that \
+                 hold some: {count})"
+            ));
+        }
         words
     }
 
     /// What to say; and whether that is the last word.
     fn answer(&mut self, asked: &Asked, peers: &Peers) -> (Answer, bool) {
-        let (mut report, mut last) = (None, false);
+        let (mut report, mut evidence, mut last) = (None, None, false);
         let done = match &asked.question {
             Question::Guard => self.guard(asked).map(|()| self.words(asked)).map_err(told),
             Question::Protect { pid } => {
@@ -154,6 +161,12 @@ impl Agent {
                 let process = roads::open_process(pid).map_err(|_gone| MarkError::Gone(pid));
                 let done = process.and_then(|process| self.table.guard(pid, &process));
                 done.map(|_guarded| self.words(asked)).map_err(told)
+            }
+            Question::Attest { session, sealing } => {
+                self.attest(asked, *session, *sealing).map(|signed| {
+                    evidence = Some(signed);
+                    self.words(asked)
+                })
             }
             Question::Status => {
                 report = Some(self.report(peers));
@@ -181,6 +194,7 @@ impl Agent {
             reasons: self.state.reasons().to_vec(),
             text: done.unwrap_or_else(|why| why),
             report,
+            evidence,
         };
         (answer, last)
     }
@@ -220,6 +234,7 @@ impl Agent {
         report.away = self.estate.as_ref().and_then(|estate| estate.away);
         report.guarded = self.table.len();
         report.late = self.late;
+        report.earlier_holders = self.holders;
         report.neighbours = self.neighbours.shortened();
         report.contents = self.contents.looks().unwrap_or_default();
         if let Ok(room) = self.attached.map("ct_room").and_then(|map| terms::room(&map)) {
