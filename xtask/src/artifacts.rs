@@ -85,14 +85,20 @@ pub(crate) struct Guest {
     pub(crate) guest: PathBuf,
 }
 
-/// Builds what goes into a virtual machine.
+/// Builds what goes into a virtual machine. Whoever has the static programs that attack and deliver
+/// there already names them, as the tests are told.
 pub(crate) fn build_guest() -> anyhow::Result<Guest> {
     let (target, linkage_flags) = static_target();
     let agent = build_agent(&["--bins", "--examples"])?;
     let examples = agent.with_file_name("examples");
-    let cli = build_one("cloudtaser", &target, linkage_flags)?.join("cloudtaser");
-    let wrapper = build_one("cloudtaser-wrapper", &target, linkage_flags)?;
-    let wrapper = wrapper.join("cloudtaser-wrapper");
+    let made = |package: &str, variable: &str| -> anyhow::Result<PathBuf> {
+        match env::var_os(variable) {
+            Some(program) => Ok(PathBuf::from(program)),
+            None => Ok(build_one(package, &target, linkage_flags)?.join(package)),
+        }
+    };
+    let cli = made("cloudtaser", "CLOUDTASER_CLI")?;
+    let wrapper = made("cloudtaser-wrapper", "CLOUDTASER_WRAPPER")?;
     Ok(Guest { cli, agent, wrapper, guest: examples.join("guest") })
 }
 
@@ -105,14 +111,21 @@ pub(crate) fn build_agent(what: &[&str]) -> anyhow::Result<PathBuf> {
     Ok(place::target().join(target).join("release").join(package))
 }
 
-/// The operator has a profile of its own: speed counts, and a panic ends one review alone.
+/// The operator: a panic ends one review alone.
 pub(crate) fn build_operator() -> anyhow::Result<PathBuf> {
-    let (package, profile) = ("cloudtaser-operator", "cluster");
+    let package = "cloudtaser-operator";
+    Ok(build_serving(package)?.join(package))
+}
+
+/// Programs that serve many have a profile of their own: speed counts, and a panic ends what it
+/// happened in (docs/adr/0038). Returns the folder where they are.
+fn build_serving(package: &str) -> anyhow::Result<PathBuf> {
+    const PROFILE: &str = "cluster";
     let (target, linkage_flags) = static_target();
-    let mut build = cargo(["build", "--quiet", "--locked", "--profile", profile]);
+    let mut build = cargo(["build", "--quiet", "--locked", "--profile", PROFILE]);
     build.args(["--package", package, "--target", &target]);
     command::run(build.env("RUSTFLAGS", flags(linkage_flags)?))?;
-    Ok(place::target().join(target).join(profile).join(package))
+    Ok(place::target().join(target).join(PROFILE))
 }
 
 /// Builds what a user starts, silently when nothing changed.
@@ -138,8 +151,7 @@ pub(crate) struct Relay {
 
 /// Builds the programs of the road, silently when nothing changed.
 pub(crate) fn build_relay() -> anyhow::Result<Relay> {
-    let (target, linkage_flags) = static_target();
-    let folder = build_one("cloudtaser-relay", &target, linkage_flags)?;
+    let folder = build_serving("cloudtaser-relay")?;
     let [beacon, bridge, broker] =
         ["beacon", "bridge", "broker"].map(|name| folder.join(format!("cloudtaser-{name}")));
     Ok(Relay { beacon, bridge, broker })

@@ -8,19 +8,20 @@
 //! a word that is not known is an error, and no error holds what was sent. Secret bytes stand behind
 //! a message's head and never in it, so that they pass through no JSON.
 //!
-//! Reading order: [`message`], [`frame`], [`policy`].
+//! Reading order: [`message`], [`frame`], [`policy`], [`nodes`].
 
 use data_encoding::HEXLOWER;
 
 pub mod frame;
 pub mod message;
+pub mod nodes;
 pub mod policy;
 
 pub use frame::{FrameError, Message, decode, encode};
 pub use message::{
-    Answer, Answers, BridgeToWrapper, Denial, Hello, Item, Lease, Leave, LoggedIn, Operation,
-    Place, Read, Recorded, Refused, Renew, Renewed, Renewing, Sealed, Statement, Welcome, Why,
-    WrapperToBridge,
+    Answer, Answers, BridgeToWrapper, Changed, Denial, Hello, Item, Lease, Leave, LoggedIn,
+    Operation, Place, Read, Recorded, Refused, Renew, Renewed, Renewing, Sealed, Statement, Watch,
+    Watching, Welcome, Why, WrapperToBridge,
 };
 
 /// The name of the protocol among those of a ClientHello.

@@ -2,14 +2,15 @@
 //!
 //! It does not try again by itself: which request may be repeated is known to the caller.
 
-use std::sync::Arc;
+use std::{os::fd::BorrowedFd, sync::Arc, time::Duration};
 
 use cloudtaser_core::{
     Secret,
+    node::{Hash, NodeEvidence},
     release::{
-        Answer, Answers, BridgeToWrapper, Hello, Item, Leave, LoggedIn, Purpose, Read, Recorded,
-        Refused, Renew, Renewed, Renewing, Sealed, Statement, Welcome, WrapperToBridge, decode,
-        message::Claims, sealing_data, sealing_info,
+        Answer, Answers, BridgeToWrapper, Changed, Hello, Item, Leave, LoggedIn, Purpose, Read,
+        Recorded, Refused, Renew, Renewed, Renewing, Sealed, Statement, Watch, Welcome,
+        WrapperToBridge, decode, message::Claims, sealing_data, sealing_info,
     },
 };
 use cloudtaser_tls::{TlsError, raw::KeyPair};
@@ -17,10 +18,13 @@ use data_encoding::HEXLOWER;
 
 use crate::{
     error::ClientError,
-    link::{Link, Route},
+    link::{Link, Route, Wait},
     seal::{Recipient, SealError},
     stop::{Stop, Until},
 };
+
+/// For the rest of a notice that has begun.
+const REST_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a login needs; the token is read anew for each, since it changes.
 #[derive(Debug)]
@@ -31,6 +35,20 @@ pub struct Login {
     pub statement: Statement,
     /// The workload's token.
     pub token: Secret,
+}
+
+/// Who speaks for the node that a launch is on.
+pub trait Node {
+    /// Has the node sign what it is worth, for this session and the key with this hash. `None` where
+    /// it does not: the bridge decides what that is worth.
+    fn attest(&self, session: Hash, sealing: Hash) -> Option<NodeEvidence>;
+}
+
+/// No node, where there is no agent.
+impl Node for () {
+    fn attest(&self, _session: Hash, _sealing: Hash) -> Option<NodeEvidence> {
+        None
+    }
 }
 
 /// Why a bridge did not do what it was asked.
@@ -60,6 +78,30 @@ pub struct Release {
     next_id: u32,
     /// Of what was read, until somebody asked for them; later ones are not kept.
     receipts: Option<Vec<Recorded>>,
+    /// Whether the bridge tells of changes in the session that is open.
+    watching: bool,
+    /// What it told while something else was waited for.
+    notice: Option<Notice>,
+}
+
+/// What a bridge tells unasked.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Notice {
+    /// Something that was read may be otherwise now.
+    Changed,
+    /// It tells of changes no more.
+    Over,
+}
+
+/// What waiting for a notice came to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Waited {
+    /// Time is up.
+    Late,
+    /// A notice came.
+    Told(Notice),
+    /// Somebody else has something to tell.
+    Woken,
 }
 
 impl Release {
@@ -77,6 +119,8 @@ impl Release {
             link: None,
             next_id: 0,
             receipts: Some(Vec::new()),
+            watching: false,
+            notice: None,
         })
     }
 
@@ -102,7 +146,12 @@ impl Release {
     ///
     /// # Errors
     /// [`AskError`].
-    pub fn login(&mut self, login: Login, until: Until) -> Result<LoggedIn, AskError> {
+    pub fn login(
+        &mut self,
+        login: Login,
+        node: &dyn Node,
+        until: Until,
+    ) -> Result<LoggedIn, AskError> {
         let (mut link, binding) = self.open(until)?;
         let token_hash = self.route.sha256(login.token.expose());
         let sealing_hash = self.route.sha256(self.recipient.public());
@@ -113,6 +162,7 @@ impl Release {
             proof: self.proof(Purpose::Hello, &binding, &token_hash, &sealing_hash)?,
             within_ms: millis(until),
             statement: login.statement,
+            node: node.attest(Hash::new(binding), Hash::new(sealing_hash)),
         };
         let hello = Hello { claims, token: login.token };
         self.mine(link.send(&WrapperToBridge::Hello(Box::new(hello)), until))?;
@@ -124,6 +174,11 @@ impl Release {
             BridgeToWrapper::Refused(refused) => Err(AskError::Refused(Box::new(refused))),
             _ => Err(odd()),
         }
+    }
+
+    /// Ends the session without a word: the next one goes on with the same login.
+    pub fn drop_session(&mut self) {
+        self.link = None;
     }
 
     /// Asks for several things at once; one answer for each.
@@ -177,6 +232,61 @@ impl Release {
         }
     }
 
+    /// Has the bridge tell of changes from now on; says of which paths it will.
+    ///
+    /// # Errors
+    /// [`AskError`].
+    pub fn watch(&mut self, until: Until) -> Result<Vec<String>, AskError> {
+        let id = self.id();
+        match self.ask(&WrapperToBridge::Watch(Watch { id }), until)? {
+            BridgeToWrapper::Watching(watching) if watching.id == id => {
+                self.watching = !watching.paths.is_empty();
+                Ok(watching.paths)
+            }
+            other => Err(self.other(id, other)),
+        }
+    }
+
+    /// Whether notices come.
+    #[must_use]
+    pub const fn is_watching(&self) -> bool {
+        self.watching && self.is_open()
+    }
+
+    /// Waits for a notice, or until there is something to read at `wake`.
+    ///
+    /// # Errors
+    /// [`AskError`] where the session ends meanwhile.
+    pub fn wait(&mut self, wake: BorrowedFd<'_>, until: Until) -> Result<Waited, AskError> {
+        loop {
+            if let Some(notice) = self.notice.take() {
+                return Ok(Waited::Told(notice));
+            }
+            let (mut link, binding) = self.link.take().ok_or_else(lost)?;
+            let waited = self.mine(link.wait(wake, until))?;
+            if waited == Wait::Said {
+                // The rest of what has begun comes soon, or never.
+                let said = self.mine(link.receive(Until::after(REST_PATIENCE)))?;
+                self.hear(said)?;
+            }
+            self.link = Some((link, binding));
+            match waited {
+                Wait::Late => return Ok(Waited::Late),
+                Wait::Woken => return Ok(Waited::Woken),
+                Wait::Said => {}
+            }
+        }
+    }
+
+    /// Keeps what a bridge says unasked.
+    fn hear(&mut self, said: BridgeToWrapper) -> Result<(), AskError> {
+        let BridgeToWrapper::Changed(Changed { paths }) = said else { return Err(odd()) };
+        let over = paths.is_empty() || self.notice == Some(Notice::Over);
+        self.notice = Some(if over { Notice::Over } else { Notice::Changed });
+        self.watching &= !over;
+        Ok(())
+    }
+
     /// Nothing more is needed: the login can end, and the session does.
     ///
     /// # Errors
@@ -206,6 +316,7 @@ impl Release {
     /// Dials, and waits until the bridge has let the client in.
     fn open(&mut self, until: Until) -> Result<(Link, [u8; 32]), AskError> {
         self.link = None;
+        (self.watching, self.notice) = (false, None);
         let mut link = self.route.open(&self.stop, until)?;
         let nonce = match self.mine(link.receive(until))? {
             BridgeToWrapper::Welcome(Welcome { nonce }) => nonce,
@@ -224,12 +335,17 @@ impl Release {
         message: &WrapperToBridge,
         until: Until,
     ) -> Result<BridgeToWrapper, AskError> {
-        let lost = || ClientError::Session(std::io::ErrorKind::NotConnected.into());
         let (mut link, binding) = self.link.take().ok_or_else(lost)?;
-        let answered = link.send(message, until).and_then(|()| link.receive(until));
-        let answer = self.mine(answered)?;
-        self.link = Some((link, binding));
-        Ok(answer)
+        self.mine(link.send(message, until))?;
+        loop {
+            match self.mine(link.receive(until))? {
+                notice @ BridgeToWrapper::Changed(_) => self.hear(notice)?,
+                answer => {
+                    self.link = Some((link, binding));
+                    return Ok(answer);
+                }
+            }
+        }
     }
 
     /// An answer that is a refusal, or none to this question.
@@ -271,6 +387,10 @@ impl Release {
         self.next_id = self.next_id.wrapping_add(1);
         self.next_id
     }
+}
+
+fn lost() -> AskError {
+    AskError::Road(ClientError::Session(std::io::ErrorKind::NotConnected.into()))
 }
 
 fn odd() -> AskError {

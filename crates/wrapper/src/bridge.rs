@@ -8,6 +8,7 @@ use std::{
     fs::File,
     io,
     net::{IpAddr, SocketAddr},
+    os::fd::BorrowedFd,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -21,16 +22,17 @@ use cloudtaser_core::{
     plan::Transit,
     reference::Source,
     release::{
-        self, Answer, Item, LoggedIn, Operation, Recorded, Renewing, Statement, Why,
+        self, Answer, Denial, Item, LoggedIn, Operation, Recorded, Renewing, Statement, Why,
         message::ITEMS_MAX,
     },
 };
-use cloudtaser_road::{AskError, ClientError, Login, Release, Resolve, Stop, Until};
+use cloudtaser_road::{AskError, ClientError, Login, Release, Resolve, Stop, Until, Waited};
 use cloudtaser_tls::Digest;
 use data_encoding::HEXLOWER;
 
 use crate::{
     chain::Chain,
+    guard::Attesting,
     home::{Found, Granted},
 };
 
@@ -46,6 +48,7 @@ pub(crate) struct Bridge {
     role: Option<String>,
     credential: Credential,
     statement: Statement,
+    node: Attesting,
     granted: Option<Granted>,
     /// Answers that were asked for together and not taken yet.
     prepared: BTreeMap<Source, Result<Answered, BaoError>>,
@@ -66,6 +69,7 @@ impl Bridge {
         role: Option<String>,
         credential: Credential,
         mut statement: Statement,
+        node: Attesting,
     ) -> Self {
         // A file that cannot be read is not claimed to be one of ours.
         statement.wrapper = own_digest().ok();
@@ -74,6 +78,7 @@ impl Bridge {
             role,
             credential,
             statement,
+            node,
             granted: None,
             prepared: BTreeMap::new(),
             lost: false,
@@ -194,6 +199,28 @@ impl Bridge {
         std::mem::replace(&mut self.lost, false)
     }
 
+    /// Has the bridge tell of new values; says of which paths it will.
+    pub(crate) fn watch(&mut self, deadline: &Deadline) -> Result<Vec<String>, BaoError> {
+        // Another session would have nothing to tell of: nothing was read in it.
+        let asked = self.release.watch(patience(true, deadline));
+        asked.map_err(|error| failed(Operation::Read, error))
+    }
+
+    /// Whether it does.
+    pub(crate) const fn is_watching(&self) -> bool {
+        self.release.is_watching()
+    }
+
+    /// Waits for so long, for what the bridge tells, or for somebody at `wake`.
+    pub(crate) fn wait(
+        &mut self,
+        wake: BorrowedFd<'_>,
+        time: Duration,
+    ) -> Result<Waited, BaoError> {
+        let waited = self.release.wait(wake, Until::after(time));
+        waited.map_err(|error| failed(Operation::Read, error))
+    }
+
     pub(crate) fn rest(&mut self, deadline: &Deadline) -> Result<(), BaoError> {
         let done = self.release.done(until(deadline));
         done.map_err(|error| failed(Operation::RenewToken, error))
@@ -224,7 +251,12 @@ impl Bridge {
                 Ok(()) => match ask(&mut self.release, patience(was_open, deadline)) {
                     Ok(answer) => return Ok(answer),
                     Err(error) => {
-                        let passing = again == Again::Yes && is_passing(&error);
+                        let stale = is_stale(&error);
+                        if stale {
+                            // The node signs anew for the next session; the login goes on.
+                            self.release.drop_session();
+                        }
+                        let passing = stale || again == Again::Yes && is_passing(&error);
                         (failed(operation, error), passing)
                     }
                 },
@@ -252,7 +284,8 @@ impl Bridge {
         // Read anew each time, since projected tokens change.
         let token = self.credential.read().map_err(|error| (error, false))?;
         let (role, statement) = (self.role.clone(), self.statement.clone());
-        match self.release.login(Login { role, statement, token }, until(deadline)) {
+        let login = Login { role, statement, token };
+        match self.release.login(login, &self.node, until(deadline)) {
             Ok(LoggedIn { resumed, ttl_seconds, renewable }) => {
                 self.lost |= self.entered && !resumed;
                 self.entered = true;
@@ -290,6 +323,12 @@ impl Resolve for Names {
         let found = dns::resolve(&self.0, host, within).map_err(io::Error::other)?;
         Ok(found.into_iter().map(|ip: IpAddr| SocketAddr::new(ip, port)).collect())
     }
+}
+
+/// Whether the bridge wants a fresh statement of the node; nothing was done then.
+fn is_stale(error: &AskError) -> bool {
+    let AskError::Refused(refused) = error else { return false };
+    matches!(refused.why, Why::Denied { denial: Denial::Stale, .. })
 }
 
 fn is_passing(error: &AskError) -> bool {

@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 
 use cloudtaser_bao::Deadline;
 use cloudtaser_core::release::{
-    Answer, Answers, BridgeToWrapper, Denial, Item, Operation, Read, Recorded, Refused, Renew,
-    Renewed, Renewing, Sealed, Welcome, Why, WrapperToBridge, encode,
+    Answer, Answers, BridgeToWrapper, Changed, Denial, Item, Operation, Read, Recorded, Refused,
+    Renew, Renewed, Renewing, Sealed, Watch, Watching, Welcome, Why, WrapperToBridge, encode,
     message::VALUES_MAX,
     policy::{Action, Asked, Decision},
     sealing_data, sealing_info,
@@ -14,11 +14,13 @@ use cloudtaser_core::release::{
 use cloudtaser_road::seal::SealingKey;
 use cloudtaser_sys::heap;
 use data_encoding::HEXLOWER;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::{
     Releaser,
+    attest::Evidence,
     books::RELEASED,
+    changes::{Inbox, Watcher},
     receipt::{Event, Receipt},
     workload::{Workload, action_of, path_of},
 };
@@ -44,6 +46,7 @@ pub(super) struct Dialogue {
     recipient: Option<Recipient>,
     /// Whose session this is, once somebody has logged in.
     present: Option<[u8; 32]>,
+    watcher: Watcher,
 }
 
 impl Drop for Dialogue {
@@ -74,13 +77,15 @@ pub(super) enum Next {
 }
 
 impl Dialogue {
-    pub(super) const fn new(
+    pub(super) fn new(
         releaser: Arc<Releaser>,
         client: String,
         nonce: [u8; 32],
         binding: [u8; 32],
     ) -> Self {
-        Self { releaser, client, nonce, binding, workload: None, recipient: None, present: None }
+        let watcher = releaser.watchers.join();
+        let (workload, recipient, present) = (None, None, None);
+        Self { releaser, client, nonce, binding, workload, recipient, present, watcher }
     }
 
     pub(super) fn welcome(&self) -> BridgeToWrapper {
@@ -112,6 +117,7 @@ impl Dialogue {
             },
             WrapperToBridge::Read(read) => Next::Answer(self.read(read)),
             WrapperToBridge::Renew(renew) => Next::Answer(self.renew(renew)),
+            WrapperToBridge::Watch(Watch { id }) => Next::Answer(self.watch(id)),
             WrapperToBridge::Done => {
                 self.revoke();
                 Next::End
@@ -123,8 +129,40 @@ impl Dialogue {
         }
     }
 
+    /// Where it stands what is to be told unasked.
+    pub(super) fn inbox(&self) -> Arc<Inbox> {
+        self.watcher.inbox()
+    }
+
+    /// What is to be told now.
+    pub(super) fn tell(&self) -> Option<BridgeToWrapper> {
+        self.watcher.take().map(|paths| BridgeToWrapper::Changed(Changed { paths }))
+    }
+
+    fn watch(&self, id: u32) -> BridgeToWrapper {
+        match self.workload {
+            Some(_) => {
+                let paths = self.watcher.watch();
+                info!(
+                    client = self.client,
+                    paths = paths.len(),
+                    "a workload is told of new values"
+                );
+                BridgeToWrapper::Watching(Watching { id, paths })
+            }
+            None => {
+                let refused = Refused { id: Some(id), ..no_login(Operation::Read) };
+                BridgeToWrapper::Refused(refused)
+            }
+        }
+    }
+
     fn read(&mut self, read: Read) -> BridgeToWrapper {
         let Read { id, within_ms, items } = read;
+        if let Some(mut refused) = self.stale(Operation::Read) {
+            refused.id = Some(id);
+            return BridgeToWrapper::Refused(refused);
+        }
         let deadline = deadline(within_ms);
         let mut receipts = Vec::with_capacity(items.len());
         let mut answers = Vec::with_capacity(items.len());
@@ -144,6 +182,14 @@ impl Dialogue {
             refused.id = Some(id);
             BridgeToWrapper::Refused(*refused)
         })
+    }
+
+    /// A refusal where what the node signed was signed too long ago.
+    fn stale(&self, operation: Operation) -> Option<Refused> {
+        let lasts = Duration::from_secs(self.releaser.config.statement_seconds.into());
+        let signed = self.workload.as_ref()?.node.as_ref()?;
+        let meaning = "what the node signed for this session is too old: open another".to_owned();
+        signed.is_older_than(lasts).then(|| Refused::denied(operation, Denial::Stale, meaning))
     }
 
     /// Seals answers to the launch's key, so that they open with these receipts alone.
@@ -172,7 +218,7 @@ impl Dialogue {
         receipt.path_hmac = Some(self.releaser.path_hash(&path));
         let (mut answer, request) = match self.allowed(action, &path, &mut receipt) {
             Ok(()) => match &mut self.workload {
-                Some(workload) => workload.fetch(item, deadline),
+                Some(workload) => noted(&self.watcher, item, || workload.fetch(item, deadline)),
                 None => (Answer::Refused(Box::new(no_login(operation_of(action)))), None),
             },
             Err(refused) => (Answer::Refused(refused), None),
@@ -215,7 +261,11 @@ impl Dialogue {
         let loaded = self.releaser.policy.now();
         receipt.policy.clone_from(&loaded.hash);
         let (identity, level) = (&workload.identity, &workload.level);
-        let decision = loaded.policy.decide(&Asked { identity, action, path, level });
+        let node = workload.node.as_ref().map(Evidence::attested);
+        if let Some(known) = node.and_then(|node| loaded.policy.node(&node.key)) {
+            receipt.node = Some(known.name.clone());
+        }
+        let decision = loaded.policy.decide(&Asked { identity, action, path, level, node });
         let denial = match &decision {
             Decision::Release { rule } => {
                 receipt.rule = Some((*rule).to_owned());
@@ -238,6 +288,10 @@ impl Dialogue {
     fn renew(&mut self, renew: Renew) -> BridgeToWrapper {
         let Renew { id, within_ms, what } = renew;
         let deadline = deadline(within_ms);
+        if let Some(mut refused) = self.stale(Operation::RenewToken) {
+            refused.id = Some(id);
+            return BridgeToWrapper::Refused(refused);
+        }
         let renewed = match what {
             Renewing::Token => match &mut self.workload {
                 Some(workload) => workload.renew(&deadline),
@@ -321,9 +375,25 @@ impl Dialogue {
             bridge: if heap::state().is_sealed() { "sealed" } else { "wiped" },
             request: None,
             sealed_to: self.recipient.as_ref().map(|recipient| recipient.hash.clone()),
+            node: None,
+            evidence: workload.and_then(|workload| workload.node.as_ref()).map(Evidence::kept),
             log: None,
         }
     }
+}
+
+/// Reads something and has changes of it noted, which can be learned of for KV v2 alone: whatever
+/// else OpenBao gives may become another without anybody's request.
+fn noted<T>(watcher: &Watcher, item: &Item, fetch: impl FnOnce() -> (Answer, T)) -> (Answer, T) {
+    let Item::Read { path, version: None } = item else { return fetch() };
+    let is_new = watcher.note(path);
+    let fetched = fetch();
+    match &fetched.0 {
+        Answer::Fields { version: Some(_), lease: None, .. } => {}
+        Answer::Refused(_) if !is_new => {}
+        _ => watcher.forget(path),
+    }
+    fetched
 }
 
 /// What is recorded of what others say.
