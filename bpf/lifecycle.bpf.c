@@ -136,7 +136,9 @@ int BPF_PROG(ct_sched_process_exit, struct task_struct *task)
 	__u32 tgid = task->tgid;
 
 	/* The last thread is through exit_mm by now: there is nothing left to guard. */
-	if (task->signal->live.counter == 0)
+	if (task->signal->live.counter == 0) {
 		ct_forget(tgid);
+		ct_leave_image(tgid);
+	}
 	return 0;
 }

@@ -136,6 +136,8 @@ struct inode {
 	dev_t i_rdev;
 	unsigned long i_ino;
 	struct super_block *i_sb;
+	__s64 i_size;
+	atomic_t i_writecount; /* how many have it open for writing; below zero: it is executed */
 };
 
 struct qstr {
@@ -171,6 +173,12 @@ struct file {
 	struct address_space *f_mapping;
 	struct path f_path;
 	struct inode *f_inode;
+	void *private_data;
+};
+
+/* KERNEL: from 6.13 on, what an open file of an overlay has in private_data; before, the real file. */
+struct ovl_file {
+	struct file *realfile;
 };
 
 /* Indices of pid->tasks and of task_struct's pid_links. */

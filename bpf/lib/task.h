@@ -127,9 +127,64 @@ static __always_inline __u32 ct_runs(struct task_struct *task)
 	return file ? ct_marks(CT_AT(file, f_inode)) : 0;
 }
 
+/*
+ * What is known of this task's program since it was executed: that its content was recognised, as
+ * that of a program of an image, where neither device nor inode is the same twice; or that it was
+ * started under a tracer. A process that failed to become it still has its own program, so that
+ * the addresses differ; one that lives keeps its program's inode, so that the address is nobody
+ * else's.
+ */
+static __always_inline struct ct_image *ct_image_of(struct task_struct *task)
+{
+	struct mm_struct *mm = CT_AT(task, mm);
+	__u32 tgid = CT_AT(task, tgid);
+	struct ct_loader key = {};
+	struct ct_image *image;
+	struct file *file;
+
+	if (!mm)
+		return 0;
+	file = CT_AT(mm, exe_file);
+	if (!file)
+		return 0;
+	image = bpf_map_lookup_elem(&ct_images, &tgid);
+	if (!image)
+		return 0;
+	if (image->inode)
+		return image->inode == (__u64)CT_AT(file, f_inode) ? image : 0;
+	/* The agent found it running. */
+	if (ct_key(CT_AT(file, f_inode), &key) && key.inode == image->file.inode &&
+	    key.device == image->file.device)
+		return image;
+	return 0;
+}
+
+static __always_inline bool ct_runs_content(struct task_struct *task)
+{
+	struct ct_image *image = ct_image_of(task);
+
+	return image && image->file.inode;
+}
+
 static __always_inline bool ct_is_loader(void)
 {
-	return ct_runs(ct_this_task()) & CT_FILE_LOADER;
+	struct task_struct *task = ct_this_task();
+
+	struct ct_image *image = ct_image_of(task);
+
+	return image ? !!image->file.inode : !!(ct_runs(task) & CT_FILE_LOADER);
+}
+
+/* Whether a process runs such a file at this moment. */
+static __always_inline bool ct_is_running(struct inode *inode)
+{
+	struct ct_loader key = {};
+	__s64 *count;
+
+	if (!ct_key(inode, &key))
+		return false;
+	count = bpf_map_lookup_elem(&ct_running, &key);
+	return count && *count > 0;
 }
 
 #endif

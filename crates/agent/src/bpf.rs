@@ -92,6 +92,7 @@ impl Tier {
 
 /// Hooks whose programs follow pointers with `bpf_probe_read_kernel`, which lockdown forbids.
 const PROBING: &[&str] = &[
+    CONTENT,
     "file_open",
     "file_permission",
     "mmap_file",
@@ -100,6 +101,9 @@ const PROBING: &[&str] = &[
     "socket_sendmsg",
     "task_kill",
 ];
+
+/// The hook that recognises programs by their content; it refuses nothing.
+const CONTENT: &str = "bprm_check_security";
 
 /// How names of maps begin that sets share.
 const OURS: &str = "ct_";
@@ -161,19 +165,20 @@ pub(crate) fn load(
     let absent = [&left_out, unwanted].concat();
     let mut loaded = match try_load(tier, &absent, choice.types, shared) {
         Ok(loaded) => loaded,
-        // Only worth a second try where probe reads are what was refused.
+        // Only worth another try where the newest helper or probe reads are what was refused.
         Err(problem) => {
-            let without = [&absent, PROBING].concat();
-            let Ok(mut partial) = try_load(tier, &without, choice.types, shared) else {
-                return Err(problem);
-            };
+            let mut tries = [&[CONTENT][..], PROBING].into_iter().filter_map(|less| {
+                let without = [&absent, less].concat();
+                try_load(tier, &without, choice.types, shared).ok().map(|partial| (partial, less))
+            });
+            let Some((mut partial, less)) = tries.next() else { return Err(problem) };
             let told = format!("{problem:#}");
             events::write(&json!({"event": "hooks were refused", "why": told}));
             let why = crate::host::lockdown().map_or_else(
                 || "refused by the kernel".to_owned(),
                 |mode| format!("lockdown={mode}"),
             );
-            let refused = PROBING.iter().filter(|hook| !unwanted.contains(hook));
+            let refused = less.iter().filter(|hook| !unwanted.contains(hook));
             partial.missing.extend(refused.map(|hook| format!("{hook} ({why})")));
             partial
         }
@@ -209,8 +214,10 @@ fn try_load(
             continue; // the life of tasks: the same in every tier
         };
         let ours = name.starts_with(tier.prefix());
-        let there = has(&tier.function(hook));
-        if ours && !there && !without.contains(&hook) {
+        // KERNEL: before 5.18 no program is told a file's hash, and nothing is known by its content.
+        let hashes = hook != CONTENT || has("bpf_ima_file_hash");
+        let there = has(&tier.function(hook)) && hashes;
+        if ours && !there && hook != CONTENT && !without.contains(&hook) {
             missing.push(format!("{hook} (not in this kernel)"));
         }
         program.set_autoload(ours && there && !without.contains(&hook));
@@ -345,6 +352,11 @@ impl Attached {
         Ok(())
     }
 
+    /// Their numbers in the kernel.
+    pub(crate) fn programs(&self) -> &[u32] {
+        &self.programs
+    }
+
     /// How many programs are attached.
     pub(crate) fn len(&self) -> usize {
         self.links.len()
@@ -457,9 +469,11 @@ mod tests {
                 assert!(programs.contains(&wanted), "{wanted:?}");
             }
         }
-        // Beside them: three for the life of tasks, and one that only a security module can have.
-        assert_eq!(programs.len(), 2 * abi::HOOKS.len() + 4);
-        assert!(programs.iter().any(|(name, _)| name == "lsm_bprm_creds_for_exec"));
+        // Beside them: three for the life of tasks, and two that only a security module can have.
+        assert_eq!(programs.len(), 2 * abi::HOOKS.len() + 5);
+        for only in ["lsm_bprm_check_security", "lsm_bprm_creds_for_exec"] {
+            assert!(programs.iter().any(|(name, _)| name == only), "{only}");
+        }
     }
 
     /// Pins are what those guard, and nothing is pinned there; a fork cannot be refused.
@@ -497,6 +511,6 @@ mod tests {
 
     #[test]
     fn what_lockdown_takes_away_is_named_by_real_hooks() {
-        assert!(PROBING.iter().all(|hook| abi::HOOKS.contains(hook)));
+        assert!(PROBING.iter().all(|hook| *hook == CONTENT || abi::HOOKS.contains(hook)));
     }
 }

@@ -27,6 +27,7 @@ mod late;
 mod limit;
 mod loaders;
 mod metrics;
+mod neighbours;
 mod net;
 mod operator;
 mod orders;
@@ -82,6 +83,8 @@ enum Verb {
     Guard(client::GuardArgs),
     /// Guard a process that runs already.
     Protect(client::ProtectArgs),
+    /// Print what `run --allow-loader` takes for programs of images.
+    Loader(loaders::content::LoaderArgs),
     /// Run from a copy of this program on the node: for an agent in a container.
     FromNode(from_node::FromNodeArgs),
     /// Let something through for a while, by order of who has the operator's key.
@@ -90,6 +93,8 @@ enum Verb {
     Revoke(operator::RevokeArgs),
     /// Print what was granted, and what the next order must name.
     Grants(operator::GrantsArgs),
+    /// Let a program of an image load BPF from now on, as after an update of Tetragon.
+    Admit(operator::AdmitArgs),
     /// Take the programs out of the kernel, and the agent with them.
     Unload(operator::UnloadArgs),
     /// Sign an order, where the key is: no node needs to have it.
@@ -120,12 +125,14 @@ fn main() -> ExitCode {
         Verb::Status(args) => client::status(args, &cli.socket),
         Verb::Guard(args) => client::guard(&args, &cli.socket),
         Verb::Protect(args) => client::protect(args, &cli.socket),
+        Verb::Loader(args) => loaders::content::print(&args).map(Code::number),
         Verb::FromNode(args) => {
             from_node::run(&args, &cli.socket).map(|()| Code::Internal.number())
         }
         Verb::Grant(args) => operator::grant(&args, &cli.socket),
         Verb::Revoke(args) => operator::revoke(&args, &cli.socket),
         Verb::Grants(args) => operator::grants(args, &cli.socket),
+        Verb::Admit(args) => operator::admit(&args, &cli.socket),
         Verb::Unload(args) => operator::unload(&args, &cli.socket),
         Verb::Sign(args) => operator::sign(&args),
         Verb::Submit => operator::submit(&cli.socket),

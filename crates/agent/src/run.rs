@@ -19,6 +19,7 @@ use crate::events;
 use crate::host;
 use crate::keys::OperatorKey;
 use crate::late;
+use crate::loaders::{Allowed, Wanted};
 use crate::net::{self, Address};
 use crate::peers::Peers;
 use crate::pins::Pins;
@@ -50,9 +51,14 @@ pub(crate) struct RunArgs {
     /// Seconds between two attacks on the canary.
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
     canary_every: u64,
-    /// A program file that may load BPF programs and open perf events, besides systemd and runc.
-    #[arg(long, value_name = "PATH")]
-    pub(crate) allow_loader: Vec<PathBuf>,
+    /// A program that may load BPF programs and open perf events, besides systemd and runc: a file
+    /// of the node, or by its content one of an image, as `cloudtaser-agent loader FILE` prints it.
+    #[arg(long, value_name = "PATH|sha256:HEX:SIZE")]
+    pub(crate) allow_loader: Vec<Allowed>,
+    /// A folder of the node on whose file system images are unpacked too, besides those of Docker,
+    /// containerd, CRI-O and k3s: elsewhere nothing is known by its content.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) loader_home: Vec<PathBuf>,
     /// A wrapper that may have itself guarded as any user, by file or by sha256:HEX, besides a
     /// cloudtaser-wrapper beside this program. Root of the node may have anything guarded.
     #[arg(long, value_name = "PATH|sha256:HEX")]
@@ -106,6 +112,10 @@ impl RunArgs {
     /// Whether nothing is to stay behind.
     pub(crate) fn is_trial(&self) -> bool {
         self.once || self.while_stdin_open
+    }
+
+    pub(crate) fn loaders(&self) -> Wanted {
+        Wanted::of(&self.allow_loader, &self.loader_home)
     }
 
     pub(crate) fn tier(&self) -> Option<Tier> {

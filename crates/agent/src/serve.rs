@@ -99,6 +99,7 @@ impl Agent {
             heard = true;
             match round {
                 Ok(attack) => {
+                    self.watch.look(&self.contents);
                     self.now = attack;
                     self.proved = Instant::now();
                     self.change(None);
@@ -131,6 +132,9 @@ impl Agent {
             let (since, long) = (away.since_boot_s, away.for_s);
             words.push_str(&format!(", and no agent ran for {long} s from {since} s after boot"));
         }
+        if let Some(others) = self.watch.found().words() {
+            words.push_str(&format!("; {others}"));
+        }
         if let Some(late) = self.late.words() {
             words.push_str(&format!("; {late}"));
         }
@@ -157,7 +161,7 @@ impl Agent {
                 String::new()
             }),
             Question::Order { text, signature } => {
-                let taken = self.orders.take(text, signature, &self.table);
+                let taken = self.orders.take(text, signature, &self.table, &self.contents);
                 orders::log(text, &asked.caller, &taken);
                 last = matches!(taken, Ok(Taken::Unload));
                 self.change(None);
@@ -213,6 +217,8 @@ impl Agent {
         report.away = self.estate.as_ref().and_then(|estate| estate.away);
         report.guarded = self.table.len();
         report.late = self.late;
+        report.neighbours = self.watch.found().shortened();
+        report.contents = self.contents.looks().unwrap_or_default();
         if let Ok(room) = self.attached.map("ct_room").and_then(|map| terms::room(&map)) {
             report.most_guarded = room.most;
         }

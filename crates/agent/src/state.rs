@@ -10,6 +10,8 @@ use serde::Serialize;
 
 use crate::bpf::Tier;
 use crate::late::Late;
+use crate::loaders::Looks;
+use crate::neighbours::Neighbours;
 use crate::peers::Refused;
 use crate::road::{Attack, Outcome};
 use crate::succession::Away;
@@ -142,6 +144,10 @@ pub(crate) struct Report {
     pub(crate) late: Late,
     /// How many there may be.
     pub(crate) most_guarded: u64,
+    /// Who else is on the hooks.
+    pub(crate) neighbours: Neighbours,
+    /// Programs of images that may load BPF.
+    pub(crate) contents: Looks,
     /// Block devices that nobody may open, or open for writing.
     pub(crate) kept_devices: usize,
     /// Whether guarded processes may connect to listed networks only.
@@ -185,6 +191,8 @@ impl Report {
             guarded: 0,
             late: Late::default(),
             most_guarded: 0,
+            neighbours: Neighbours::default(),
+            contents: Looks::default(),
             kept_devices: 0,
             egress_is_limited: false,
             unguarded: 0,

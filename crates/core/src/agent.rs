@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::level;
 
+pub mod content;
 pub mod order;
 
 #[cfg(test)]

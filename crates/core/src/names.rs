@@ -185,6 +185,12 @@ pub mod agent_metrics {
     pub const SKIPPED: &str = "cloudtaser_agent_program_runs_skipped_total";
     /// Instructions that the verifier walked, by `program`.
     pub const VERIFIED: &str = "cloudtaser_agent_program_verified_instructions";
+    /// Programs of others on a hook of ours, by `hook` and by whether they are `asked` before ours.
+    pub const OTHERS: &str = "cloudtaser_agent_other_programs";
+    /// Programs on a hook that is shared, ours included, by `hook`.
+    pub const ON_HOOK: &str = "cloudtaser_agent_hook_programs";
+    /// Programs of others that can read the memory of processes, by whether that is `known`.
+    pub const READERS: &str = "cloudtaser_agent_other_readers";
     /// Guarded processes, the agent and its canary included.
     pub const GUARDED: &str = "cloudtaser_agent_guarded_processes";
     /// How many the table holds.

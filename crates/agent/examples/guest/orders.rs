@@ -20,7 +20,7 @@ use crate::scenario::Scenario;
 
 /// The operator's key, as no node has it, and another one.
 pub(crate) const PUBLIC: &str = "/tmp/operator.pub";
-const SECRET: &str = "/tmp/operator.key";
+pub(crate) const SECRET: &str = "/tmp/operator.key";
 const OTHER: &str = "/tmp/other.key";
 /// Until it is over.
 const SHORT: &str = "2s";

@@ -175,7 +175,7 @@ pub struct Operator {
 pub struct Agent {
     /// Whether nodes have one. Without it a root of the node reads what it likes, and levels say so.
     pub enabled: bool,
-    /// More arguments of `cloudtaser-agent run`, such as `--leave-open=bpf`.
+    /// More arguments of `cloudtaser-agent run`, such as `--allow-loader=…`.
     pub arguments: Vec<String>,
     /// Its namespace, in which privileged pods are admitted.
     pub namespace: Label,
