@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 
+use crate::attest::Signer;
 use crate::audit::{Counts, Sinks};
 use crate::bpf::{self, Attached, Choice, Tier};
 use crate::canary::{self, Attackers, Way};
@@ -62,6 +63,8 @@ pub(crate) struct Agent {
     /// Doubts that stay.
     pub(crate) lasting: Vec<String>,
     pub(crate) counts: Arc<Counts>,
+    /// What it signs statements with, where it has a key.
+    pub(crate) signer: Option<Signer>,
     /// The same as above, for who reads metrics.
     pub(crate) shown: Option<Arc<Mutex<Proved>>>,
     pub(crate) events: libbpf_rs::MapHandle,
@@ -138,6 +141,7 @@ impl Agent {
             egress,
             lasting,
             counts: Arc::default(),
+            signer: None,
             shown: None,
             events,
         };
@@ -207,6 +211,7 @@ impl Agent {
             egress: earlier.authority.egress,
             lasting: Vec::new(),
             counts: Arc::default(),
+            signer: None,
             shown: None,
             events,
         };

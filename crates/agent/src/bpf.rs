@@ -384,6 +384,12 @@ impl Attached {
         Ok(Counters { denials, lost: handle(&self.object, "ct_lost")? })
     }
 
+    /// The kernel's hashes of our programs, as they were loaded.
+    pub(crate) fn tags(&self) -> Vec<[u8; 8]> {
+        let ours = ProgInfoIter::default().filter(|info| self.programs.contains(&info.id));
+        ours.map(|info| info.tag.0).collect()
+    }
+
     /// What the verifier had to walk, per program: the measure of what a hook costs at load.
     pub(crate) fn verified(&self) -> Vec<(String, u32)> {
         // The kernel keeps 15 letters of a name, and would have three of ours be the same.

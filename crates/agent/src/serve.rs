@@ -150,7 +150,7 @@ impl Agent {
 
     /// What to say; and whether that is the last word.
     fn answer(&mut self, asked: &Asked, peers: &Peers) -> (Answer, bool) {
-        let (mut report, mut last) = (None, false);
+        let (mut report, mut evidence, mut last) = (None, None, false);
         let done = match &asked.question {
             Question::Guard => self.guard(asked).map(|()| self.words(asked)).map_err(told),
             Question::Protect { pid } => {
@@ -158,6 +158,12 @@ impl Agent {
                 let process = roads::open_process(pid).map_err(|_gone| MarkError::Gone(pid));
                 let done = process.and_then(|process| self.table.guard(pid, &process));
                 done.map(|_guarded| self.words(asked)).map_err(told)
+            }
+            Question::Attest { session, sealing } => {
+                self.attest(asked, *session, *sealing).map(|signed| {
+                    evidence = Some(signed);
+                    self.words(asked)
+                })
             }
             Question::Status => {
                 report = Some(self.report(peers));
@@ -185,6 +191,7 @@ impl Agent {
             reasons: self.state.reasons().to_vec(),
             text: done.unwrap_or_else(|why| why),
             report,
+            evidence,
         };
         (answer, last)
     }
