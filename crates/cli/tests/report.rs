@@ -62,6 +62,7 @@ mod report {
             bridge: Some(Digest::of(b"bridge")),
             key_exchange: Some(name("X25519MLKEM768")),
             sealing: None,
+            orders: None,
         }
     }
 

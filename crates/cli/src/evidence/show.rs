@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Args;
 use cloudtaser_core::exit::Code;
 use cloudtaser_evidence::{
-    Receipt,
+    Leaf,
     bundle::{Bundle, MAGIC},
     proof::Proof,
     tiles::{Tiles, WIDTH},
@@ -22,12 +22,14 @@ Examples:
   cloudtaser evidence show /var/lib/cloudtaser/log --last 20
   cloudtaser evidence show LOG --json | jq 'select(.decision != \"released\")'
 
-Nothing is verified here; `cloudtaser evidence verify` does that.
+What has to be heard is printed first: releases for which people set the policy aside, and what the
+bridge noticed. Nothing is verified here; `cloudtaser evidence verify` does that.
 
 Exit: 0 shown, 64 usage, 77 it cannot be read.
 
 JSON: one object a line, {index, sequence, time_ms, previous, cluster, workload, role, secrets,
-policy, protection, assurance, wrapper, session, evidence, decision, bridge, key_exchange, sealing}.";
+policy, protection, assurance, wrapper, session, evidence, decision, bridge, key_exchange, sealing,
+orders}, or {index, sequence, time_ms, previous, notice {kind, words, document?, name?, request?}}.";
 
 /// Prints the receipts of a bundle, a tlog-proof or a log.
 #[derive(Args, Debug)]
@@ -45,40 +47,53 @@ pub(crate) struct ShowArgs {
 }
 
 pub(super) fn run(args: &ShowArgs) -> Result<ExitCode> {
+    if !args.json {
+        // Before anything else, however long ago it was.
+        let mut loud = ui::evidence::Loud::default();
+        each(args, u64::MAX, |index, leaf| {
+            loud.take(index, &leaf);
+            Ok(())
+        })?;
+        loud.end();
+    }
     let mut rows = ui::evidence::Receipts::new(args.json);
-    let last = args.last.unwrap_or(u64::MAX);
+    each(args, args.last.unwrap_or(u64::MAX), |index, leaf| rows.show(index, &leaf))?;
+    rows.end();
+    Ok(ExitCode::from(Code::Ok.number()))
+}
+
+/// Reads the last leaves of whatever it is, in their order.
+fn each(args: &ShowArgs, last: u64, mut show: impl FnMut(u64, Leaf) -> Result<()>) -> Result<()> {
     if args.evidence.is_dir() {
         let size = published(&args.evidence)?.checkpoint().size;
         let tiles = Tiles::new(&args.evidence, size);
         let from = size.saturating_sub(last);
         for bundle in from / WIDTH..tiles.bundles() {
-            for (index, leaf) in
-                (bundle * WIDTH..).zip(tiles.entries(bundle).map_err(Refusal::Tile)?)
-            {
+            let entries = tiles.entries(bundle).map_err(Refusal::Tile)?;
+            for (index, leaf) in (bundle * WIDTH..).zip(entries) {
                 if index >= from {
-                    rows.show(index, &parse(index, &leaf)?)?;
+                    show(index, parse(index, &leaf)?)?;
                 }
             }
         }
-    } else {
-        let bytes = read(&args.evidence)?;
-        let leaves = if bytes.starts_with(MAGIC) {
-            let bundle = Bundle::parse(&bytes).map_err(Refusal::Bundle)?;
-            bundle.receipts.into_iter().map(|item| (item.index, item.leaf.to_vec())).collect()
-        } else {
-            let (proof, leaf) =
-                Proof::parse(&String::from_utf8_lossy(&bytes)).map_err(Refusal::ProofText)?;
-            vec![(proof.index, leaf.ok_or(Refusal::NoReceipt)?)]
-        };
-        let skipped = leaves.len().saturating_sub(usize::try_from(last).unwrap_or(usize::MAX));
-        for (index, leaf) in leaves.into_iter().skip(skipped) {
-            rows.show(index, &parse(index, &leaf)?)?;
-        }
+        return Ok(());
     }
-    rows.end();
-    Ok(ExitCode::from(Code::Ok.number()))
+    let bytes = read(&args.evidence)?;
+    let leaves = if bytes.starts_with(MAGIC) {
+        let bundle = Bundle::parse(&bytes).map_err(Refusal::Bundle)?;
+        bundle.receipts.into_iter().map(|item| (item.index, item.leaf.to_vec())).collect()
+    } else {
+        let (proof, leaf) =
+            Proof::parse(&String::from_utf8_lossy(&bytes)).map_err(Refusal::ProofText)?;
+        vec![(proof.index, leaf.ok_or(Refusal::NoReceipt)?)]
+    };
+    let skipped = leaves.len().saturating_sub(usize::try_from(last).unwrap_or(usize::MAX));
+    for (index, leaf) in leaves.into_iter().skip(skipped) {
+        show(index, parse(index, &leaf)?)?;
+    }
+    Ok(())
 }
 
-fn parse(index: u64, leaf: &[u8]) -> Result<Receipt, Refusal> {
-    Receipt::parse(leaf).map_err(|source| Refusal::Receipt { index, source })
+fn parse(index: u64, leaf: &[u8]) -> Result<Leaf, Refusal> {
+    Leaf::parse(leaf).map_err(|source| Refusal::Receipt { index, source })
 }

@@ -22,7 +22,7 @@ pub(crate) struct Fact {
 }
 
 /// What is taken one by one: pointer, words.
-const SINGLE: [(&str, &str); 10] = [
+const SINGLE: [(&str, &str); 13] = [
     ("/log", "the log's name"),
     ("/size", "receipts that the log had"),
     ("/root", "its root then"),
@@ -33,11 +33,15 @@ const SINGLE: [(&str, &str); 10] = [
     ("/tally/with_evidence", "releases that name a statement of evidence"),
     ("/tally/documents", "of those statements, how many are in the file"),
     ("/tally/without_request", "released secrets without OpenBao's id of the request"),
+    ("/tally/break_glass", "releases for which people set the policy aside"),
+    ("/tally/approved", "releases that people approved"),
+    ("/tally/loud_total", "entries that have to be heard first"),
 ];
 
 /// What is taken entry by entry: pointer, words before the entry's name.
-const EACH: [(&str, &str); 8] = [
+const EACH: [(&str, &str); 9] = [
     ("/tally/refused", "refusals for the reason"),
+    ("/tally/notices", "notices of the kind"),
     ("/tally/assurance", "releases at assurance"),
     ("/tally/key_exchanges", "releases with the key exchange"),
     ("/tally/sealings", "releases sealed with"),

@@ -89,6 +89,11 @@ impl Page<'_> {
         date::to_text(unix_seconds.saturating_mul(1000))
     }
 
+    /// A time of the log's.
+    fn at(&self, ms: &u64) -> String {
+        date::to_text(*ms)
+    }
+
     /// How a claim stands.
     fn standing(&self, claim: &Claim) -> &'static str {
         standing(claim.standing)

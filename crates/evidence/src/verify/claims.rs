@@ -128,11 +128,15 @@ fn decided(tally: &Tally) -> Claim {
     let does = "name the policy and the bridge that decided";
     let (standing, because) = of_all(tally, named, does, "do not name the bridge that decided");
     let policies = tally.policies.len();
+    let aside = match tally.break_glass {
+        0 => String::new(),
+        some => format!("; for {some} releases people set the policy aside"),
+    };
     Claim {
         id: "C3",
         claim: "each release was decided by a known policy in a known build of the bridge",
         standing,
-        because: format!("{because}; {policies} policies, {} builds", tally.bridges.len()),
+        because: format!("{because}; {policies} policies, {} builds{aside}", tally.bridges.len()),
         assumptions: &["A3", "A4", "A5"],
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     names::NameKey,
     note::{KeyKind, Signer},
     receipt::{
-        Draft,
+        Draft, Receipt,
         tests::{draft, name},
     },
 };
@@ -302,8 +302,9 @@ fn a_gap_and_a_chain_that_does_not_fit_are_found() {
     let receipt = |number: u64, previous| Receipt::new(draft(), number, 7, previous);
     let leaf = |receipt: &Receipt| Digest::leaf(&receipt.to_bytes().unwrap());
     let first = receipt(0, None);
-    let add =
-        |tally: &mut Tally, index, receipt: &Receipt| tally.add(index, receipt, leaf(receipt));
+    let add = |tally: &mut Tally, index, receipt: &Receipt| {
+        tally.add(index, &receipt.clone().into(), leaf(receipt))
+    };
     let mut begun = Tally::default();
     add(&mut begun, 0, &first).unwrap();
     let other = Some(Digest::of(b"another"));
@@ -375,3 +376,5 @@ fn the_corpus_is_of_things_that_verify() {
         assert!(path.exists(), "{}", path.display());
     }
 }
+
+mod orders;
