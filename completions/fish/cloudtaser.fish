@@ -81,6 +81,9 @@ complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand install" -s h -l h
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand install" -s V -l version -d 'Print version'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand status" -l kubeconfig -d 'The file that says where the cluster is; else KUBECONFIG, else ~/.kube/config' -r -F
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand status" -l context -d 'The context in it; else its current one' -r
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand status" -l html -d 'Write the result as a page for a browser or a printer, instead of printing it' -r -F
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand status" -l evidence -d 'Receipts of releases (a bundle, a tlog-proof, or the folder of a log), for when each pod was given secrets last' -r -F
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand status" -l policy -d 'Whose receipts to believe (C2SP tlog-policy)' -r -F
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand status" -l json -d 'Print the result as JSON'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand status" -s h -l help -d 'Print help'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand status" -s V -l version -d 'Print version'

@@ -14,6 +14,8 @@ pub(crate) struct Outcome {
     pub(crate) passed: usize,
     pub(crate) failed: usize,
     pub(crate) skipped: usize,
+    /// Those of the passed that failed at the first try: each is a finding, named at the end.
+    pub(crate) shaky: Vec<String>,
     /// Test and reason, one for each `SKIP` line.
     pub(crate) reasons: Vec<String>,
 }
@@ -23,6 +25,7 @@ impl AddAssign for Outcome {
         self.passed += more.passed;
         self.failed += more.failed;
         self.skipped += more.skipped;
+        self.shaky.extend(more.shaky);
         self.reasons.extend(more.reasons);
     }
 }
@@ -31,7 +34,11 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { passed, failed, skipped, .. } = self;
         let hint = if *skipped == 0 { "" } else { " (reasons above)" };
-        write!(f, "{passed} passed, {failed} failed, {skipped} skipped{hint}")
+        write!(f, "{passed} passed, {failed} failed, {skipped} skipped{hint}")?;
+        match self.shaky.len() {
+            0 => Ok(()),
+            shaky => write!(f, ", {shaky} only at the second try (named above)"),
+        }
     }
 }
 
@@ -47,6 +54,11 @@ impl Outcome {
             }
             let name = |key| attribute(case, key).unwrap_or_default();
             let full = format!("{} {}", name("classname"), name("name"));
+            if case.contains("<flakyFailure") {
+                outcome.passed += 1;
+                outcome.shaky.push(full);
+                continue;
+            }
             outcome.add_success(&full, case.lines().filter_map(reason).map(unescaped));
         }
         outcome
@@ -204,6 +216,17 @@ test result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; 
             outcome.reasons,
             ["cloudtaser-sys a::lacks: no <secretmem> here", "cloudtaser-sys a::lacks: no ptrace"]
         );
+    }
+
+    #[test]
+    fn a_test_that_passed_at_the_second_try_is_named() {
+        let retried = JUNIT.replace("failure", "flakyFailure");
+        let outcome = Outcome::from_junit(&retried);
+        assert_eq!(
+            outcome.to_string(),
+            "3 passed, 0 failed, 1 skipped (reasons above), 1 only at the second try (named above)"
+        );
+        assert_eq!(outcome.shaky, ["cloudtaser-sys a::breaks"]);
     }
 
     #[test]

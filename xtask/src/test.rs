@@ -27,6 +27,9 @@ pub(crate) fn run() -> anyhow::Result<()> {
     for reason in &outcome.reasons {
         ui::say(&format!("skipped: {reason}"));
     }
+    for test in &outcome.shaky {
+        ui::say(&format!("failed at the first try: {test}"));
+    }
     let verdict = if done.is_ok() { "" } else { ", NOT all steps" };
     let took = ui::human(start.elapsed());
     ui::say(&ui::bold(&format!("\ntest: {outcome} in {took}{verdict}")));

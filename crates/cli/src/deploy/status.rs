@@ -2,12 +2,15 @@
 //!
 //! It reads what a user may read: pods, the two workloads, and, where that is allowed, the metrics
 //! of agents and the first lines of a wrapper's log. What cannot be read is "not known", never good.
+//! Reading order: [`look`], [`read`] (what is believed of it), [`page`] (the same for a browser).
 
-use std::{collections::BTreeMap, process::ExitCode};
+use std::{collections::BTreeMap, fs, path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
+use askama::Template as _;
 use clap::Args;
-use cloudtaser_core::names::kubernetes as names;
+use cloudtaser_core::level::Facets;
+use cloudtaser_evidence::{date, log::Clock};
 use cloudtaser_k8s::install::{AGENT, METRICS_PORT, OPERATOR, WEBHOOKS};
 use serde::Serialize;
 use serde_json::Value;
@@ -15,17 +18,33 @@ use serde_json::Value;
 use super::{DeployError, inventory, uninstall::opted_in};
 use crate::{
     cluster::{ApiError, Cluster, ClusterArgs},
+    evidence::{Releases, releases_by_pod},
     ui,
 };
+
+mod page;
+mod read;
+
+use read::{Said, text};
 
 const AFTER: &str = "\
 Levels come from the wrapper's own first log line and the node agent's metrics, through the API
 server: without the right to read pods/log or pods/proxy they are not known. A level is what a
 program on that node said; whether to believe a node is another question (docs/threat-model.md).
 
-JSON: {\"context\", \"operators\", \"webhooks\", \"nodes\", \"pods\", \"problems\"}.
+Examples:
+  cloudtaser status
+  cloudtaser status --html posture.html
+  cloudtaser status --html posture.html --evidence LOG --policy policy   with each pod's last release
 
-Exit: 0 no problem, 1 problems, 64 usage, 69 cluster not reachable or no cloudtaser, 76 refused.";
+The page has no script and loads nothing: open it, print it, mail it. It shows the moment at which
+it was made.
+
+JSON: {\"context\", \"server\", \"read\", \"version\", \"kubernetes\", \"operators\", \"agents\", \"webhooks\",
+\"nodes\", \"pods\", \"problems\"}.
+
+Exit: 0 no problem, 1 problems, 64 usage, 69 cluster not reachable or no cloudtaser, 76 refused,
+77 the evidence is refused.";
 
 /// Says what is protected.
 #[derive(Args, Debug)]
@@ -36,13 +55,31 @@ pub(crate) struct StatusArgs {
     /// Print the result as JSON.
     #[arg(long)]
     json: bool,
+    /// Write the result as a page for a browser or a printer, instead of printing it.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Receipts of releases (a bundle, a tlog-proof, or the folder of a log), for when each pod was
+    /// given secrets last.
+    #[arg(long, value_name = "EVIDENCE", requires = "policy")]
+    evidence: Option<PathBuf>,
+    /// Whose receipts to believe (C2SP tlog-policy).
+    #[arg(long, value_name = "FILE", requires = "evidence")]
+    policy: Option<PathBuf>,
 }
 
 /// All that is to be told.
 #[derive(Debug, Default, Serialize)]
 struct Status {
     context: String,
+    server: String,
+    /// When it was read (UTC).
+    read: String,
+    /// Of this program.
+    version: &'static str,
+    /// Version of the API server.
+    kubernetes: String,
     operators: Operators,
+    agents: Option<Agents>,
     /// Whether the API server knows the operator's certificate.
     webhooks: bool,
     nodes: Vec<Node>,
@@ -57,13 +94,26 @@ struct Operators {
     image: String,
 }
 
+/// The node agents, as they should be.
+#[derive(Debug, Default, Serialize)]
+struct Agents {
+    image: String,
+}
+
 /// One node, as its agent has it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 struct Node {
     name: String,
+    kernel: String,
     /// `enforcing`, `degraded`, `off`, or `not known`.
     agent: String,
     tier: String,
+    /// Roads to a secret that the agent's last attack on its own canary found open.
+    open_roads: Vec<String>,
+    /// How long ago that attack was.
+    canary_seconds: Option<u64>,
+    /// Of the agent that runs there.
+    image: String,
 }
 
 /// One pod that is opted in.
@@ -71,32 +121,52 @@ struct Node {
 struct Pod {
     namespace: String,
     name: String,
+    uid: String,
     node: String,
     phase: String,
     /// Containers that start under the wrapper.
     wrapped: Vec<String>,
+    /// Its other containers, which get no secrets.
+    others: Vec<String>,
+    /// The image that brought the wrapper.
+    wrapper: String,
     /// Per container, what the wrapper said of each adversary.
     levels: BTreeMap<String, BTreeMap<String, String>>,
+    /// Per container, what the wrapper measured.
+    facets: BTreeMap<String, Facets>,
     agent: String,
+    /// When it was given secrets last (UTC), where evidence was given and has it.
+    last_release: Option<String>,
     problem: Option<String>,
 }
 
 /// The verb.
 pub(crate) fn status(args: &StatusArgs) -> Result<ExitCode> {
+    let releases = match (&args.evidence, &args.policy) {
+        (Some(evidence), Some(policy)) => Some(releases_by_pod(evidence, policy)?),
+        _ => None,
+    };
     let cluster = Cluster::open(&args.cluster).map_err(DeployError::from)?;
     let progress = ui::Progress::start().lively();
     progress.say("asking the cluster");
-    let status = look(&cluster)?;
+    let status = look(&cluster, releases.as_ref())?;
     drop(progress);
+    if let Some(path) = &args.html {
+        let page = page::Page::new(&status, args.evidence.is_some()).render()?;
+        let failed = |source| DeployError::Write { path: path.display().to_string(), source };
+        fs::write(path, page).map_err(failed)?;
+        let count = status.problems.len();
+        ui::note(&format!("{count} problems, {} pods; in {}", status.pods.len(), path.display()));
+    }
     if args.json {
         ui::line(&serde_json::to_string(&status)?);
-    } else {
+    } else if args.html.is_none() {
         show(&status);
     }
     Ok(if status.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
-fn look(cluster: &Cluster) -> Result<Status, DeployError> {
+fn look(cluster: &Cluster, releases: Option<&Releases>) -> Result<Status, DeployError> {
     let there = inventory::find(cluster)?;
     let find = |kind: &str, name: &str| {
         there.iter().find(|found| found.kind == kind && found.text("/metadata/name") == name)
@@ -104,12 +174,22 @@ fn look(cluster: &Cluster) -> Result<Status, DeployError> {
     let Some(operator) = find("Deployment", OPERATOR) else {
         return Err(DeployError::NotInstalled);
     };
-    let mut status = Status { context: cluster.context.clone(), ..Status::default() };
+    let image_in =
+        |found: &inventory::Found| found.text("/spec/template/spec/containers/0/image").to_owned();
+    let version = cluster.get("/version").ok().flatten().unwrap_or_default();
     let number = |at: &str| operator.json.pointer(at).and_then(Value::as_u64).unwrap_or_default();
-    status.operators = Operators {
-        ready: number("/status/availableReplicas"),
-        wanted: number("/spec/replicas"),
-        image: operator.text("/spec/template/spec/containers/0/image").to_owned(),
+    let mut status = Status {
+        context: cluster.context.clone(),
+        server: cluster.server.clone(),
+        read: date::to_text(Clock::system().now_ms()),
+        version: env!("CARGO_PKG_VERSION"),
+        kubernetes: text(&version, "/gitVersion"),
+        operators: Operators {
+            ready: number("/status/availableReplicas"),
+            wanted: number("/spec/replicas"),
+            image: image_in(operator),
+        },
+        ..Status::default()
     };
     let hooks = ["MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"];
     status.webhooks = hooks.iter().all(|kind| {
@@ -117,95 +197,102 @@ fn look(cluster: &Cluster) -> Result<Status, DeployError> {
             .map(|hook| !hook.text("/webhooks/0/clientConfig/caBundle").is_empty());
         bundle == Some(true)
     });
+    if let Some(agents) = find("DaemonSet", AGENT) {
+        status.agents = Some(Agents { image: image_in(agents) });
+        status.nodes = nodes(cluster, agents.text("/metadata/namespace"))?;
+    }
+    let pods = opted_in(cluster)?;
+    status.pods = pods.iter().map(|pod| of_pod(cluster, pod, &status.nodes, releases)).collect();
+    status.problems = problems(&status);
+    Ok(status)
+}
+
+/// What is wrong, the cluster first.
+fn problems(status: &Status) -> Vec<String> {
+    let mut problems = Vec::new();
     if status.operators.ready == 0 {
-        status.problems.push("no operator is ready: opted-in pods cannot start".to_owned());
+        problems.push("no operator is ready: opted-in pods cannot start".to_owned());
     }
     if !status.webhooks {
         let what = "the API server does not know the operator's certificate, or a webhook \
                     configuration is gone: `cloudtaser install` puts it back";
-        status.problems.push(what.to_owned());
+        problems.push(what.to_owned());
     }
-    match find("DaemonSet", AGENT) {
-        Some(agents) => status.nodes = nodes(cluster, agents.text("/metadata/namespace"))?,
-        None => status.problems.push("no node agent is installed: root of a node reads".to_owned()),
+    if status.agents.is_none() {
+        problems.push("no node agent is installed: root of a node reads".to_owned());
     }
     for node in status.nodes.iter().filter(|node| node.agent != "enforcing") {
-        status.problems.push(format!("node {}: the agent is {}", node.name, node.agent));
+        let roads = match node.open_roads.as_slice() {
+            [] => String::new(),
+            roads => format!(", open: {}", roads.join(", ")),
+        };
+        problems.push(format!("node {}: the agent is {}{roads}", node.name, node.agent));
     }
-    status.pods =
-        opted_in(cluster)?.iter().map(|pod| of_pod(cluster, pod, &status.nodes)).collect();
     for pod in &status.pods {
         if let Some(problem) = &pod.problem {
-            status.problems.push(format!("pod {}/{}: {problem}", pod.namespace, pod.name));
+            problems.push(format!("pod {}/{}: {problem}", pod.namespace, pod.name));
         }
     }
-    Ok(status)
+    problems
 }
 
 /// Every node, and what its agent says of itself.
 fn nodes(cluster: &Cluster, namespace: &str) -> Result<Vec<Node>, ApiError> {
     let selector = format!("&labelSelector=app.kubernetes.io%2Fcomponent%3D{AGENT}");
     let agents = cluster.list(&format!("/api/v1/namespaces/{namespace}/pods"), &selector)?;
-    let mut states = BTreeMap::new();
+    let mut guarded = BTreeMap::new();
     for pod in &agents {
         let metrics = cluster.text(&format!(
             "/api/v1/namespaces/{namespace}/pods/{}:{METRICS_PORT}/proxy/metrics",
             text(pod, "/metadata/name")
         ));
-        let state = metrics.as_deref().and_then(state_in).unwrap_or_else(|| {
+        let said = metrics.as_deref().and_then(read::said_in).unwrap_or_else(|| {
             let ready = pod.pointer("/status/containerStatuses/0/ready");
             let up = ready.and_then(Value::as_bool) == Some(true);
             let state = if up { "not known" } else { "off" };
-            (state.to_owned(), String::new())
+            Said { state: state.to_owned(), ..Said::default() }
         });
-        states.insert(text(pod, "/spec/nodeName"), state);
+        let (node, image) = (text(pod, "/spec/nodeName"), text(pod, "/spec/containers/0/image"));
+        guarded.insert(node, (said, image));
     }
     // Who may not list nodes sees those that have an agent.
     let all = match cluster.list("/api/v1/nodes", "") {
-        Ok(nodes) => nodes.iter().map(|node| text(node, "/metadata/name")).collect(),
-        Err(ApiError::Forbidden { .. }) => states.keys().cloned().collect::<Vec<_>>(),
+        Ok(nodes) => nodes
+            .iter()
+            .map(|node| {
+                (text(node, "/metadata/name"), text(node, "/status/nodeInfo/kernelVersion"))
+            })
+            .collect(),
+        Err(ApiError::Forbidden { .. }) => {
+            guarded.keys().map(|name| (name.clone(), String::new())).collect::<Vec<_>>()
+        }
         Err(error) => return Err(error),
     };
     Ok(all
         .into_iter()
-        .map(|name| {
-            let missing = ("off".to_owned(), String::new());
-            let (agent, tier) = states.get(&name).cloned().unwrap_or(missing);
-            Node { name, agent, tier }
+        .map(|(name, kernel)| {
+            let missing = || (Said { state: "off".to_owned(), ..Said::default() }, String::new());
+            let (said, image) = guarded.remove(&name).unwrap_or_else(missing);
+            let Said { state, tier, open_roads, canary_seconds } = said;
+            Node { name, kernel, agent: state, tier, open_roads, canary_seconds, image }
         })
         .collect())
 }
 
-/// SECURITY: as with logs, only words that are known are repeated.
-const STATES: [&str; 3] = ["degraded", "enforcing", "off"];
-const TIERS: [&str; 2] = ["fmod_ret", "lsm"];
-
-/// The state that an agent's metrics have at 1, and its tier.
-fn state_in(metrics: &str) -> Option<(String, String)> {
-    let name = cloudtaser_core::names::agent_metrics::STATE;
-    let line = metrics.lines().find(|line| line.starts_with(name) && line.ends_with(" 1"))?;
-    let label = |key: &str| {
-        let (_, rest) = line.split_once(&format!("{key}=\""))?;
-        Some(rest.split_once('"')?.0.to_owned())
-    };
-    let state = label("state").filter(|state| STATES.contains(&state.as_str()))?;
-    let tier = label("tier").filter(|tier| TIERS.contains(&tier.as_str()));
-    Some((state, tier.unwrap_or_default()))
-}
-
-fn of_pod(cluster: &Cluster, pod: &Value, nodes: &[Node]) -> Pod {
+fn of_pod(cluster: &Cluster, pod: &Value, nodes: &[Node], releases: Option<&Releases>) -> Pod {
     let (namespace, name) = (text(pod, "/metadata/namespace"), text(pod, "/metadata/name"));
     let node = text(pod, "/spec/nodeName");
     let phase = text(pod, "/status/phase");
-    let wrapped = wrapped(pod);
-    let mut levels = BTreeMap::new();
+    let (wrapped, others) = read::containers(pod);
+    let (mut levels, mut facets) = (BTreeMap::new(), BTreeMap::new());
     if phase == "Running" {
         for container in &wrapped {
             let log = cluster.text(&format!(
                 "/api/v1/namespaces/{namespace}/pods/{name}/log?container={container}&limitBytes=16384"
             ));
-            if let Some(level) = log.as_deref().and_then(level_in) {
-                levels.insert(container.clone(), level);
+            if let Some(level) = log.as_deref().and_then(read::level_in) {
+                levels.insert(container.clone(), level.verdicts);
+                level.facets.map(|measured| facets.insert(container.clone(), measured));
             }
         }
     }
@@ -222,52 +309,33 @@ fn of_pod(cluster: &Cluster, pod: &Value, nodes: &[Node]) -> Pod {
     } else {
         None
     };
-    Pod { namespace, name, node, phase, wrapped, levels, agent, problem }
-}
-
-/// Containers whose command is the wrapper.
-fn wrapped(pod: &Value) -> Vec<String> {
-    let all = ["/spec/initContainers", "/spec/containers"].map(|at| pod.pointer(at));
-    let all = all.into_iter().flatten().filter_map(Value::as_array).flatten();
-    all.filter(|container| text(container, "/command/0") == names::WRAPPER_PATH)
-        .map(|container| text(container, "/name"))
-        .filter(|name| name != names::DELIVER)
-        .collect()
-}
-
-/// SECURITY: nothing else of a log reaches a terminal or a report.
-const ADVERSARIES: [&str; 6] = ["T1", "T2", "T3", "T4", "T5", "T6"];
-const VERDICTS: [&str; 3] = ["closed", "open", "partial"];
-
-/// Verdicts per adversary from the line that a wrapper writes before it starts its app.
-///
-/// SECURITY: what an app printed may look the same; the first line of the form counts, and the
-/// wrapper wrote before the app was there.
-fn level_in(log: &str) -> Option<BTreeMap<String, String>> {
-    let line = log
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-        .find(|line| line.get("cloudtaser").is_some_and(|kind| kind == "protection-level"))?;
-    let rows = line.pointer("/level/rows")?.as_array()?;
-    let known = |row: &Value| {
-        let (id, verdict) = (text(row, "/id"), text(row, "/verdict"));
-        let fits = ADVERSARIES.contains(&id.as_str()) && VERDICTS.contains(&verdict.as_str());
-        fits.then_some((id, verdict))
-    };
-    Some(rows.iter().filter_map(known).collect())
-}
-
-fn text(value: &Value, pointer: &str) -> String {
-    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
+    let uid = text(pod, "/metadata/uid");
+    let last = releases.and_then(|releases| releases.get(&uid)).copied().map(date::to_text);
+    let wrapper = read::wrapper_image(pod);
+    Pod {
+        namespace,
+        name,
+        uid,
+        node,
+        phase,
+        wrapped,
+        others,
+        wrapper,
+        levels,
+        facets,
+        agent,
+        last_release: last,
+        problem,
+    }
 }
 
 fn show(status: &Status) {
     let Operators { ready, wanted, image } = &status.operators;
     ui::line(&format!("operators  {ready} of {wanted} ready   {image}"));
     if !status.nodes.is_empty() {
-        let mut table = ui::table_with(&["node", "agent", "tier"]);
+        let mut table = ui::table_with(&["node", "kernel", "agent", "tier"]);
         for node in &status.nodes {
-            table.add_row([&node.name, &node.agent, &node.tier]);
+            table.add_row([&node.name, &node.kernel, &node.agent, &node.tier]);
         }
         ui::line(&format!("\n{table}"));
     }
@@ -301,43 +369,4 @@ fn in_words(pod: &Pod) -> String {
     let rows: Vec<_> = rows.iter().map(|(id, verdict)| format!("{id} {verdict}")).collect();
     let of = if pod.levels.len() > 1 { format!("{container}: ") } else { String::new() };
     format!("{of}{}", rows.join(", "))
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn the_state_is_the_one_that_stands_at_one() {
-        let metrics = "# TYPE\ncloudtaser_agent_state{state=\"off\",tier=\"lsm\"} 0\n\
-                       cloudtaser_agent_state{state=\"enforcing\",tier=\"lsm\"} 1\n";
-        assert_eq!(state_in(metrics), Some(("enforcing".to_owned(), "lsm".to_owned())));
-        assert_eq!(state_in("x 1\n"), None);
-        assert_eq!(state_in("cloudtaser_agent_state{state=\"\u{1b}[2J\",tier=\"x\"} 1\n"), None);
-    }
-
-    #[test]
-    fn the_level_is_the_first_line_of_that_form() {
-        let log = "{\"level\":\"info\"}\nplain\n{\"cloudtaser\":\"protection-level\",\"level\":{\"rows\":\
-                   [{\"id\":\"T1\",\"verdict\":\"closed\"}]}}\n{\"cloudtaser\":\"protection-level\",\
-                   \"level\":{\"rows\":[]}}\n";
-        assert_eq!(
-            level_in(log).unwrap(),
-            BTreeMap::from([("T1".to_owned(), "closed".to_owned())])
-        );
-    }
-
-    #[test]
-    fn only_a_command_that_is_the_wrapper_counts_as_wrapped() {
-        let pod = json!({ "spec": {
-            "initContainers": [{ "name": names::DELIVER, "command": [names::WRAPPER_PATH] }],
-            "containers": [
-                { "name": "a", "command": [names::WRAPPER_PATH, "run"] },
-                { "name": "b", "command": ["/app"] },
-            ],
-        } });
-        assert_eq!(wrapped(&pod), ["a"]);
-    }
 }

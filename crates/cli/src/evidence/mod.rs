@@ -1,6 +1,7 @@
 //! `cloudtaser evidence`: receipts, their export, and their verification without a network.
 
 use std::{
+    collections::BTreeMap,
     fs::File,
     io::{self, Read as _},
     path::{Path, PathBuf},
@@ -15,6 +16,7 @@ use cloudtaser_evidence::{
     names::{NameKey, Opening},
     policy::{Policy, PolicyError},
     receipt::NameError,
+    verify::Given,
 };
 
 mod export;
@@ -98,6 +100,24 @@ pub(crate) fn run(args: &EvidenceArgs) -> Result<ExitCode> {
         Verb::Show(args) => show::run(args),
         Verb::Verify(args) => verify::run(args),
     }
+}
+
+/// By pod (its UID): when it was given secrets last, in milliseconds since 1970.
+pub(crate) type Releases = BTreeMap<String, u64>;
+
+/// Verifies the evidence, and finds each pod's last release in it.
+pub(crate) fn releases_by_pod(evidence: &Path, policy: &Path) -> Result<Releases> {
+    let policy = read_policy(policy)?;
+    verify::verified(evidence, &policy, &Given::default())?;
+    let mut releases = Releases::new();
+    show::leaves(evidence, None, |_index, leaf| {
+        if let Some(receipt) = leaf.receipt().filter(|receipt| receipt.is_release()) {
+            // The later one is further on: times rise within a cluster.
+            releases.insert(receipt.draft.workload.pod.to_string(), receipt.time_ms);
+        }
+        Ok(())
+    })?;
+    Ok(releases)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, EvidenceError> {

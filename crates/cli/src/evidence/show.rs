@@ -1,6 +1,9 @@
 //! `cloudtaser evidence show`.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::Result;
 use clap::Args;
@@ -50,36 +53,44 @@ pub(super) fn run(args: &ShowArgs) -> Result<ExitCode> {
     if !args.json {
         // Before anything else, however long ago it was.
         let mut loud = ui::evidence::Loud::default();
-        each(args, u64::MAX, |index, leaf| {
+        leaves(&args.evidence, None, |index, leaf| {
             loud.take(index, &leaf);
             Ok(())
         })?;
         loud.end();
     }
     let mut rows = ui::evidence::Receipts::new(args.json);
-    each(args, args.last.unwrap_or(u64::MAX), |index, leaf| rows.show(index, &leaf))?;
+    leaves(&args.evidence, args.last, |index, leaf| rows.show(index, &leaf))?;
     rows.end();
     Ok(ExitCode::from(Code::Ok.number()))
 }
 
-/// Reads the last leaves of whatever it is, in their order.
-fn each(args: &ShowArgs, last: u64, mut show: impl FnMut(u64, Leaf) -> Result<()>) -> Result<()> {
-    if args.evidence.is_dir() {
-        let size = published(&args.evidence)?.checkpoint().size;
-        let tiles = Tiles::new(&args.evidence, size);
+/// Goes through the leaves of whatever it is, or through the last ones, in order.
+///
+/// Nothing is verified.
+pub(super) fn leaves(
+    evidence: &Path,
+    last: Option<u64>,
+    mut each: impl FnMut(u64, Leaf) -> Result<()>,
+) -> Result<()> {
+    let last = last.unwrap_or(u64::MAX);
+    if evidence.is_dir() {
+        let size = published(evidence)?.checkpoint().size;
+        let tiles = Tiles::new(evidence, size);
         let from = size.saturating_sub(last);
         for bundle in from / WIDTH..tiles.bundles() {
-            let entries = tiles.entries(bundle).map_err(Refusal::Tile)?;
-            for (index, leaf) in (bundle * WIDTH..).zip(entries) {
+            for (index, leaf) in
+                (bundle * WIDTH..).zip(tiles.entries(bundle).map_err(Refusal::Tile)?)
+            {
                 if index >= from {
-                    show(index, parse(index, &leaf)?)?;
+                    each(index, parse(index, &leaf)?)?;
                 }
             }
         }
         return Ok(());
     }
-    let bytes = read(&args.evidence)?;
-    let leaves = if bytes.starts_with(MAGIC) {
+    let bytes = read(evidence)?;
+    let found = if bytes.starts_with(MAGIC) {
         let bundle = Bundle::parse(&bytes).map_err(Refusal::Bundle)?;
         bundle.receipts.into_iter().map(|item| (item.index, item.leaf.to_vec())).collect()
     } else {
@@ -87,9 +98,9 @@ fn each(args: &ShowArgs, last: u64, mut show: impl FnMut(u64, Leaf) -> Result<()
             Proof::parse(&String::from_utf8_lossy(&bytes)).map_err(Refusal::ProofText)?;
         vec![(proof.index, leaf.ok_or(Refusal::NoReceipt)?)]
     };
-    let skipped = leaves.len().saturating_sub(usize::try_from(last).unwrap_or(usize::MAX));
-    for (index, leaf) in leaves.into_iter().skip(skipped) {
-        show(index, parse(index, &leaf)?)?;
+    let skipped = found.len().saturating_sub(usize::try_from(last).unwrap_or(usize::MAX));
+    for (index, leaf) in found.into_iter().skip(skipped) {
+        each(index, parse(index, &leaf)?)?;
     }
     Ok(())
 }

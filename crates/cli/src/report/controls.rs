@@ -76,6 +76,21 @@ impl Shown {
     }
 }
 
+/// A claim in few words, for who reads no engineering.
+pub(crate) fn short(claim: &str) -> &'static str {
+    match claim {
+        "C1" => "keys made and kept in the EU",
+        "C2" => "only ciphertext on the way",
+        "C3" => "decided by a known policy",
+        "C4" => "hardware vouches for the machine",
+        "C5" => "sealed to the recipient",
+        "C6" => "the log was not altered",
+        "C7" => "nothing left without a receipt",
+        "C8" => "safe from later quantum computers",
+        _ => "",
+    }
+}
+
 impl Control {
     /// What these claims show of it.
     pub(crate) fn shown_by(&self, claims: &[Claim]) -> Shown {

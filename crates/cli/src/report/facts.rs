@@ -5,6 +5,7 @@
 //! look it up.
 
 use anyhow::{Context as _, Result};
+use cloudtaser_evidence::date;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -17,6 +18,8 @@ pub(crate) struct Fact {
     pub(crate) what: String,
     /// The figure, as it stands there.
     pub(crate) value: String,
+    /// The same for readers: a time as a date, a list as words.
+    pub(crate) shown: String,
     /// Where: a JSON pointer (RFC 6901).
     pub(crate) pointer: String,
 }
@@ -59,12 +62,17 @@ pub(crate) fn facts(report: &Value) -> Result<Vec<Fact>> {
     for (pointer, what) in SINGLE {
         facts.take(pointer, what)?;
     }
+    if report.pointer("/tally/time_ms").is_some_and(Value::is_array) {
+        facts.take("/tally/time_ms/0", "the first receipt's time (Unix time in ms)")?;
+        facts.take("/tally/time_ms/1", "the last receipt's time (Unix time in ms)")?;
+    }
+    facts.claims()?;
     for (pointer, what) in EACH {
         let entries = report.pointer(pointer).and_then(Value::as_object);
         for name in entries.into_iter().flat_map(|entries| entries.keys()) {
             facts.take(
                 &format!("{pointer}/{}", escaped(name)),
-                &format!("{what} {}", shown(name)),
+                &format!("{what} {}", named(name)),
             )?;
         }
     }
@@ -81,6 +89,10 @@ pub(crate) fn facts(report: &Value) -> Result<Vec<Fact>> {
             facts.take(&pointer, &format!("{what} cluster {name}"))?;
         }
     }
+    for at in 0..count(report, "/names") {
+        facts.take(&format!("/names/{at}/path"), "a name that its owner opened")?;
+        facts.take(&format!("/names/{at}/fields"), "its fields")?;
+    }
     for name in registered(report) {
         for (field, what) in [
             ("releases", "releases of the secret"),
@@ -90,8 +102,17 @@ pub(crate) fn facts(report: &Value) -> Result<Vec<Fact>> {
             facts.take(&format!("/tally/register/{name}/{field}"), &format!("{what} {name}"))?;
         }
     }
-    let witnesses = report.pointer("/witnesses").and_then(Value::as_array).map_or(0, Vec::len);
-    for at in 0..witnesses {
+    for at in 0..count(report, "/tally/loud") {
+        for (field, what) in [
+            ("index", "position of an entry that has to be heard"),
+            ("time_ms", "its time (Unix time in ms)"),
+            ("kind", "its kind"),
+            ("words", "what it says"),
+        ] {
+            facts.take(&format!("/tally/loud/{at}/{field}"), what)?;
+        }
+    }
+    for at in 0..count(report, "/witnesses") {
         facts.take(&format!("/witnesses/{at}/witness"), "a witness that signed")?;
         facts.take(&format!("/witnesses/{at}/unix_seconds"), "when (Unix time)")?;
     }
@@ -106,6 +127,11 @@ pub(crate) fn facts(report: &Value) -> Result<Vec<Fact>> {
         }
     }
     Ok(facts.list)
+}
+
+/// How long a list of the evidence is.
+fn count(report: &Value, pointer: &str) -> usize {
+    report.pointer(pointer).and_then(Value::as_array).map_or(0, Vec::len)
 }
 
 /// The secrets that the page lists: those with most releases.
@@ -123,14 +149,40 @@ pub(crate) fn registered(report: &Value) -> Vec<String> {
 }
 
 /// A day is written as a date.
-fn shown(name: &str) -> String {
+fn named(name: &str) -> String {
     match name.parse() {
-        Ok(day) if name.len() == 5 => cloudtaser_evidence::date::day_to_text(day),
+        Ok(day) if name.len() == 5 => date::day_to_text(day),
         _ => name.to_owned(),
     }
 }
 
-fn escaped(name: &str) -> String {
+/// A figure for readers, by what its place says that it is.
+fn shown(pointer: &str, value: &Value) -> Option<String> {
+    let last = pointer.rsplit('/').next()?;
+    if last.ends_with("_ms") || pointer.starts_with("/tally/time_ms/") {
+        return value
+            .as_u64()
+            .map_or_else(|| Some("never".to_owned()), |ms| Some(date::to_text(ms)));
+    }
+    match last {
+        "unix_seconds" => Some(date::to_text(value.as_u64()?.saturating_mul(1000))),
+        "fields" => {
+            Some(value.as_array()?.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", "))
+        }
+        "standing" => Some(value.as_str()?.replace('-', " ")),
+        "versions" => Some(match (value.pointer("/0"), value.pointer("/1")) {
+            (Some(low), Some(high)) if low == high => format!("v{low}"),
+            (Some(low), Some(high)) => format!("v{low} to v{high}"),
+            _ => "not told".to_owned(),
+        }),
+        "whole_log" => {
+            Some(if value.as_bool()? { "the whole log" } else { "a part of the log" }.to_owned())
+        }
+        _ => None,
+    }
+}
+
+pub(crate) fn escaped(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
 }
 
@@ -141,13 +193,27 @@ struct Facts<'a> {
 
 impl Facts<'_> {
     fn take(&mut self, pointer: &str, what: &str) -> Result<()> {
-        let value = self.report.pointer(pointer);
-        let value = match value.with_context(|| format!("the evidence has no {pointer}"))? {
+        let found = self.report.pointer(pointer);
+        let found = found.with_context(|| format!("the evidence has no {pointer}"))?;
+        let value = match found {
             Value::String(text) => text.clone(),
             other => other.to_string(),
         };
+        let shown = shown(pointer, found).unwrap_or_else(|| value.clone());
         let id = format!("E{}", self.list.len() + 1);
-        self.list.push(Fact { id, what: what.to_owned(), value, pointer: pointer.to_owned() });
+        let (what, pointer) = (what.to_owned(), pointer.to_owned());
+        self.list.push(Fact { id, what, value, shown, pointer });
+        Ok(())
+    }
+
+    /// How each claim stands, and why: that sentence has figures as well.
+    fn claims(&mut self) -> Result<()> {
+        for at in 0..count(self.report, "/claims") {
+            let id = self.report.pointer(&format!("/claims/{at}/id")).and_then(Value::as_str);
+            let id = id.unwrap_or("?").to_owned();
+            self.take(&format!("/claims/{at}/standing"), &format!("how claim {id} stands"))?;
+            self.take(&format!("/claims/{at}/because"), &format!("why claim {id} stands so"))?;
+        }
         Ok(())
     }
 }

@@ -47,7 +47,7 @@ The mapping to articles is ours and no legal advice.
 Exit: 0 written, 64 usage, 77 the evidence is refused.
 
 JSON: {schema, framework, evidence_sha256?, lines [{framework, article, asks, shown, claims,
-not_covered}], claims, facts [{id, what, value, pointer}], assumptions, not_covered}.";
+not_covered}], claims, facts [{id, what, value, shown, pointer}], assumptions, not_covered}.";
 
 /// Writes a report from evidence that verifies.
 #[derive(Args, Debug)]
@@ -117,7 +117,12 @@ pub(crate) fn run(args: &ReportArgs) -> Result<ExitCode> {
         let page = Page {
             title: args.framework.title(),
             made: date::to_text(Clock::system().now_ms()),
+            version: env!("CARGO_PKG_VERSION"),
             source,
+            policy: match file_hash(&args.policy)? {
+                Some(hash) => format!("{} (SHA-256 {hash})", args.policy.display()),
+                None => args.policy.display().to_string(),
+            },
             report: &verified.report,
             lines: &lines,
             facts: &facts,

@@ -23,12 +23,13 @@ pub(crate) struct Bar {
     pub(crate) pointer: String,
 }
 
-/// One adversary row: how many releases were open, partial, closed.
+/// One adversary row: how many releases were closed, partial, open, as parts of one bar.
 #[derive(Debug, Eq, PartialEq)]
 pub(crate) struct Stack {
     pub(crate) id: String,
     pub(crate) parts: Vec<(u64, u64, &'static str)>,
-    pub(crate) counts: [u64; 3],
+    /// Where the three counts are, in that order.
+    pub(crate) pointers: [String; 3],
 }
 
 /// The latest days with releases.
@@ -58,12 +59,14 @@ pub(crate) fn rows(rows: &[[u64; 3]; 6]) -> Vec<Stack> {
         let all: u64 = counts.iter().sum();
         let mut from = 0;
         let mut parts = Vec::new();
-        for (count, class) in counts.iter().zip(["open", "partial", "closed"]) {
+        // The evidence has open first.
+        for (count, class) in counts.iter().rev().zip(["closed", "partial", "open"]) {
             let width = count * WIDTH / all.max(1);
             parts.push((from, width, class));
             from += width;
         }
-        Stack { id: format!("T{number}"), parts, counts: *counts }
+        let pointers = [2, 1, 0].map(|column| format!("/tally/rows/{}/{column}", number - 1));
+        Stack { id: format!("T{number}"), parts, pointers }
     };
     (1..).zip(rows).map(stack).collect()
 }
@@ -88,9 +91,10 @@ mod tests {
         let stacks = rows(&[[1, 1, 2], [0, 0, 4], [4, 0, 0], [0, 4, 0], [0, 0, 0], [3, 1, 0]]);
         assert_eq!(
             stacks[0].parts,
-            [(0, 150, "open"), (150, 150, "partial"), (300, 300, "closed")]
+            [(0, 300, "closed"), (300, 150, "partial"), (450, 150, "open")]
         );
-        assert_eq!(stacks[1].parts[2], (0, 600, "closed"));
+        assert_eq!(stacks[1].parts[0], (0, 600, "closed"));
+        assert_eq!(stacks[1].pointers[0], "/tally/rows/1/2");
         assert_eq!(stacks[4].parts.iter().map(|part| part.1).sum::<u64>(), 0);
     }
 }

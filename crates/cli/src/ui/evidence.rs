@@ -180,7 +180,7 @@ fn print_loud(total: u64, lines: &[String]) {
     if total == 0 {
         return;
     }
-    line(&paint::bad(&format!("{total} entries have to be heard")));
+    line(&paint::bad(&format!("to be heard first: {total}")));
     for words in lines {
         line(&paint::bad(&format!("  {words}")));
     }

@@ -9,7 +9,7 @@ use super::{
     Report,
     tally::{HYBRID, Tally},
 };
-use crate::{policy::Seen, receipt::Assurance, reconcile::Reconciliation};
+use crate::{notice, policy::Seen, receipt::Assurance, reconcile::Reconciliation};
 
 /// How a claim stands.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
@@ -216,7 +216,16 @@ fn dated_after(report: &Report) -> Option<&str> {
 }
 
 fn complete(tally: &Tally, audit: Option<&Reconciliation>) -> Claim {
+    let around = tally.notices.get(notice::AROUND).copied().unwrap_or(0);
     let (standing, because) = match audit {
+        // A bridge that is OpenBao's audit device has heard it.
+        _ if around > 0 => (
+            Standing::Fail,
+            format!(
+                "the bridge heard {around} times that OpenBao gave out a secret for which no session \
+                 had asked"
+            ),
+        ),
         None => (
             Standing::NotProvable,
             format!(

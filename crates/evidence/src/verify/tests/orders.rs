@@ -150,6 +150,7 @@ fn notices_have_a_sequence_of_their_own_without_a_gap() {
     let report = whole(folder.path()).unwrap();
     assert_eq!((report.tally.receipts, report.tally.notices.len()), (3, 2));
     assert_eq!(report.tally.missing(), 0);
+    assert_eq!(standing(&report, "C7"), Standing::Fail, "a release without a receipt was heard");
     // Of a bundle without the one in the middle it is known that it is missing.
     let all = export(folder.path(), &Selection::default(), Vec::new(), &[]).unwrap();
     let mut bundle = bundled(folder.path(), &[0, 1, 4]);

@@ -16,8 +16,9 @@ use super::*;
 /// Set in the child: the folder of its bridge.
 const CHILD: &str = "CLOUDTASER_KILLED_BRIDGE";
 const KILLS: usize = 200;
-/// The whole test ends by then, whatever the disk does.
+/// A machine that does not get so far by then stops at [`LEAST`].
 const BOUND: Duration = Duration::from_secs(55);
+const LEAST: usize = 20;
 const SESSIONS: u8 = 4;
 const POLICY: &str = r#"
 [[rule]]
@@ -86,7 +87,7 @@ fn killed_after(folder: &Path, since: Since, pause: Duration) -> Vec<(u64, LogDi
         if pipe.read_exact(&mut told).is_err() {
             return Vec::new();
         }
-        drop(first.send(()));
+        let _nobody_waits = first.send(());
         pipe.read_to_end(&mut told).unwrap();
         told
     });
@@ -120,7 +121,7 @@ fn however_often_a_bridge_is_killed_each_answer_has_its_receipt_and_each_line_it
     let mut seed = u64::from(std::process::id()) | 1;
     println!("seed {seed}");
     let (mut told, mut kills) = (Vec::new(), 0);
-    while kills < KILLS && begun.elapsed() < BOUND {
+    while kills < LEAST || (kills < KILLS && begun.elapsed() < BOUND) {
         let pause = Duration::from_micros(next(&mut seed) % 120_000);
         let since = if kills % 4 == 0 { Since::ItsStart } else { Since::ItsFirstAnswer };
         told.extend(killed_after(folder.path(), since, pause));
@@ -136,7 +137,6 @@ fn however_often_a_bridge_is_killed_each_answer_has_its_receipt_and_each_line_it
     let given = verify::Given::default();
     let report = verify::folder(&state.join("log"), &policy.parse().unwrap(), &given).unwrap();
     println!("{kills} kills, {} told, {} logged, {:?}", told.len(), report.size, begun.elapsed());
-    assert!(kills >= 20, "the machine is too slow for this test: {kills} kills");
     assert!(!told.is_empty(), "no child ever answered anything");
     assert!(report.tally.whole_log && report.tally.missing() == 0);
     let tiles = Tiles::new(&state.join("log"), report.size);
