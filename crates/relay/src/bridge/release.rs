@@ -8,11 +8,13 @@
 //! Invariant: nothing leaves before its receipt is durable.
 //!
 //! Reading order: [`config`], [`token`], `ledger`, [`receipt`], `books`, `policy`, `workload`,
-//! `dialogue`, `line`.
+//! `dialogue`, `line`, [`changes`], [`standing`].
 
+pub mod changes;
 pub mod config;
 pub mod jwks;
 pub mod receipt;
+pub mod standing;
 pub mod token;
 
 mod books;
@@ -28,7 +30,7 @@ use std::{
     fs, io,
     os::unix::fs::DirBuilderExt as _,
     path::PathBuf,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -39,6 +41,7 @@ use cloudtaser_tls::{Digest, MacKey};
 pub(super) use self::line::{Parties, busy, serve};
 use self::{
     books::Books,
+    changes::Watchers,
     config::{ReleaseConfig, Unsealed},
     ledger::{Ledger, Present},
     policy::PolicyStore,
@@ -97,6 +100,7 @@ pub struct Releaser {
     lingering: Mutex<BTreeMap<[u8; 32], (Workload, Instant)>>,
     refusals: Quota,
     present: Present,
+    watchers: Arc<Watchers>,
 }
 
 impl Releaser {
@@ -124,6 +128,11 @@ impl Releaser {
         let lingering = Mutex::default();
         let receipts = Box::new(receipts);
         let (refusals, present) = (Quota::default(), Present::default());
+        let watchers = Arc::<Watchers>::default();
+        if let Some(path) = &config.openbao_audit {
+            let started = changes::tail::start(path.clone(), config.namespace.clone(), &watchers);
+            started.map_err(state(path.clone()))?;
+        }
         Ok(Self {
             config,
             digest,
@@ -134,6 +143,7 @@ impl Releaser {
             lingering,
             refusals,
             present,
+            watchers,
         })
     }
 

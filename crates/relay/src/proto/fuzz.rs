@@ -121,6 +121,7 @@ mod tests {
         replay("relay_frames", super::frames);
         replay("relay_ticket", super::ticket);
         replay("release_token", crate::bridge::release::token::fuzz::token);
+        replay("openbao_audit", crate::bridge::release::changes::fuzz::line);
         replay("relay_enrolment", super::enrolment);
     }
 }

@@ -17,6 +17,7 @@ use cloudtaser_relay::{
     client::{Client, Proxy},
     enrol::Store,
     log,
+    panics::vital,
     program::{Signal, block_on, hangup, keygen, of_arguments, run, say, stop_signal, ticketgen},
 };
 use cloudtaser_sys::heap::SealedHeap;
@@ -149,7 +150,7 @@ fn serve(config: Config) -> anyhow::Result<()> {
         let bridge = Bridge::new(config)?;
         if let Some(releaser) = bridge.releaser() {
             releaser.demand_sealed()?;
-            tokio::spawn(reload_on_hangup(releaser, hangup()?));
+            tokio::spawn(vital(reload_on_hangup(releaser, hangup()?)));
         }
         let releases = bridge.releaser().is_some();
         info!(%key, clients, releases, "bridge begins");

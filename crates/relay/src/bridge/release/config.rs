@@ -33,6 +33,8 @@ pub struct ReleaseConfig {
     pub issuers: Vec<Issuer>,
     /// Where receipts are kept for an auditor.
     pub log: LogConfig,
+    /// OpenBao's audit log, where workloads are told of new values.
+    pub openbao_audit: Option<PathBuf>,
 }
 
 /// The Merkle log of receipts.
@@ -146,6 +148,7 @@ pub(crate) struct Section {
     issuer: Vec<IssuerSection>,
     #[serde(default)]
     log: LogSection,
+    openbao_audit: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -244,6 +247,7 @@ impl Section {
             linger_seconds: self.linger_seconds,
             issuers,
             log,
+            openbao_audit: self.openbao_audit.map(|path| beside(file, &path)),
         })
     }
 }

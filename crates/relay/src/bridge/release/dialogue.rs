@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 
 use cloudtaser_bao::Deadline;
 use cloudtaser_core::release::{
-    Answer, Answers, BridgeToWrapper, Denial, Item, Operation, Read, Recorded, Refused, Renew,
-    Renewed, Renewing, Sealed, Welcome, Why, WrapperToBridge, encode,
+    Answer, Answers, BridgeToWrapper, Changed, Denial, Item, Operation, Read, Recorded, Refused,
+    Renew, Renewed, Renewing, Sealed, Watch, Watching, Welcome, Why, WrapperToBridge, encode,
     message::VALUES_MAX,
     policy::{Action, Asked, Decision},
     sealing_data, sealing_info,
@@ -14,11 +14,12 @@ use cloudtaser_core::release::{
 use cloudtaser_road::seal::SealingKey;
 use cloudtaser_sys::heap;
 use data_encoding::HEXLOWER;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::{
     Releaser,
     books::RELEASED,
+    changes::{Inbox, Watcher},
     receipt::{Event, Receipt},
     workload::{Workload, action_of, path_of},
 };
@@ -44,6 +45,7 @@ pub(super) struct Dialogue {
     recipient: Option<Recipient>,
     /// Whose session this is, once somebody has logged in.
     present: Option<[u8; 32]>,
+    watcher: Watcher,
 }
 
 impl Drop for Dialogue {
@@ -74,13 +76,15 @@ pub(super) enum Next {
 }
 
 impl Dialogue {
-    pub(super) const fn new(
+    pub(super) fn new(
         releaser: Arc<Releaser>,
         client: String,
         nonce: [u8; 32],
         binding: [u8; 32],
     ) -> Self {
-        Self { releaser, client, nonce, binding, workload: None, recipient: None, present: None }
+        let watcher = releaser.watchers.join();
+        let (workload, recipient, present) = (None, None, None);
+        Self { releaser, client, nonce, binding, workload, recipient, present, watcher }
     }
 
     pub(super) fn welcome(&self) -> BridgeToWrapper {
@@ -112,6 +116,7 @@ impl Dialogue {
             },
             WrapperToBridge::Read(read) => Next::Answer(self.read(read)),
             WrapperToBridge::Renew(renew) => Next::Answer(self.renew(renew)),
+            WrapperToBridge::Watch(Watch { id }) => Next::Answer(self.watch(id)),
             WrapperToBridge::Done => {
                 self.revoke();
                 Next::End
@@ -119,6 +124,34 @@ impl Dialogue {
             WrapperToBridge::Leave(leave) => {
                 self.leave(&leave);
                 Next::End
+            }
+        }
+    }
+
+    /// Where it stands what is to be told unasked.
+    pub(super) fn inbox(&self) -> Arc<Inbox> {
+        self.watcher.inbox()
+    }
+
+    /// What is to be told now.
+    pub(super) fn tell(&self) -> Option<BridgeToWrapper> {
+        self.watcher.take().map(|paths| BridgeToWrapper::Changed(Changed { paths }))
+    }
+
+    fn watch(&self, id: u32) -> BridgeToWrapper {
+        match self.workload {
+            Some(_) => {
+                let paths = self.watcher.watch();
+                info!(
+                    client = self.client,
+                    paths = paths.len(),
+                    "a workload is told of new values"
+                );
+                BridgeToWrapper::Watching(Watching { id, paths })
+            }
+            None => {
+                let refused = Refused { id: Some(id), ..no_login(Operation::Read) };
+                BridgeToWrapper::Refused(refused)
             }
         }
     }
@@ -172,7 +205,7 @@ impl Dialogue {
         receipt.path_hmac = Some(self.releaser.path_hash(&path));
         let (mut answer, request) = match self.allowed(action, &path, &mut receipt) {
             Ok(()) => match &mut self.workload {
-                Some(workload) => workload.fetch(item, deadline),
+                Some(workload) => noted(&self.watcher, item, || workload.fetch(item, deadline)),
                 None => (Answer::Refused(Box::new(no_login(operation_of(action)))), None),
             },
             Err(refused) => (Answer::Refused(refused), None),
@@ -324,6 +357,20 @@ impl Dialogue {
             log: None,
         }
     }
+}
+
+/// Reads something and has changes of it noted, which can be learned of for KV v2 alone: whatever
+/// else OpenBao gives may become another without anybody's request.
+fn noted<T>(watcher: &Watcher, item: &Item, fetch: impl FnOnce() -> (Answer, T)) -> (Answer, T) {
+    let Item::Read { path, version: None } = item else { return fetch() };
+    let is_new = watcher.note(path);
+    let fetched = fetch();
+    match &fetched.0 {
+        Answer::Fields { version: Some(_), lease: None, .. } => {}
+        Answer::Refused(_) if !is_new => {}
+        _ => watcher.forget(path),
+    }
+    fetched
 }
 
 /// What is recorded of what others say.

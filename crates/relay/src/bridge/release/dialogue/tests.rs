@@ -129,6 +129,7 @@ impl Place {
                 key_file: folder.path().join("state/log.key"),
                 witnesses: None,
             },
+            openbao_audit: None,
         };
         let releaser = Arc::new(change(Releaser::open(config).unwrap()));
         Self { folder, releaser, asked }
