@@ -240,14 +240,14 @@ complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fi
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from reconcile" -s h -l help -d 'Print help'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from reconcile" -s V -l version -d 'Print version'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand report" -l policy -d 'Whom to believe (C2SP tlog-policy)' -r -F
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand report" -l seen -d 'A checkpoint of the same log that came another way, to find a fork' -r -F
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand report" -l bao-audit -d 'OpenBao\'s audit log, to find releases without a receipt' -r -F
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand report" -l prefix -d 'Paths that only the bridge may read; without it, all paths of secrets engines' -r
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand report" -l framework -d 'For which rules' -r -f -a "dora\t'Regulation (EU) 2022/2554 and its technical standard 2024/1774'
 nis2\t'Directive (EU) 2022/2555'
 gdpr\t'Regulation (EU) 2016/679'
 schrems2\t'Case C-311/18 with EDPB Recommendations 01/2020'
 all\t'All of them'"
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand report" -l seen -d 'A checkpoint of the same log that came another way' -r -F
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand report" -l bao-audit -d 'OpenBao\'s audit log, to find releases without a receipt' -r -F
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand report" -l prefix -d 'Paths that only the bridge may read; without it, all paths of secrets engines' -r
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand report" -l out -d 'The page to write' -r -F
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand report" -l json -d 'Print the report as JSON'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand report" -s h -l help -d 'Print help (see more with \'--help\')'

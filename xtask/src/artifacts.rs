@@ -105,14 +105,21 @@ pub(crate) fn build_agent(what: &[&str]) -> anyhow::Result<PathBuf> {
     Ok(place::target().join(target).join("release").join(package))
 }
 
-/// The operator has a profile of its own: speed counts, and a panic ends one review alone.
+/// The operator: a panic ends one review alone.
 pub(crate) fn build_operator() -> anyhow::Result<PathBuf> {
-    let (package, profile) = ("cloudtaser-operator", "cluster");
+    let package = "cloudtaser-operator";
+    Ok(build_serving(package)?.join(package))
+}
+
+/// Programs that serve many have a profile of their own: speed counts, and a panic ends what it
+/// happened in (docs/adr/0038). Returns the folder where they are.
+fn build_serving(package: &str) -> anyhow::Result<PathBuf> {
+    const PROFILE: &str = "cluster";
     let (target, linkage_flags) = static_target();
-    let mut build = cargo(["build", "--quiet", "--locked", "--profile", profile]);
+    let mut build = cargo(["build", "--quiet", "--locked", "--profile", PROFILE]);
     build.args(["--package", package, "--target", &target]);
     command::run(build.env("RUSTFLAGS", flags(linkage_flags)?))?;
-    Ok(place::target().join(target).join(profile).join(package))
+    Ok(place::target().join(target).join(PROFILE))
 }
 
 /// Builds what a user starts, silently when nothing changed.
@@ -138,8 +145,7 @@ pub(crate) struct Relay {
 
 /// Builds the programs of the road, silently when nothing changed.
 pub(crate) fn build_relay() -> anyhow::Result<Relay> {
-    let (target, linkage_flags) = static_target();
-    let folder = build_one("cloudtaser-relay", &target, linkage_flags)?;
+    let folder = build_serving("cloudtaser-relay")?;
     let [beacon, bridge, broker] =
         ["beacon", "bridge", "broker"].map(|name| folder.join(format!("cloudtaser-{name}")));
     Ok(Relay { beacon, bridge, broker })

@@ -19,6 +19,7 @@ mod images;
 mod lint;
 mod outcome;
 mod place;
+mod soak;
 mod spdx;
 mod supply;
 mod test;
@@ -39,6 +40,8 @@ cargo xtask VERB: the chores of this repository
   demo [ARGS]       builds the programs and runs `cloudtaser demo ARGS` with a real OpenBao
   demo --road       the road instead: beacon, bridge and broker, each in its network (needs root)
   bench [NAME ARGS] builds the programs and measures them (without a name: what there is)
+  soak [ARGS]       the road for half an hour, thousands of starts and clients, and a long cut of
+                    the network, each with a bound (--help says what there is; needs root)
   codegen           writes manual pages, completions and the Helm chart from what the programs say
   boundaries        who may depend on whom, licences, sources, sizes of files
   vm test [--full] [--write] [--keep] [--only WORDS]...
@@ -67,7 +70,7 @@ fn main() -> ExitCode {
         ui::complain(HELP);
         return ExitCode::from(USAGE);
     };
-    let takes_arguments = matches!(verb.as_str(), "bench" | "demo" | "fuzz" | "vm");
+    let takes_arguments = matches!(verb.as_str(), "bench" | "demo" | "fuzz" | "soak" | "vm");
     if !rest.is_empty() && !takes_arguments {
         return misused(&format!("{verb} takes no arguments"));
     }
@@ -83,6 +86,7 @@ fn main() -> ExitCode {
             None => return misused("fuzz takes one number of seconds, at least 1"),
         },
         "dist" => dist::run(),
+        "soak" => soak::run(rest),
         "images" => images::run(),
         "vm" => match vm::Wanted::parse(rest) {
             Some(wanted) => vm::test(&wanted),

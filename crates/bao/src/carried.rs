@@ -118,7 +118,7 @@ impl Operation {
             Self::RenewToken | Self::RevokeToken => release::Operation::RenewToken,
             Self::Read => release::Operation::Read,
             Self::Write => release::Operation::Write,
-            Self::Configure | Self::Login(_) | Self::LookUp | Self::Unwrap => {
+            Self::Configure | Self::Login(_) | Self::LookUp | Self::SealStatus | Self::Unwrap => {
                 release::Operation::Login
             }
         }

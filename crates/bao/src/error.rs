@@ -54,6 +54,8 @@ pub enum Operation {
     RevokeLease,
     /// The token was being revoked.
     RevokeToken,
+    /// It was being asked whether OpenBao is sealed.
+    SealStatus,
     /// A wrapped answer was being unwrapped.
     Unwrap,
     /// A path was being written to and its answer read.

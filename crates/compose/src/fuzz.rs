@@ -39,20 +39,10 @@ pub fn policies(text: &str) {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, path::Path};
+    include!("../../../fuzz/replay.rs");
 
     #[test]
     fn every_corpus_file_is_replayed() {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz");
-        let mut replayed = 0;
-        for folder in ["corpus/policies", "regressions/policies"] {
-            let Ok(entries) = fs::read_dir(root.join(folder)) else { continue };
-            for entry in entries {
-                let bytes = fs::read(entry.unwrap().path()).unwrap();
-                super::policies(&String::from_utf8_lossy(&bytes));
-                replayed += 1;
-            }
-        }
-        assert!(replayed > 5, "the corpus of policies is there");
+        replay("policies", |bytes| super::policies(&String::from_utf8_lossy(bytes)));
     }
 }

@@ -19,9 +19,9 @@ pub mod policy;
 
 pub use frame::{FrameError, Message, decode, encode};
 pub use message::{
-    Answer, Answers, BridgeToWrapper, Denial, Hello, Item, Lease, Leave, LoggedIn, Operation,
-    Place, Read, Recorded, Refused, Renew, Renewed, Renewing, Sealed, Statement, Welcome, Why,
-    WrapperToBridge,
+    Answer, Answers, BridgeToWrapper, Changed, Denial, Hello, Item, Lease, Leave, LoggedIn,
+    Operation, Place, Read, Recorded, Refused, Renew, Renewed, Renewing, Sealed, Statement, Watch,
+    Watching, Welcome, Why, WrapperToBridge,
 };
 
 /// The name of the protocol among those of a ClientHello.

@@ -36,16 +36,7 @@ pub fn image(text: &str) {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, path::Path};
-
-    fn replay(target: &str, run: impl Fn(&[u8])) {
-        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus");
-        let files: Vec<_> = fs::read_dir(corpus.join(target)).unwrap().collect();
-        assert!(files.len() >= 4, "{target}");
-        for file in files {
-            run(&fs::read(file.unwrap().path()).unwrap());
-        }
-    }
+    include!("../../../fuzz/replay.rs");
 
     #[test]
     fn every_corpus_file_is_replayed() {

@@ -37,7 +37,7 @@ use self::{
     config::Config, metrics::Metrics, pseudonym::Pseudonyms, registry::Registry, replay::Replay,
     splice::Pipes,
 };
-use crate::{admin, net, proto::frame};
+use crate::{admin, net, panics::vital, proto::frame};
 
 const BACKLOG: u32 = 4096;
 /// How often it is looked whether the beacon that was taken over has gone.
@@ -146,7 +146,7 @@ impl Beacon {
     /// have a while to end.
     pub async fn serve(self, stop: impl Future<Output = ()>) {
         let Self { shared, listener, admin } = self;
-        let admin = tokio::spawn(tell(admin, Arc::clone(&shared)));
+        let admin = tokio::spawn(vital(tell(admin, Arc::clone(&shared))));
         tokio::select! {
             () = accept::serve(&listener, &shared) => {}
             () = stop => {}

@@ -42,6 +42,7 @@ use self::{
 };
 use crate::{
     enrol::StoreError,
+    panics::vital,
     proto::{
         credential::ENROLLED_PROTOCOL, enrol::PROTOCOL as ENROL_PROTOCOL, session::PROXY_PROTOCOL,
     },
@@ -129,9 +130,12 @@ impl Bridge {
         let Self(shared) = self;
         let mut beacons = JoinSet::new();
         for index in 0..shared.config.beacons.len() {
-            beacons.spawn(beacon::serve(index, Arc::clone(&shared)));
+            beacons.spawn(vital(beacon::serve(index, Arc::clone(&shared))));
         }
-        let looking = shared.roster.clone().map(|roster| tokio::spawn(roster.watch()));
+        let looking = shared.roster.clone().map(|roster| tokio::spawn(vital(roster.watch())));
+        let watching = shared.releaser.clone();
+        let watching =
+            watching.map(|releaser| tokio::spawn(vital(release::standing::watch(releaser))));
         stop.await;
         shared.stopping.send_replace(true);
         while beacons.join_next().await.is_some() {}
@@ -141,8 +145,8 @@ impl Bridge {
             Ok(_) => info!("all sessions have ended"),
             Err(_late) => warn!("sessions are cut"),
         }
-        if let Some(looking) = looking {
-            looking.abort();
+        for task in [looking, watching].into_iter().flatten() {
+            task.abort();
         }
     }
 }

@@ -33,6 +33,7 @@ use crate::{
     beacon::splice::{self, Moved, Pipes},
     client::{Client, ClientError},
     net,
+    panics::vital,
     proto::broker::{Answer, REQUEST_LEN, requested},
 };
 
@@ -133,7 +134,7 @@ impl Broker {
         let Self { shared, listener, admin } = self;
         let asked = Arc::clone(&shared);
         let admin = admin.map(|admin| {
-            tokio::spawn(admin::serve(admin, move |path| {
+            tokio::spawn(vital(admin::serve(admin, move |path| {
                 let certificate = asked.client.certificate();
                 match path {
                     b"/metrics" => admin::good(asked.metrics.text(certificate.as_ref())),
@@ -145,7 +146,7 @@ impl Broker {
                     b"/readyz" => admin::good("ok\n".to_owned()),
                     _ => admin::unknown(),
                 }
-            }))
+            })))
         });
         tokio::select! {
             () = accept(&listener, &shared) => {}

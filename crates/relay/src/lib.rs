@@ -17,6 +17,7 @@ pub mod cluster;
 pub mod enrol;
 pub mod file;
 pub mod log;
+pub mod panics;
 pub mod program;
 pub mod proto;
 

@@ -3,6 +3,7 @@
 use std::{
     io::{self, Read as _, Write as _},
     net::{SocketAddr, TcpStream},
+    os::fd::{AsFd as _, BorrowedFd},
     sync::Arc,
     time::Duration,
 };
@@ -14,6 +15,10 @@ use cloudtaser_core::release::{
 use cloudtaser_tls::{
     Digest, TlsError,
     raw::{self, KeyPair, PublicKey},
+};
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
 };
 use rustls::{ClientConfig, ClientConnection, NamedGroup, StreamOwned, pki_types::ServerName};
 use zeroize::Zeroizing;
@@ -69,6 +74,17 @@ pub struct Link {
     beacon: String,
     client: PublicKey,
     exporter: [u8; 32],
+}
+
+/// What a wait came to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Wait {
+    /// Time is up.
+    Late,
+    /// The other side has said something.
+    Said,
+    /// Somebody else has something to tell.
+    Woken,
 }
 
 /// A connection with all that a handshake needs.
@@ -271,6 +287,42 @@ impl Link {
         Ok(())
     }
 
+    /// Waits until the other side has said something, somebody else wakes us, or time is up.
+    ///
+    /// # Errors
+    /// [`ClientError`]; the session is of no use afterwards.
+    pub fn wait(&mut self, wake: BorrowedFd<'_>, until: Until) -> Result<Wait, ClientError> {
+        loop {
+            let broken = |error| ClientError::Session(io::Error::other(error));
+            let state = self.stream.conn.process_new_packets().map_err(broken)?;
+            if state.plaintext_bytes_to_read() > 0 {
+                return Ok(Wait::Said);
+            }
+            let mut ends = [
+                PollFd::new(self.stream.sock.as_fd(), PollFlags::POLLIN),
+                PollFd::new(wake, PollFlags::POLLIN),
+            ];
+            match poll(&mut ends, patience(until)) {
+                Ok(0) => return Ok(Wait::Late),
+                Ok(_) => {}
+                Err(Errno::EINTR) => continue,
+                Err(error) => return Err(ClientError::Session(error.into())),
+            }
+            let [said, woken] = ends.map(|end| end.any().unwrap_or(false));
+            if woken {
+                return Ok(Wait::Woken);
+            }
+            if !said {
+                continue;
+            }
+            // There is something, so this waits for nothing.
+            let read = self.stream.conn.read_tls(&mut self.stream.sock);
+            if read.map_err(|error| explain(error, &self.beacon))? == 0 {
+                return Err(explain(io::ErrorKind::UnexpectedEof.into(), &self.beacon));
+            }
+        }
+    }
+
     /// Says goodbye as TLS has it.
     pub fn close(mut self) {
         self.stream.conn.send_close_notify();
@@ -345,6 +397,13 @@ fn pass(
         }
         Err(source) => Err(ClientError::Beacon { beacon: name(), source }),
     }
+}
+
+/// What `poll` waits; it looks again where that is less than what is left.
+fn patience(until: Until) -> PollTimeout {
+    // Rounded up, or the last millisecond would be spent asking.
+    let millis = until.left().as_millis().saturating_add(1);
+    PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX)
 }
 
 /// A time-out of nothing would be none at all.

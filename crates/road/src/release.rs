@@ -2,14 +2,14 @@
 //!
 //! It does not try again by itself: which request may be repeated is known to the caller.
 
-use std::sync::Arc;
+use std::{os::fd::BorrowedFd, sync::Arc, time::Duration};
 
 use cloudtaser_core::{
     Secret,
     release::{
-        Answer, Answers, BridgeToWrapper, Hello, Item, Leave, LoggedIn, Purpose, Read, Recorded,
-        Refused, Renew, Renewed, Renewing, Sealed, Statement, Welcome, WrapperToBridge, decode,
-        message::Claims, sealing_data, sealing_info,
+        Answer, Answers, BridgeToWrapper, Changed, Hello, Item, Leave, LoggedIn, Purpose, Read,
+        Recorded, Refused, Renew, Renewed, Renewing, Sealed, Statement, Watch, Welcome,
+        WrapperToBridge, decode, message::Claims, sealing_data, sealing_info,
     },
 };
 use cloudtaser_tls::{TlsError, raw::KeyPair};
@@ -17,10 +17,13 @@ use data_encoding::HEXLOWER;
 
 use crate::{
     error::ClientError,
-    link::{Link, Route},
+    link::{Link, Route, Wait},
     seal::{Recipient, SealError},
     stop::{Stop, Until},
 };
+
+/// For the rest of a notice that has begun.
+const REST_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a login needs; the token is read anew for each, since it changes.
 #[derive(Debug)]
@@ -60,6 +63,30 @@ pub struct Release {
     next_id: u32,
     /// Of what was read, until somebody asked for them; later ones are not kept.
     receipts: Option<Vec<Recorded>>,
+    /// Whether the bridge tells of changes in the session that is open.
+    watching: bool,
+    /// What it told while something else was waited for.
+    notice: Option<Notice>,
+}
+
+/// What a bridge tells unasked.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Notice {
+    /// Something that was read may be otherwise now.
+    Changed,
+    /// It tells of changes no more.
+    Over,
+}
+
+/// What waiting for a notice came to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Waited {
+    /// Time is up.
+    Late,
+    /// A notice came.
+    Told(Notice),
+    /// Somebody else has something to tell.
+    Woken,
 }
 
 impl Release {
@@ -77,6 +104,8 @@ impl Release {
             link: None,
             next_id: 0,
             receipts: Some(Vec::new()),
+            watching: false,
+            notice: None,
         })
     }
 
@@ -177,6 +206,61 @@ impl Release {
         }
     }
 
+    /// Has the bridge tell of changes from now on; says of which paths it will.
+    ///
+    /// # Errors
+    /// [`AskError`].
+    pub fn watch(&mut self, until: Until) -> Result<Vec<String>, AskError> {
+        let id = self.id();
+        match self.ask(&WrapperToBridge::Watch(Watch { id }), until)? {
+            BridgeToWrapper::Watching(watching) if watching.id == id => {
+                self.watching = !watching.paths.is_empty();
+                Ok(watching.paths)
+            }
+            other => Err(self.other(id, other)),
+        }
+    }
+
+    /// Whether notices come.
+    #[must_use]
+    pub const fn is_watching(&self) -> bool {
+        self.watching && self.is_open()
+    }
+
+    /// Waits for a notice, or until there is something to read at `wake`.
+    ///
+    /// # Errors
+    /// [`AskError`] where the session ends meanwhile.
+    pub fn wait(&mut self, wake: BorrowedFd<'_>, until: Until) -> Result<Waited, AskError> {
+        loop {
+            if let Some(notice) = self.notice.take() {
+                return Ok(Waited::Told(notice));
+            }
+            let (mut link, binding) = self.link.take().ok_or_else(lost)?;
+            let waited = self.mine(link.wait(wake, until))?;
+            if waited == Wait::Said {
+                // The rest of what has begun comes soon, or never.
+                let said = self.mine(link.receive(Until::after(REST_PATIENCE)))?;
+                self.hear(said)?;
+            }
+            self.link = Some((link, binding));
+            match waited {
+                Wait::Late => return Ok(Waited::Late),
+                Wait::Woken => return Ok(Waited::Woken),
+                Wait::Said => {}
+            }
+        }
+    }
+
+    /// Keeps what a bridge says unasked.
+    fn hear(&mut self, said: BridgeToWrapper) -> Result<(), AskError> {
+        let BridgeToWrapper::Changed(Changed { paths }) = said else { return Err(odd()) };
+        let over = paths.is_empty() || self.notice == Some(Notice::Over);
+        self.notice = Some(if over { Notice::Over } else { Notice::Changed });
+        self.watching &= !over;
+        Ok(())
+    }
+
     /// Nothing more is needed: the login can end, and the session does.
     ///
     /// # Errors
@@ -206,6 +290,7 @@ impl Release {
     /// Dials, and waits until the bridge has let the client in.
     fn open(&mut self, until: Until) -> Result<(Link, [u8; 32]), AskError> {
         self.link = None;
+        (self.watching, self.notice) = (false, None);
         let mut link = self.route.open(&self.stop, until)?;
         let nonce = match self.mine(link.receive(until))? {
             BridgeToWrapper::Welcome(Welcome { nonce }) => nonce,
@@ -224,12 +309,17 @@ impl Release {
         message: &WrapperToBridge,
         until: Until,
     ) -> Result<BridgeToWrapper, AskError> {
-        let lost = || ClientError::Session(std::io::ErrorKind::NotConnected.into());
         let (mut link, binding) = self.link.take().ok_or_else(lost)?;
-        let answered = link.send(message, until).and_then(|()| link.receive(until));
-        let answer = self.mine(answered)?;
-        self.link = Some((link, binding));
-        Ok(answer)
+        self.mine(link.send(message, until))?;
+        loop {
+            match self.mine(link.receive(until))? {
+                notice @ BridgeToWrapper::Changed(_) => self.hear(notice)?,
+                answer => {
+                    self.link = Some((link, binding));
+                    return Ok(answer);
+                }
+            }
+        }
     }
 
     /// An answer that is a refusal, or none to this question.
@@ -271,6 +361,10 @@ impl Release {
         self.next_id = self.next_id.wrapping_add(1);
         self.next_id
     }
+}
+
+fn lost() -> AskError {
+    AskError::Road(ClientError::Session(std::io::ErrorKind::NotConnected.into()))
 }
 
 fn odd() -> AskError {

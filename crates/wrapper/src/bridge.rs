@@ -8,6 +8,7 @@ use std::{
     fs::File,
     io,
     net::{IpAddr, SocketAddr},
+    os::fd::BorrowedFd,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -25,7 +26,7 @@ use cloudtaser_core::{
         message::ITEMS_MAX,
     },
 };
-use cloudtaser_road::{AskError, ClientError, Login, Release, Resolve, Stop, Until};
+use cloudtaser_road::{AskError, ClientError, Login, Release, Resolve, Stop, Until, Waited};
 use cloudtaser_tls::Digest;
 use data_encoding::HEXLOWER;
 
@@ -192,6 +193,28 @@ impl Bridge {
 
     pub(crate) const fn leases_are_lost(&mut self) -> bool {
         std::mem::replace(&mut self.lost, false)
+    }
+
+    /// Has the bridge tell of new values; says of which paths it will.
+    pub(crate) fn watch(&mut self, deadline: &Deadline) -> Result<Vec<String>, BaoError> {
+        // Another session would have nothing to tell of: nothing was read in it.
+        let asked = self.release.watch(patience(true, deadline));
+        asked.map_err(|error| failed(Operation::Read, error))
+    }
+
+    /// Whether it does.
+    pub(crate) const fn is_watching(&self) -> bool {
+        self.release.is_watching()
+    }
+
+    /// Waits for so long, for what the bridge tells, or for somebody at `wake`.
+    pub(crate) fn wait(
+        &mut self,
+        wake: BorrowedFd<'_>,
+        time: Duration,
+    ) -> Result<Waited, BaoError> {
+        let waited = self.release.wait(wake, Until::after(time));
+        waited.map_err(|error| failed(Operation::Read, error))
     }
 
     pub(crate) fn rest(&mut self, deadline: &Deadline) -> Result<(), BaoError> {

@@ -1,7 +1,7 @@
 //! Where secrets come from: OpenBao itself, or a bridge that stands before it. Either way the same
 //! questions, the same errors and the same words.
 
-use std::sync::Arc;
+use std::{os::fd::BorrowedFd, sync::Arc, time::Duration};
 
 use cloudtaser_bao::{
     BaoError, Client, Deadline, Lease, Login, Method, Session, Stopper as ClientStopper, TransitKey,
@@ -9,7 +9,7 @@ use cloudtaser_bao::{
 use cloudtaser_core::{
     Secret, level::Transport, plan::Transit, reference::Source, release::Recorded,
 };
-use cloudtaser_road::Stop;
+use cloudtaser_road::{Stop, Waited};
 use serde_json::{Map, Value};
 
 use crate::bridge::Bridge;
@@ -41,7 +41,7 @@ pub(crate) enum Stopper {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Granted {
     /// How long it lives.
-    pub(crate) ttl: std::time::Duration,
+    pub(crate) ttl: Duration,
     /// Whether it may be renewed.
     pub(crate) renewable: bool,
 }
@@ -185,6 +185,34 @@ impl Home {
         match self {
             Self::Bridge(bridge) => bridge.leases_are_lost(),
             Self::Direct(_) => false,
+        }
+    }
+
+    /// Has new values told, where that can be had; says of which paths.
+    pub(crate) fn watch(&mut self, deadline: &Deadline) -> Result<Vec<String>, BaoError> {
+        match self {
+            Self::Bridge(bridge) => bridge.watch(deadline),
+            Self::Direct(_) => Ok(Vec::new()),
+        }
+    }
+
+    /// Whether they are told.
+    pub(crate) const fn is_watching(&self) -> bool {
+        match self {
+            Self::Bridge(bridge) => bridge.is_watching(),
+            Self::Direct(_) => false,
+        }
+    }
+
+    /// Waits for so long, for what is told, or for somebody at `wake`; at once where nothing is told.
+    pub(crate) fn wait(
+        &mut self,
+        wake: BorrowedFd<'_>,
+        time: Duration,
+    ) -> Result<Waited, BaoError> {
+        match self {
+            Self::Bridge(bridge) => bridge.wait(wake, time),
+            Self::Direct(_) => Ok(Waited::Late),
         }
     }
 

@@ -1,25 +1,32 @@
-//! Keeps a login and its leases alive while the app runs, and looks for changed values.
+//! Keeps a login and its leases alive while the app runs, and looks for changed values, or is told
+//! of them where a bridge does that.
 //!
 //! It has a thread of its own, since it waits for the network and the supervisor never may: a
 //! supervisor that does not answer stops every `execve` of the app. Losing OpenBao is no reason to
 //! stop an app that runs; it is told once and tried again.
 
 use std::{
-    io,
+    io::{self, Write as _},
+    os::{fd::AsFd as _, unix::net::UnixStream},
     sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     thread::JoinHandle,
     time::{Duration, Instant},
 };
 
 use cloudtaser_bao::{Jitter as _, RandomJitter, renewal::Next};
-use cloudtaser_core::{Secret, plan::LaunchPlan, reference::Source};
+use cloudtaser_core::{
+    Secret,
+    plan::{LaunchPlan, RotationAction},
+    reference::Source,
+};
+use cloudtaser_road::{Notice, Waited};
 use cloudtaser_sys::{harden::wipe_stack, session::hold_back_signals};
 
 use crate::{
     chain::Chain,
     resolve::{Outcome, Place, Rules, resolve},
     variables::Variables,
-    vault::Bao,
+    vault::{Bao, Watched},
 };
 
 /// Pause after a renewal or a poll that failed, before jitter.
@@ -30,6 +37,9 @@ const ROUND: Duration = Duration::from_secs(30);
 
 /// How long the end of the app may wait for tokens and leases to be given back.
 const FAREWELL: Duration = Duration::from_secs(3);
+
+/// How often is looked where all that may change is told of: nobody has seen everything.
+const SELDOM: Duration = Duration::from_secs(600);
 
 /// More than TLS, JSON and HTTP use of this thread's stack in one round.
 const STACK_BYTES: usize = 192 * 1024;
@@ -52,6 +62,8 @@ pub(crate) enum News {
 /// The supervisor's handle on the thread.
 pub(crate) struct Keeper {
     stop: Sender<()>,
+    /// Has something to read once `stop` has.
+    nudge: UnixStream,
     news: Receiver<News>,
     done: Receiver<()>,
     thread: JoinHandle<()>,
@@ -69,6 +81,7 @@ impl Keeper {
         let (stop, stopped) = channel();
         let (tell, news) = channel();
         let (finish, done) = channel();
+        let (nudge, woken) = UnixStream::pair()?;
         let last = sealed(delivered);
         let mut round = Round {
             bao,
@@ -76,6 +89,8 @@ impl Keeper {
             plan: plan.clone(),
             last,
             troubled: false,
+            watched: Watched::Nothing,
+            woken,
             tell: Box::new(move |item| {
                 if tell.send(item).is_ok() {
                     wake();
@@ -91,7 +106,7 @@ impl Keeper {
             let _told = finish.send(());
         })?;
         hold_back_signals();
-        Ok(Self { stop, news, done, thread })
+        Ok(Self { stop, nudge, news, done, thread })
     }
 
     /// The next piece of news, if there is one.
@@ -102,7 +117,7 @@ impl Keeper {
     /// Gives tokens and leases back, within a bounded time.
     pub(crate) fn finish(self) {
         // A thread that has ended already has nothing to be told.
-        let _told = self.stop.send(());
+        let _told = self.stop.send(()).map(|()| (&self.nudge).write_all(&[1]));
         if self.done.recv_timeout(FAREWELL) != Err(RecvTimeoutError::Timeout) {
             let _ended = self.thread.join();
         }
@@ -115,14 +130,29 @@ struct Round {
     plan: LaunchPlan,
     last: Vec<(Place, Secret)>,
     troubled: bool,
+    watched: Watched,
+    woken: UnixStream,
     tell: Box<dyn Fn(News) + Send>,
 }
 
 /// What is due, and when.
 enum Due {
     Lease(Source, Next),
+    /// To read again what could not be read.
+    Look,
     Poll,
     Token(Next),
+    /// To have new values told again.
+    Watch,
+}
+
+/// Why a pause ended.
+enum Pause {
+    Changed,
+    Due,
+    Lost,
+    Over,
+    Stop,
 }
 
 impl Round {
@@ -130,8 +160,10 @@ impl Round {
         let mut agenda = Vec::new();
         self.schedule_token(&mut agenda);
         self.schedule_leases(&mut agenda);
+        self.begin_to_watch(&mut agenda);
         self.schedule_poll(&mut agenda);
-        let idle = self.plan.rotation.poll.is_none() && self.bao.leased().is_empty();
+        let idle = agenda.iter().all(|(_, due)| matches!(due, Due::Token(_)))
+            && self.watched == Watched::Nothing;
         if idle && !self.bao.token_is_shared() {
             // Nothing needs the token any more: the shorter it lives, the better.
             if let Err(error) = self.bao.rest() {
@@ -147,21 +179,105 @@ impl Round {
         loop {
             agenda.sort_by_key(|(at, _): &(Instant, Due)| *at);
             let wait = agenda.first().map(|(at, _)| at.saturating_duration_since(Instant::now()));
-            let told = match wait {
-                Some(wait) => stopped.recv_timeout(wait),
-                None => stopped.recv().map_err(|_gone| RecvTimeoutError::Disconnected),
-            };
-            if told != Err(RecvTimeoutError::Timeout) {
-                return self.farewell();
-            }
-            let (_, due) = agenda.remove(0);
+            let ended = self.pause(stopped, wait);
             self.bao.within(ROUND);
-            self.act(due, &mut agenda);
+            match ended {
+                Pause::Stop => return self.farewell(),
+                Pause::Changed => self.look_until_it_works(&mut agenda),
+                Pause::Due if !agenda.is_empty() => {
+                    let (_, due) = agenda.remove(0);
+                    self.act(due, &mut agenda);
+                }
+                Pause::Over => self.watch_ends(&mut agenda),
+                Pause::Due | Pause::Lost => {}
+            }
             if self.bao.lost_leases() {
                 // What was leased ends with the login that it was leased by.
                 self.look(&mut agenda);
             }
+            self.watch_again(&mut agenda);
             wipe_stack(STACK_BYTES);
+        }
+    }
+
+    /// Waits for what is due, for the end, and for what is told meanwhile.
+    fn pause(&mut self, stopped: &Receiver<()>, wait: Option<Duration>) -> Pause {
+        if !self.bao.is_watching() {
+            let told = match wait {
+                Some(wait) => stopped.recv_timeout(wait),
+                None => stopped.recv().map_err(|_gone| RecvTimeoutError::Disconnected),
+            };
+            return if told == Err(RecvTimeoutError::Timeout) { Pause::Due } else { Pause::Stop };
+        }
+        match self.bao.wait(self.woken.as_fd(), wait.unwrap_or(SELDOM)) {
+            Ok(Waited::Late) if wait.is_some() => Pause::Due,
+            Ok(Waited::Late) => Pause::Lost,
+            Ok(Waited::Woken) => Pause::Stop,
+            Ok(Waited::Told(notice)) => {
+                if notice == Notice::Over {
+                    Pause::Over
+                } else {
+                    Pause::Changed
+                }
+            }
+            // A session that ends is no trouble yet: the next one may be had.
+            Err(_lost) => Pause::Lost,
+        }
+    }
+
+    /// Has new values told, where somebody wants them and the bridge does that.
+    fn begin_to_watch(&mut self, agenda: &mut Vec<(Instant, Due)>) {
+        let rotation = &self.plan.rotation;
+        if rotation.poll.is_none() && rotation.action == RotationAction::None {
+            return;
+        }
+        self.bao.within(ROUND);
+        self.watch(agenda);
+    }
+
+    fn watch(&mut self, agenda: &mut Vec<(Instant, Due)>) {
+        match self.bao.watch() {
+            Ok(watched) => self.watched = watched,
+            // The session has ended. Where there is no other, reading again will tell.
+            Err(_lost) => agenda.push((Instant::now() + pause(), Due::Watch)),
+        }
+    }
+
+    /// Nobody tells any more: what is wanted is looked for, and asked for again some time.
+    fn watch_ends(&mut self, agenda: &mut Vec<(Instant, Due)>) {
+        self.watched = Watched::Nothing;
+        agenda.retain(|(_, due)| !matches!(due, Due::Poll));
+        self.schedule_poll(agenda);
+        agenda.push((Instant::now() + spread(SELDOM), Due::Watch));
+        self.look_until_it_works(agenda);
+    }
+
+    /// Asks again for what a session that has ended would have told.
+    fn watch_again(&self, agenda: &mut Vec<(Instant, Due)>) {
+        let planned = agenda.iter().any(|(_, due)| matches!(due, Due::Watch));
+        if self.watched != Watched::Nothing && !self.bao.is_watching() && !planned {
+            // Not all at once where it was the bridge that went.
+            agenda.push((Instant::now() + RandomJitter.up_to(PAUSE / 4), Due::Watch));
+        }
+    }
+
+    /// Asks to be told, and reads what nobody has told meanwhile.
+    fn resume_watch(&mut self, agenda: &mut Vec<(Instant, Due)>) {
+        if !self.look(agenda) {
+            return agenda.push((Instant::now() + pause(), Due::Watch));
+        }
+        self.watched = Watched::Nothing;
+        self.watch(agenda);
+        let planned = agenda.iter().any(|(_, due)| matches!(due, Due::Watch));
+        if self.watched == Watched::Nothing && !planned {
+            agenda.push((Instant::now() + spread(SELDOM), Due::Watch));
+        }
+    }
+
+    fn look_until_it_works(&mut self, agenda: &mut Vec<(Instant, Due)>) {
+        let planned = agenda.iter().any(|(_, due)| matches!(due, Due::Look | Due::Watch));
+        if !self.look(agenda) && !planned {
+            agenda.push((Instant::now() + pause(), Due::Look));
         }
     }
 
@@ -180,9 +296,12 @@ impl Round {
             // Credentials that cannot live on are replaced before the app finds them dead.
             Due::Lease(source, _) => {
                 self.bao.forget(source);
-                return self.look(agenda);
+                self.look(agenda);
+                return;
             }
+            Due::Look => return self.look_until_it_works(agenda),
             Due::Poll => return self.poll(agenda),
+            Due::Watch => return self.resume_watch(agenda),
         };
         match (outcome, due) {
             (Ok(()), Due::Token(_)) => {
@@ -202,7 +321,7 @@ impl Round {
                 self.bao.forget(&source);
                 self.look(agenda);
             }
-            (_, Due::Poll) => {}
+            (_, Due::Look | Due::Poll | Due::Watch) => {}
         }
     }
 
@@ -211,8 +330,8 @@ impl Round {
         self.schedule_poll(agenda);
     }
 
-    /// Reads again and tells what differs.
-    fn look(&mut self, agenda: &mut Vec<(Instant, Due)>) {
+    /// Reads again and tells what differs; says whether it could be read.
+    fn look(&mut self, agenda: &mut Vec<(Instant, Due)>) -> bool {
         let rules = Rules { missing: self.plan.reads.missing, transit: self.plan.transit.as_ref() };
         match resolve(&self.variables, rules, &mut self.bao) {
             Ok(outcome) => {
@@ -229,8 +348,12 @@ impl Round {
                 if !changed.is_empty() {
                     (self.tell)(News::Changed(changed));
                 }
+                true
             }
-            Err(error) => self.trouble("reading again", &error),
+            Err(error) => {
+                self.trouble("reading again", &error);
+                false
+            }
         }
     }
 
@@ -250,7 +373,9 @@ impl Round {
 
     fn schedule_poll(&self, agenda: &mut Vec<(Instant, Due)>) {
         if let Some(every) = self.plan.rotation.poll {
-            agenda.push((Instant::now() + spread(every.0), Due::Poll));
+            let told = self.watched == Watched::All && self.bao.is_watching();
+            let every = if told { every.0.max(SELDOM) } else { every.0 };
+            agenda.push((Instant::now() + spread(every), Due::Poll));
         }
     }
 

@@ -4,7 +4,11 @@
 //! A rotation poll reads static secrets again. What has a side effect or a lease (a written
 //! certificate, database credentials) is kept instead, until its lease says otherwise.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    os::fd::BorrowedFd,
+    time::Duration,
+};
 
 use cloudtaser_bao::{
     BaoError, Deadline, Lease, RandomJitter,
@@ -17,6 +21,7 @@ use cloudtaser_core::{
     reference::Source,
     release::Recorded,
 };
+use cloudtaser_road::Waited;
 use serde_json::{Map, Value};
 
 use crate::{
@@ -37,6 +42,19 @@ pub(crate) struct Bao {
     token_given: bool,
     kept: BTreeMap<Source, Kept>,
     plain: BTreeMap<String, Secret>,
+    /// What is read again at each poll, as it may be another then.
+    polled: BTreeSet<String>,
+}
+
+/// Of how much new values are told.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Watched {
+    /// Of all that may change.
+    All,
+    /// Of nothing.
+    Nothing,
+    /// Of a part.
+    Some,
 }
 
 /// An answer that is not asked for again at each poll.
@@ -64,6 +82,7 @@ impl Bao {
             token_given: false,
             kept: BTreeMap::new(),
             plain: BTreeMap::new(),
+            polled: BTreeSet::new(),
         })
     }
 
@@ -145,6 +164,30 @@ impl Bao {
         self.kept.len() < before
     }
 
+    /// Has new values told, where that can be had.
+    pub(crate) fn watch(&mut self) -> Result<Watched, BaoError> {
+        let paths = self.home.watch(&self.deadline)?;
+        if paths.is_empty() {
+            return Ok(Watched::Nothing);
+        }
+        let all = self.polled.iter().all(|path| paths.contains(path));
+        Ok(if all { Watched::All } else { Watched::Some })
+    }
+
+    /// Whether new values are told at this moment.
+    pub(crate) const fn is_watching(&self) -> bool {
+        self.home.is_watching()
+    }
+
+    /// Waits for so long, for what is told, or for somebody at `wake`.
+    pub(crate) fn wait(
+        &mut self,
+        wake: BorrowedFd<'_>,
+        time: Duration,
+    ) -> Result<Waited, BaoError> {
+        self.home.wait(wake, time)
+    }
+
     /// Gives leases and token back. A token that was handed to us is not ours to revoke; what was
     /// leased with it is.
     pub(crate) fn give_back(&mut self) -> Result<(), BaoError> {
@@ -194,6 +237,8 @@ impl Vault for Bao {
         if lease.is_some() || source.write.is_some() {
             let first_ttl = lease.as_ref().map_or(Duration::ZERO, |lease| lease.duration);
             self.kept.insert(source.clone(), Kept { fields: object.clone(), lease, first_ttl });
+        } else if source.version.is_none() {
+            self.polled.insert(source.path.as_str().to_owned());
         }
         Ok(object)
     }

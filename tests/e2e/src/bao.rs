@@ -29,12 +29,13 @@ use crate::{
 };
 
 mod auth;
+mod durable;
 
 pub use auth::{Role, Setup};
 pub(crate) use auth::{base64url, openssl};
 
 /// A cold start on a loaded machine; usually one second.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Starts the server, says its pid, ends it when standard input ends, and takes its directory away:
 /// the owner of a shared server never does.
@@ -63,6 +64,8 @@ pub struct Bao {
     root: String,
     admin: Agent,
     scratch: Scratch,
+    /// Where it outlives being killed.
+    durable: Option<durable::Durable>,
 }
 
 impl Bao {
@@ -91,15 +94,14 @@ impl Bao {
         let mut shell = command.spawn().expect("a shell");
         let pid = read_pid(shell.stdout.take().expect("a pipe"));
         let stdin = shell.stdin.take();
-        let bao = Self { shell, stdin, pid, port, root, admin: agent(), scratch };
+        let bao = Self { shell, stdin, pid, port, root, admin: agent(), scratch, durable: None };
         until("OpenBao", PATIENCE, || bao.is_ready().then_some(()));
         bao.prepare();
         bao
     }
 
     fn is_ready(&self) -> bool {
-        let health = self.admin.get(format!("{}/v1/sys/health", self.url())).call();
-        health.is_ok_and(|answer| answer.status() == 200)
+        self.health() == Some(200)
     }
 
     fn prepare(&self) {

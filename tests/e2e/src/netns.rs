@@ -15,6 +15,8 @@ use nix::sched::{CloneFlags, setns};
 
 /// The relay's address, which both other networks reach.
 pub const RELAY_ADDRESS: &str = "10.91.9.9";
+/// Another address of the relay, for a second beacon.
+pub(crate) const SECOND_ADDRESS: &str = "10.91.9.8";
 /// The EU's address on its way to the relay.
 pub const EU_ADDRESS: &str = "10.91.1.1";
 /// The cluster's address on its way to the relay.
@@ -37,6 +39,15 @@ pub struct Networks {
     pub cluster: Network,
 }
 
+/// A way that can be cut.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Side {
+    /// Between relay and cluster.
+    Cluster,
+    /// Between relay and EU.
+    Eu,
+}
+
 impl Networks {
     /// Makes them.
     ///
@@ -56,7 +67,9 @@ impl Networks {
             Ok::<_, String>(network)
         };
         let networks = Self { eu: network("e")?, relay: network("r")?, cluster: network("c")? };
-        networks.relay.ip(&["address", "add", &format!("{RELAY_ADDRESS}/32"), "dev", "lo"])?;
+        for address in [RELAY_ADDRESS, SECOND_ADDRESS] {
+            networks.relay.ip(&["address", "add", &format!("{address}/32"), "dev", "lo"])?;
+        }
         networks.join(&networks.eu, "eu", EU_ADDRESS, "10.91.1.2")?;
         networks.join(&networks.cluster, "cluster", CLUSTER_ADDRESS, "10.91.2.2")?;
         Ok(networks)
@@ -69,9 +82,39 @@ impl Networks {
         self.relay.ip(&["link", "set", name, "up"])?;
         other.ip(&["address", "add", &format!("{there}/30"), "dev", "relay"])?;
         other.ip(&["link", "set", "relay", "up"])?;
-        other
-            .ip(&["route", "add", RELAY_ADDRESS, "via", here])
-            .map_err(|why| format!("no route from {end} to {relay}: {why}"))
+        for address in [RELAY_ADDRESS, SECOND_ADDRESS] {
+            other
+                .ip(&["route", "add", address, "via", here])
+                .map_err(|why| format!("no route from {end} to {relay}: {why}"))?;
+        }
+        Ok(())
+    }
+
+    /// Has everything between the relay and one of the others vanish on its way, without a word to
+    /// either end: no reset, no unreachable host.
+    pub fn cut(&self, side: Side) {
+        for (network, device, peer) in self.ends(side) {
+            // Frames for a machine that is not there are dropped by the one that is.
+            let nobody = ["lladdr", "02:00:00:00:00:01", "nud", "permanent"];
+            let words = [&["neigh", "replace", peer, "dev", device][..], &nobody].concat();
+            network.ip(&words).expect("a neighbour that is replaced");
+        }
+    }
+
+    /// Lets everything through again.
+    pub fn heal(&self, side: Side) {
+        for (network, device, peer) in self.ends(side) {
+            network.ip(&["neigh", "del", peer, "dev", device]).expect("the neighbour");
+        }
+    }
+
+    fn ends(&self, side: Side) -> [(&Network, &str, &str); 2] {
+        match side {
+            Side::Cluster => {
+                [(&self.relay, "cluster", CLUSTER_ADDRESS), (&self.cluster, "relay", "10.91.2.2")]
+            }
+            Side::Eu => [(&self.relay, "eu", EU_ADDRESS), (&self.eu, "relay", "10.91.1.2")],
+        }
     }
 }
 

@@ -1,17 +1,20 @@
 //! Beacon and a bridge that releases, beside an OpenBao with a JWT method, each in its network.
 
+mod beacons;
+
 use std::{fs, path::PathBuf};
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
+pub use self::beacons::Beacons;
 use crate::{
     bao::Bao,
     issuer::{self, Issuer, Pod},
     launch::Launch,
-    netns::{Networks, RELAY_ADDRESS},
+    netns::{Networks, RELAY_ADDRESS, SECOND_ADDRESS},
     programs::cli,
-    road::{Program, said, start_beacon, verb},
+    road::{Program, said, start_beacon, start_beacon_of, verb},
     scratch::Scratch,
 };
 
@@ -23,6 +26,8 @@ const ROLE: &str = "app";
 pub struct Releases {
     /// Joins.
     pub beacon: Program,
+    /// Joins as well, where there are two.
+    pub second: Option<Program>,
     /// Releases.
     pub bridge: Program,
     /// Where all this is.
@@ -46,6 +51,9 @@ struct Enrolled {
 
 /// Where the broker listens.
 const BROKER: &str = "127.0.0.1:7443";
+/// The configurations of the beacons.
+const FIRST: &str = "beacon";
+const SECOND: &str = "second";
 /// The name of the client, or of the cluster.
 const CLIENT: &str = "prod";
 
@@ -54,19 +62,30 @@ const CLIENT: &str = "prod";
 enum Admitted {
     ByEnrolment,
     ByList,
+    /// By a list, and at two beacons.
+    AtTwoBeacons,
 }
 
 impl Releases {
     /// Starts everything with this policy; `None` where `openssl` is not installed.
     #[must_use]
     pub fn start(networks: Networks, policy: &str) -> Option<Self> {
-        Self::start_with(networks, policy, Admitted::ByList)
+        let bao = networks.eu.within(Bao::start);
+        Self::start_with(networks, bao, policy, Admitted::ByList)
+    }
+
+    /// The same with two beacons, and an OpenBao that can be killed and comes back with what it had.
+    #[must_use]
+    pub fn start_lasting(networks: Networks, policy: &str) -> Option<Self> {
+        let bao = networks.eu.within(Bao::start_durable)?;
+        Self::start_with(networks, bao, policy, Admitted::AtTwoBeacons)
     }
 
     /// The same with a cluster that is invited, joins, is approved, and has a broker.
     #[must_use]
     pub fn start_enrolled(networks: Networks, policy: &str) -> Option<Self> {
-        let mut road = Self::start_with(networks, policy, Admitted::ByEnrolment)?;
+        let bao = networks.eu.within(Bao::start);
+        let mut road = Self::start_with(networks, bao, policy, Admitted::ByEnrolment)?;
         let folder = road.scratch.path();
         let words = ["invite", "--config", "bridge.toml", "--name", CLIENT];
         fs::write(folder.join("invitation"), said(folder, "cloudtaser-bridge", &words)).ok()?;
@@ -99,17 +118,23 @@ impl Releases {
         said(self.scratch.path(), "cloudtaser-bridge", &words);
     }
 
-    fn start_with(networks: Networks, policy: &str, admitted: Admitted) -> Option<Self> {
+    fn start_with(networks: Networks, bao: Bao, policy: &str, admitted: Admitted) -> Option<Self> {
         let scratch = Scratch::new();
-        let bao = networks.eu.within(Bao::start);
         let issuer = Issuer::make(scratch.path())?;
         networks.eu.within(|| accept(&bao, &issuer));
         write_files(&scratch, &bao, admitted);
         fs::write(scratch.path().join("policy.toml"), policy).expect("a file");
         let beacon = start_beacon(&networks, &scratch, 0);
-        beacon.until_logged("beacon listens");
+        let second = (admitted == Admitted::AtTwoBeacons)
+            .then(|| start_beacon_of(&networks, &scratch, SECOND, 0));
         let bridge = start_bridge(&networks, &scratch, 0);
-        Some(Self { beacon, bridge, networks, bao, issuer, scratch, starts: 0, enrolled: None })
+        if second.is_some() {
+            crate::scratch::until("both beacons", std::time::Duration::from_secs(60), || {
+                (bridge.log().matches("registered").count() == 2).then_some(())
+            });
+        }
+        let (starts, enrolled) = (0, None);
+        Some(Self { beacon, second, bridge, networks, bao, issuer, scratch, starts, enrolled })
     }
 
     /// Ends the bridge by this signal and starts it again.
@@ -118,9 +143,45 @@ impl Releases {
         self.start_bridge_again();
     }
 
+    /// Kills the first beacon, or the second.
+    pub fn kill_beacon(&mut self, which: usize) {
+        let beacon = if which == 0 { Some(&mut self.beacon) } else { self.second.as_mut() };
+        beacon.expect("a beacon").end(Signal::SIGKILL);
+    }
+
+    /// Starts a beacon that was ended again.
+    pub fn start_beacon_again(&mut self, which: usize) {
+        self.starts += 1;
+        let (networks, scratch, starts) = (&self.networks, &self.scratch, self.starts);
+        match which {
+            0 => self.beacon = start_beacon_of(networks, scratch, FIRST, starts),
+            _ => self.second = Some(start_beacon_of(networks, scratch, SECOND, starts)),
+        }
+    }
+
+    /// What `cloudtaser-bridge status` prints.
+    #[must_use]
+    pub fn status(&self) -> String {
+        let words = ["status", "--config", "bridge.toml"];
+        self.networks.eu.within(|| said(self.scratch.path(), "cloudtaser-bridge", &words))
+    }
+
     /// Ends the bridge.
     pub fn stop_bridge(&mut self, signal: Signal) {
         self.bridge.end(signal);
+    }
+
+    /// Starts it again, whether a beacon is there or not.
+    pub fn start_bridge_unregistered(&mut self) {
+        self.starts += 1;
+        self.bridge = begin_bridge(&self.networks, &self.scratch, self.starts);
+    }
+
+    /// Waits until the bridge is at every beacon that is there, as they say themselves.
+    pub fn until_registered(&self) {
+        for beacon in [Some(&self.beacon), self.second.as_ref()].into_iter().flatten() {
+            beacon.until_logged("bridge registered");
+        }
     }
 
     /// Starts it again.
@@ -151,6 +212,39 @@ impl Releases {
         let options = json!({ "socket_type": "unix", "address": address });
         let device = json!({ "type": "socket", "options": options });
         self.networks.eu.within(|| self.bao.api("PUT", "sys/audit/bridge", &device));
+    }
+
+    /// Lets the client have so many sessions at once, and starts the bridge anew.
+    pub fn let_in(&mut self, sessions: u16) {
+        let folder = self.scratch.path();
+        let file = folder.join("bridge.toml");
+        let config = fs::read_to_string(&file).expect("the configuration");
+        let more = format!("drain_seconds = 2\nmax_sessions = {sessions}\n");
+        fs::write(&file, config.replace("drain_seconds = 2\n", &more)).expect("a file");
+        let key = fs::read_to_string(folder.join("client.key")).expect("a key");
+        let most = format!("--max-tunnels={sessions}");
+        let words =
+            ["admit", "--json", "--config", "bridge.toml", "--client-key", key.trim(), &most];
+        let admitted = said(folder, "cloudtaser-bridge", &words);
+        fs::write(self.client_file(), admitted).expect("a file");
+        self.restart_bridge(Signal::SIGTERM);
+    }
+
+    /// The file with which the client finds the bridge; its key lies beside it.
+    #[must_use]
+    pub fn client_file(&self) -> PathBuf {
+        self.scratch.path().join("client.json")
+    }
+
+    /// Has the bridge read along in OpenBao's audit log, and starts it anew.
+    pub fn tell_of_changes(&mut self) {
+        let file = self.scratch.path().join("bridge.toml");
+        let config = fs::read_to_string(&file).expect("the configuration");
+        let audit = self.bao.audit_log();
+        let more = format!("state_dir = \"state\"\nopenbao_audit = \"{}\"\n", audit.display());
+        fs::write(&file, config.replace("state_dir = \"state\"\n", &more)).expect("a file");
+        self.restart_bridge(Signal::SIGTERM);
+        self.bridge.until_logged("new values are told of");
     }
 
     /// A file with a token of a pod.
@@ -228,11 +322,15 @@ impl Releases {
 }
 
 fn start_bridge(networks: &Networks, scratch: &Scratch, number: u32) -> Program {
-    let command = verb("cloudtaser-bridge", &["serve", "--config", "bridge.toml"], scratch);
-    let log = scratch.path().join(format!("bridge{number}.log"));
-    let bridge = Program::start(&networks.eu, command, log);
+    let bridge = begin_bridge(networks, scratch, number);
     bridge.until_logged("registered");
     bridge
+}
+
+fn begin_bridge(networks: &Networks, scratch: &Scratch, number: u32) -> Program {
+    let command = verb("cloudtaser-bridge", &["serve", "--config", "bridge.toml"], scratch);
+    let log = scratch.path().join(format!("bridge{number}.log"));
+    Program::start(&networks.eu, command, log)
 }
 
 fn accept(bao: &Bao, issuer: &Issuer) {
@@ -261,18 +359,25 @@ fn write_files(scratch: &Scratch, bao: &Bao, admitted: Admitted) {
          bridges = [\"{bridge_key}\"]\n[limits]\ndrain_seconds = 5\n"
     );
     write("beacon.toml", &beacon);
+    let mut beacons = listed(RELAY_ADDRESS, &beacon_key);
+    if admitted == Admitted::AtTwoBeacons {
+        let key = say("cloudtaser-beacon", &["keygen", "second.pem"]);
+        let second = beacon.replace(RELAY_ADDRESS, SECOND_ADDRESS);
+        write("second.toml", &second.replace("beacon.pem", "second.pem"));
+        beacons.push_str(&listed(SECOND_ADDRESS, &key));
+    }
     let (enrolment, client) = match admitted {
         Admitted::ByEnrolment => ("enrolment = \"enrolment\"\n", String::new()),
-        Admitted::ByList => {
+        Admitted::ByList | Admitted::AtTwoBeacons => {
             ("", format!("[[client]]\nname = \"{CLIENT}\"\nkey = \"{client_key}\"\n"))
         }
     };
     write("bridge.key", &bridge_key);
+    write("client.key", &client_key);
     let bridge = format!(
         "key_file = \"bridge.pem\"\nticket_file = \"tickets.hex\"\n\
          openbao = \"127.0.0.1:{port}\"\ndrain_seconds = 2\n{enrolment}\
-         [[beacon]]\naddress = \"{RELAY_ADDRESS}:443\"\ndomain = \"beacon.example\"\n\
-         key = \"{beacon_key}\"\n{client}\
+         {beacons}{client}\
          [release]\nopenbao = \"{url}\"\nca_file = \"{ca}\"\npolicy_file = \"policy.toml\"\n\
          state_dir = \"state\"\n[[release.issuer]]\nname = \"eu\"\nclient = \"{CLIENT}\"\n\
          issuer = \"{issuer}\"\naudience = \"{audience}\"\njwks_file = \"jwks.json\"\n",
@@ -284,8 +389,15 @@ fn write_files(scratch: &Scratch, bao: &Bao, admitted: Admitted) {
     );
     write("bridge.toml", &bridge);
     say("cloudtaser-bridge", &["check-config", "bridge.toml"]);
-    if admitted == Admitted::ByList {
+    if admitted != Admitted::ByEnrolment {
         let words = ["admit", "--json", "--config", "bridge.toml", "--client-key", &client_key];
         write("client.json", &say("cloudtaser-bridge", &words));
     }
+}
+
+/// A beacon in the bridge's configuration.
+fn listed(address: &str, key: &str) -> String {
+    format!(
+        "[[beacon]]\naddress = \"{address}:443\"\ndomain = \"beacon.example\"\nkey = \"{key}\"\n"
+    )
 }

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Far more than anything takes.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A program that ends with the test.
 #[derive(Debug)]
@@ -164,8 +164,19 @@ impl Road {
 }
 
 pub(crate) fn start_beacon(networks: &Networks, scratch: &Scratch, number: u8) -> Program {
-    let command = verb("cloudtaser-beacon", &["serve", "--config", "beacon.toml"], scratch);
-    let log = scratch.path().join(format!("beacon{number}.log"));
+    start_beacon_of(networks, scratch, "beacon", number.into())
+}
+
+/// A beacon by the name of its configuration.
+pub(crate) fn start_beacon_of(
+    networks: &Networks,
+    scratch: &Scratch,
+    name: &str,
+    number: u32,
+) -> Program {
+    let config = format!("{name}.toml");
+    let command = verb("cloudtaser-beacon", &["serve", "--config", &config], scratch);
+    let log = scratch.path().join(format!("{name}{number}.log"));
     let beacon = Program::start(&networks.relay, command, log);
     beacon.until_logged("beacon listens");
     beacon
@@ -257,7 +268,7 @@ fn built(program: &str) -> PathBuf {
         _ => ENV_BRIDGE,
     };
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let path = root.join("target/x86_64-unknown-linux-musl/release").join(program);
+    let path = root.join("target/x86_64-unknown-linux-musl/cluster").join(program);
     env::var_os(variable)
         .map(PathBuf::from)
         .or_else(|| path.is_file().then_some(path))

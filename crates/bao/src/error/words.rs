@@ -90,6 +90,7 @@ impl fmt::Display for Operation {
             Self::RenewToken => f.write_str("renew the token"),
             Self::RevokeLease => f.write_str("revoke the lease"),
             Self::RevokeToken => f.write_str("revoke the token"),
+            Self::SealStatus => f.write_str("ask whether OpenBao is sealed"),
             Self::Unwrap => f.write_str("unwrap the wrapped token"),
             Self::Write => f.write_str("write and read the answer"),
         }

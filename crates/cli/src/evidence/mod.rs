@@ -130,13 +130,13 @@ fn read(path: &Path) -> Result<Vec<u8>, EvidenceError> {
     Ok(bytes)
 }
 
-pub(crate) fn read_policy(path: &Path) -> Result<Policy, EvidenceError> {
+fn read_policy(path: &Path) -> Result<Policy, EvidenceError> {
     let text = read(path)?;
     let text = String::from_utf8_lossy(&text);
     text.parse().map_err(|source| EvidenceError::Policy { path: path.to_owned(), source })
 }
 
-pub(crate) fn read_checkpoints(paths: &[PathBuf]) -> Result<Vec<SignedCheckpoint>, EvidenceError> {
+fn read_checkpoints(paths: &[PathBuf]) -> Result<Vec<SignedCheckpoint>, EvidenceError> {
     let checkpoint = |path: &PathBuf| {
         let text = read(path)?;
         let signed = SignedCheckpoint::parse(&String::from_utf8_lossy(&text));

@@ -12,6 +12,7 @@ use clap::Args;
 use cloudtaser_core::exit::Code;
 use cloudtaser_evidence::{
     bundle::MAGIC,
+    names::Opening,
     policy::Policy,
     reconcile::{Reconciliation, reconcile},
     verify::{
@@ -41,16 +42,15 @@ JSON: {schema, refused} or {schema, log, size, root, witnesses, grown_from, tall
 [{id, claim, standing pass|fail|not-provable, because, assumptions}], assumptions, not_covered}.
 Fields are added, never renamed.";
 
-/// Verifies a bundle, a tlog-proof or a whole log.
+/// What is verified, and what with.
 #[derive(Args, Debug)]
-#[command(after_help = AFTER)]
-pub(crate) struct VerifyArgs {
+pub(crate) struct SourceArgs {
     /// A bundle, a tlog-proof, or the folder of a log.
     #[arg(value_name = "EVIDENCE")]
-    evidence: PathBuf,
+    pub(crate) evidence: PathBuf,
     /// Whom to believe (C2SP tlog-policy).
     #[arg(long, value_name = "FILE")]
-    policy: PathBuf,
+    pub(crate) policy: PathBuf,
     /// A checkpoint of the same log that came another way, to find a fork.
     #[arg(long, value_name = "CHECKPOINT")]
     seen: Vec<PathBuf>,
@@ -60,6 +60,14 @@ pub(crate) struct VerifyArgs {
     /// Paths that only the bridge may read; without it, all paths of secrets engines.
     #[arg(long, value_name = "PREFIX", requires = "bao_audit")]
     prefix: Vec<String>,
+}
+
+/// Verifies a bundle, a tlog-proof or a whole log.
+#[derive(Args, Debug)]
+#[command(after_help = AFTER)]
+pub(crate) struct VerifyArgs {
+    #[command(flatten)]
+    source: SourceArgs,
     /// Name a secret in a log's folder, to count its releases.
     #[arg(long, value_name = "PATH[#FIELD,...]")]
     open: Vec<String>,
@@ -85,15 +93,10 @@ pub(super) fn run(args: &VerifyArgs) -> Result<ExitCode> {
     if let Some(unknown) = args.require.iter().find(|claim| !known(claim)) {
         return Err(EvidenceError::Claim(unknown.clone()).into());
     }
-    let given = Given {
-        seen: read_checkpoints(&args.seen)?,
-        openings: open_names(args.names_key.as_deref(), &args.open)?,
-        requests: args.bao_audit.is_some(),
-    };
-    let policy = read_policy(&args.policy)?;
-    let verified = verified(&args.evidence, &policy, &given);
-    let report = match verified {
-        Ok(report) => report,
+    let openings = open_names(args.names_key.as_deref(), &args.open)?;
+    let verified = args.source.verified(openings);
+    let verified = match verified {
+        Ok(verified) => verified,
         Err(error) => {
             if args.json && error.is::<verify::Refusal>() {
                 ui::evidence::refused(&format!("{error:#}"));
@@ -102,7 +105,6 @@ pub(super) fn run(args: &VerifyArgs) -> Result<ExitCode> {
             return Err(error);
         }
     };
-    let verified = with_audit(report, args.bao_audit.as_ref(), &args.prefix)?;
     if args.json {
         ui::evidence::json(&verified.report, verified.audit.as_ref())?;
     } else {
@@ -119,8 +121,19 @@ pub(super) fn run(args: &VerifyArgs) -> Result<ExitCode> {
     Ok(ExitCode::from(Code::Ok.number()))
 }
 
+impl SourceArgs {
+    /// Reads and verifies all of it; with these names opened.
+    pub(crate) fn verified(&self, openings: Vec<Opening>) -> Result<Verified> {
+        let requests = self.bao_audit.is_some();
+        let given = Given { seen: read_checkpoints(&self.seen)?, openings, requests };
+        let policy = read_policy(&self.policy)?;
+        let report = verified(&self.evidence, &policy, &given)?;
+        with_audit(report, self.bao_audit.as_ref(), &self.prefix)
+    }
+}
+
 /// Verifies whatever it is.
-pub(crate) fn verified(evidence: &Path, policy: &Policy, given: &Given) -> Result<Report> {
+pub(super) fn verified(evidence: &Path, policy: &Policy, given: &Given) -> Result<Report> {
     if evidence.is_dir() {
         return Ok(verify::folder(evidence, policy, given)?);
     }
@@ -133,7 +146,7 @@ pub(crate) fn verified(evidence: &Path, policy: &Policy, given: &Given) -> Resul
 }
 
 /// Draws the claims anew where there is an audit log to compare with.
-pub(crate) fn with_audit(
+pub(super) fn with_audit(
     mut report: Report,
     audit: Option<&PathBuf>,
     prefixes: &[String],

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use cloudtaser_bao::{Address, Client, Credential, Deadline, Login, Method, Session, Settings};
 use cloudtaser_core::{
     Secret,
+    blame::chain,
     reference::{SecretPath, Source},
 };
 use cloudtaser_tls::{Authorities, TlsClient, TlsOptions, Trust};
@@ -169,15 +170,4 @@ pub(super) fn delete(
     let path = format!("/api/v1/namespaces/{}/secrets/{}", each.namespace, each.secret);
     cluster.delete(&path)?;
     Ok(Outcome::new(each, State::Deleted, ""))
-}
-
-/// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text = format!("{text}: {cause}");
-        next = cause.source();
-    }
-    text
 }

@@ -13,15 +13,12 @@ use cloudtaser_core::exit::Code;
 use cloudtaser_evidence::{
     Digest, date,
     log::Clock,
-    verify::{
-        Given,
-        claims::{ASSUMPTIONS, NOT_COVERED},
-    },
+    verify::claims::{ASSUMPTIONS, NOT_COVERED},
 };
 use serde_json::{Value, json};
 
 use crate::{
-    evidence::{EvidenceError, read_checkpoints, read_policy, verify},
+    evidence::{EvidenceError, verify::SourceArgs},
     ui,
 };
 
@@ -53,24 +50,11 @@ not_covered}], claims, facts [{id, what, value, shown, pointer}], assumptions, n
 #[derive(Args, Debug)]
 #[command(after_help = AFTER)]
 pub(crate) struct ReportArgs {
-    /// A bundle, a tlog-proof, or the folder of a log.
-    #[arg(value_name = "EVIDENCE")]
-    evidence: PathBuf,
-    /// Whom to believe (C2SP tlog-policy).
-    #[arg(long, value_name = "FILE")]
-    policy: PathBuf,
+    #[command(flatten)]
+    source: SourceArgs,
     /// For which rules.
     #[arg(long, value_enum, default_value = "all")]
     framework: Framework,
-    /// A checkpoint of the same log that came another way.
-    #[arg(long, value_name = "CHECKPOINT")]
-    seen: Vec<PathBuf>,
-    /// OpenBao's audit log, to find releases without a receipt.
-    #[arg(long, value_name = "FILE")]
-    bao_audit: Option<PathBuf>,
-    /// Paths that only the bridge may read; without it, all paths of secrets engines.
-    #[arg(long, value_name = "PREFIX", requires = "bao_audit")]
-    prefix: Vec<String>,
     /// The page to write.
     #[arg(long, value_name = "FILE", required_unless_present = "json")]
     out: Option<PathBuf>,
@@ -81,14 +65,7 @@ pub(crate) struct ReportArgs {
 
 /// Runs the verb.
 pub(crate) fn run(args: &ReportArgs) -> Result<ExitCode> {
-    let policy = read_policy(&args.policy)?;
-    let given = Given {
-        seen: read_checkpoints(&args.seen)?,
-        requests: args.bao_audit.is_some(),
-        ..Given::default()
-    };
-    let report = verify::verified(&args.evidence, &policy, &given)?;
-    let verified = verify::with_audit(report, args.bao_audit.as_ref(), &args.prefix)?;
+    let verified = args.source.verified(Vec::new())?;
     let mut value = serde_json::to_value(&verified.report)?;
     if let (Value::Object(fields), Some(audit)) = (&mut value, &verified.audit) {
         fields.insert("audit".to_owned(), serde_json::to_value(audit)?);
@@ -96,7 +73,7 @@ pub(crate) fn run(args: &ReportArgs) -> Result<ExitCode> {
     let facts = facts::facts(&value)?;
     let lines = lines(args.framework, &verified.report.claims);
     if args.json {
-        let evidence = file_hash(&args.evidence)?.map(|hash| hash.to_string());
+        let evidence = file_hash(&args.source.evidence)?.map(|hash| hash.to_string());
         let report = json!({
             "schema": 1,
             "framework": args.framework,
@@ -110,18 +87,18 @@ pub(crate) fn run(args: &ReportArgs) -> Result<ExitCode> {
         ui::line(&serde_json::to_string_pretty(&report)?);
     }
     if let Some(out) = &args.out {
-        let source = match file_hash(&args.evidence)? {
-            Some(hash) => format!("{} (SHA-256 {hash})", args.evidence.display()),
-            None => format!("the log in {}", args.evidence.display()),
+        let source = match file_hash(&args.source.evidence)? {
+            Some(hash) => format!("{} (SHA-256 {hash})", args.source.evidence.display()),
+            None => format!("the log in {}", args.source.evidence.display()),
         };
         let page = Page {
             title: args.framework.title(),
             made: date::to_text(Clock::system().now_ms()),
             version: env!("CARGO_PKG_VERSION"),
             source,
-            policy: match file_hash(&args.policy)? {
-                Some(hash) => format!("{} (SHA-256 {hash})", args.policy.display()),
-                None => args.policy.display().to_string(),
+            policy: match file_hash(&args.source.policy)? {
+                Some(hash) => format!("{} (SHA-256 {hash})", args.source.policy.display()),
+                None => args.source.policy.display().to_string(),
             },
             report: &verified.report,
             lines: &lines,

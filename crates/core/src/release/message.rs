@@ -7,7 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Secret, level::Facets};
 
+mod watch;
 mod wire;
+
+pub use watch::{Changed, Watch, Watching};
 
 /// No request asks for more at once.
 pub const ITEMS_MAX: usize = 512;
@@ -39,6 +42,8 @@ pub enum WrapperToBridge {
     Done,
     /// The workload has ended: another of the same pod may take its place.
     Leave(Leave),
+    /// It wants to be told of new values.
+    Watch(Watch),
 }
 
 /// What a bridge says.
@@ -56,6 +61,10 @@ pub enum BridgeToWrapper {
     Renewed(Renewed),
     /// What was asked as a whole is refused.
     Refused(Refused),
+    /// Of what it will be told.
+    Watching(Watching),
+    /// Something changed. The only thing that a bridge says without having been asked.
+    Changed(Changed),
 }
 
 /// Who a wrapper is.

@@ -62,7 +62,12 @@ fn asks() -> Vec<(&'static str, WrapperToBridge)> {
             "LEAVE",
             WrapperToBridge::Leave(Leave { instance: "0a".repeat(32), proof: "0b".repeat(64) }),
         ),
+        ("WATCH", WrapperToBridge::Watch(Watch { id: 4 })),
     ]
+}
+
+fn paths() -> Vec<String> {
+    vec!["secret/data/db".to_owned()]
 }
 
 fn answers() -> Vec<(&'static str, BridgeToWrapper)> {
@@ -110,6 +115,8 @@ fn answers() -> Vec<(&'static str, BridgeToWrapper)> {
                 sealed: secret("key and ciphertext"),
             }),
         ),
+        ("WATCHING", BridgeToWrapper::Watching(Watching { id: 4, paths: paths() })),
+        ("CHANGED", BridgeToWrapper::Changed(Changed { paths: paths() })),
     ]
 }
 

@@ -155,6 +155,8 @@ fn judge(stream: &TcpStream, ended: bool) -> io::Result<Purpose> {
 async fn leg(mut stream: TcpStream, shared: &Shared, deadline: Instant) {
     let mut bytes = [0; PREAMBLE_LEN];
     let read = timeout_at(deadline, stream.read_exact(&mut bytes)).await;
+    #[cfg(test)]
+    assert_ne!(bytes, tests::FAULT, "a defect, as far as the test goes");
     let preamble = match read {
         Ok(Ok(_)) => Preamble::decode(&bytes),
         Ok(Err(_gone)) => None,
@@ -286,7 +288,48 @@ fn source_of(address: IpAddr) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncWriteExt as _;
+
     use super::*;
+    use crate::{
+        beacon::{Beacon, config::Config},
+        panics,
+    };
+
+    /// A preamble that has the beacon panic.
+    pub(super) const FAULT: [u8; PREAMBLE_LEN] = {
+        let mut bytes = [0xee; PREAMBLE_LEN];
+        bytes[0] = FIRST_BYTE;
+        bytes
+    };
+
+    #[tokio::test]
+    async fn a_panic_in_one_connection_ends_that_one_alone_and_is_counted() {
+        panics::count();
+        let config = Config::development("127.0.0.1:0".parse().unwrap(), None).unwrap();
+        let beacon = Beacon::bind(config).unwrap();
+        let (address, shared) = (beacon.address().unwrap(), Arc::clone(&beacon.shared));
+        let serving = tokio::spawn(beacon.serve(std::future::pending()));
+        let connect = || TcpStream::connect(address);
+        let (mut before, mut faulty) = (connect().await.unwrap(), connect().await.unwrap());
+        before.write_all(&[FIRST_BYTE]).await.unwrap();
+        let seen = panics::seen();
+        faulty.write_all(&FAULT).await.unwrap();
+        let mut byte = [0];
+        assert!(matches!(faulty.read(&mut byte).await, Ok(0) | Err(_)));
+        assert_eq!(panics::seen(), seen + 1);
+        assert!(shared.metrics.text().contains("cloudtaser_beacon_panics_total"));
+        // Both are legs of nobody, and refused as such.
+        before.write_all(&[0; PREAMBLE_LEN - 1]).await.unwrap();
+        let mut after = connect().await.unwrap();
+        after.write_all(&[FIRST_BYTE; PREAMBLE_LEN]).await.unwrap();
+        for stream in [&mut before, &mut after] {
+            assert!(matches!(stream.read(&mut byte).await, Ok(0) | Err(_)));
+        }
+        assert!(shared.metrics.text().contains("refused_total{reason=\"Leg\"} 2"));
+        assert!(shared.sources.pending.lock().unwrap().is_empty(), "a place is lost");
+        serving.abort();
+    }
 
     #[tokio::test]
     async fn where_too_many_wait_the_oldest_goes_and_nothing_is_kept_of_it() {

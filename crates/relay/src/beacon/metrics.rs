@@ -108,6 +108,10 @@ impl Metrics {
         registry.register("bridges", "Control connections", self.bridges.clone());
         registry.register("legs", "Idle legs", self.legs.clone());
         registry.register("tunnels", "Tunnels", self.tunnels.clone());
+        let help = "Connections that were lost by a defect of the program";
+        let panics = Counter::<u64>::default();
+        panics.inc_by(crate::panics::seen());
+        registry.register("panics", help, panics);
         let mut text = String::new();
         // Writing to a String does not fail.
         let _never = encode(&mut text, &registry);

@@ -8,13 +8,15 @@
 //! Invariant: nothing leaves before its receipt is durable.
 //!
 //! Reading order: [`config`], [`token`], `ledger`, [`receipt`], `books`, `policy`, `workload`,
-//! `dialogue`, `line`.
+//! `dialogue`, `line`, [`changes`], [`standing`].
 
 pub mod around;
+pub mod changes;
 pub mod config;
 pub mod jwks;
 pub mod orders;
 pub mod receipt;
+pub mod standing;
 pub mod token;
 
 mod books;
@@ -32,7 +34,7 @@ use std::{
     fs, io,
     os::unix::fs::DirBuilderExt as _,
     path::PathBuf,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -44,6 +46,7 @@ pub(super) use self::line::{Parties, busy, serve};
 use self::{
     around::Around,
     books::Books,
+    changes::Watchers,
     config::{ReleaseConfig, Unsealed},
     ledger::{Ledger, Present},
     metrics::Metrics,
@@ -112,6 +115,7 @@ pub struct Releaser {
     orders: Orders,
     around: Around,
     metrics: Metrics,
+    watchers: Arc<Watchers>,
 }
 
 impl Releaser {
@@ -142,6 +146,11 @@ impl Releaser {
         let lingering = Mutex::default();
         let receipts = Box::new(receipts);
         let (refusals, present) = (Quota::default(), Present::default());
+        let watchers = Arc::<Watchers>::default();
+        if let Some(path) = &config.openbao_audit {
+            let started = changes::tail::start(path.clone(), config.namespace.clone(), &watchers);
+            started.map_err(state(path.clone()))?;
+        }
         Ok(Self {
             config,
             digest,
@@ -156,6 +165,7 @@ impl Releaser {
             orders,
             around: Around::default(),
             metrics: Metrics::default(),
+            watchers,
         })
     }
 

@@ -53,6 +53,10 @@ impl Metrics {
         let help = "Bytes carried through connections that have ended";
         registry.register_with_unit("carried", help, Unit::Bytes, self.carried.clone());
         registry.register("connections", "Connections", self.connections.clone());
+        let help = "Connections that were lost by a defect of the program";
+        let panics = Counter::<u64>::default();
+        panics.inc_by(crate::panics::seen());
+        registry.register("panics", help, panics);
         let until: Gauge = Gauge::default();
         let not_after = certificate.map_or(0, |certificate| certificate.not_after);
         until.set(i64::try_from(not_after).unwrap_or(i64::MAX));

@@ -113,20 +113,7 @@ fn all_frames<F: Frame + PartialEq + std::fmt::Debug>(bytes: &[u8]) {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, path::Path};
-
-    /// Calls `target` with every file that the fuzzer starts from or once stumbled over.
-    fn replay(target: &str, run: impl Fn(&[u8])) {
-        let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz");
-        let folders = ["corpus", "regressions"].map(|folder| fuzz.join(folder).join(target));
-        let files = folders.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten();
-        let files: Vec<_> = files.map(|file| file.unwrap().path()).collect();
-        assert!(!files.is_empty(), "{} is empty", folders[0].display());
-        for file in files {
-            println!("{}", file.display());
-            run(&fs::read(file).unwrap());
-        }
-    }
+    include!("../../../../fuzz/replay.rs");
 
     #[test]
     fn every_corpus_file_is_replayed() {
@@ -134,6 +121,7 @@ mod tests {
         replay("relay_frames", super::frames);
         replay("relay_ticket", super::ticket);
         replay("release_token", crate::bridge::release::token::fuzz::token);
+        replay("openbao_audit", crate::bridge::release::changes::fuzz::line);
         replay("relay_enrolment", super::enrolment);
     }
 }

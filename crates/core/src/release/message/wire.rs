@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
-    Answer, Answers, BridgeToWrapper, Denial, Hello, ITEMS_MAX, Item, KEY_MAX, Lease, Operation,
-    Read, Recorded, Refused, SEALING_MAX, SHOWN_CHARS, SHOWN_TEXTS, Sealed, TEXTS_MAX, TOKEN_MAX,
-    VALUES_MAX, Why, WrapperToBridge,
+    Answer, Answers, BridgeToWrapper, Changed, Denial, Hello, ITEMS_MAX, Item, KEY_MAX, Lease,
+    Operation, Read, Recorded, Refused, SEALING_MAX, SHOWN_CHARS, SHOWN_TEXTS, Sealed, TEXTS_MAX,
+    TOKEN_MAX, VALUES_MAX, Watching, Why, WrapperToBridge,
 };
 use crate::{
     Secret,
@@ -60,6 +60,7 @@ impl Message for WrapperToBridge {
             Self::Renew(_) => 3,
             Self::Done => 4,
             Self::Leave(_) => 5,
+            Self::Watch(_) => 6,
         }
     }
 
@@ -70,6 +71,7 @@ impl Message for WrapperToBridge {
             Self::Renew(renew) => json(renew),
             Self::Done => json(&Nothing {}),
             Self::Leave(leave) => json(leave),
+            Self::Watch(watch) => json(watch),
         }
     }
 
@@ -105,6 +107,7 @@ impl Message for WrapperToBridge {
             3 => Self::Renew(parsed(head)?),
             4 => parsed(head).map(|Nothing {}| Self::Done)?,
             5 => Self::Leave(parsed(head)?),
+            6 => Self::Watch(parsed(head)?),
             _ => return Err(FrameError::Type),
         };
         pieces.end()?;
@@ -124,6 +127,8 @@ impl Message for BridgeToWrapper {
             Self::Renewed(_) => 68,
             Self::Refused(_) => 69,
             Self::Sealed(_) => 70,
+            Self::Watching(_) => 71,
+            Self::Changed(_) => 72,
         }
     }
 
@@ -139,6 +144,8 @@ impl Message for BridgeToWrapper {
             Self::Sealed(Sealed { id, receipts, .. }) => {
                 json(&SealedHead { id: *id, receipts: receipts.clone() })
             }
+            Self::Watching(watching) => json(watching),
+            Self::Changed(changed) => json(changed),
         }
     }
 
@@ -174,11 +181,18 @@ impl Message for BridgeToWrapper {
                 }
                 Self::Sealed(Sealed { id, receipts, sealed: pieces.take(secret.len())? })
             }
+            71 => Self::Watching(bounded(parsed(head)?, |watching: &Watching| &watching.paths)?),
+            72 => Self::Changed(bounded(parsed(head)?, |changed: &Changed| &changed.paths)?),
             _ => return Err(FrameError::Type),
         };
         pieces.end()?;
         Ok(message)
     }
+}
+
+/// No more paths than one request can have asked for.
+fn bounded<T>(message: T, paths: fn(&T) -> &Vec<String>) -> Result<T, FrameError> {
+    if paths(&message).len() > ITEMS_MAX { Err(FrameError::TooLong) } else { Ok(message) }
 }
 
 impl Answer {

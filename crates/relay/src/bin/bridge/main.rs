@@ -18,6 +18,7 @@ use cloudtaser_relay::{
     client::{Client, Proxy},
     enrol::Store,
     log,
+    panics::vital,
     program::{Signal, block_on, hangup, keygen, of_arguments, run, say, stop_signal, ticketgen},
 };
 use cloudtaser_sys::heap::SealedHeap;
@@ -156,14 +157,14 @@ fn serve(config: Config) -> anyhow::Result<()> {
         let bridge = Bridge::new(config)?;
         if let Some(releaser) = bridge.releaser() {
             releaser.demand_sealed()?;
-            tokio::spawn(look_at_orders(Arc::clone(&releaser)));
+            tokio::spawn(vital(look_at_orders(Arc::clone(&releaser))));
             let hearing = Arc::clone(&releaser).hear_openbao();
-            tokio::spawn(async move {
+            tokio::spawn(vital(async move {
                 if let Err(error) = hearing.await {
                     warn!(error = %error, "OpenBao's audit device is not heard");
                 }
-            });
-            tokio::spawn(reload_on_hangup(releaser, hangup()?));
+            }));
+            tokio::spawn(vital(reload_on_hangup(releaser, hangup()?)));
         }
         let releases = bridge.releaser().is_some();
         info!(%key, clients, releases, "bridge begins");

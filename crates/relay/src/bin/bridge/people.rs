@@ -3,10 +3,13 @@
 
 use std::{fmt::Write as _, path::PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::{Args, Subcommand};
 use cloudtaser_relay::{
-    bridge::config::Config,
+    bridge::{
+        config::Config,
+        release::standing::{Standing as OpenBao, standing},
+    },
     enrol::{
         Act, Cluster, Invited, Standing, State, Store,
         state::{Impossible, NewInvitation, hash_of},
@@ -24,6 +27,8 @@ use cloudtaser_tls::{Digest, raw::PublicKey};
 /// Tunnels of who has an invitation only: one to join, one to ask, and what was not closed yet.
 const INVITED_TUNNELS: u16 = 4;
 const MAX_HOURS: i64 = 168;
+const NO_ENROLMENT: &str = "the configuration has no enrolment: set enrolment = \"enrolment\", the folder \
+                            that `init` made beside the keys";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum People {
@@ -33,7 +38,7 @@ pub(crate) enum People {
     Approve(Named),
     /// Put a cluster out: its sessions end at once, and it cannot come back with the same key.
     Revoke(Named),
-    /// Print who is invited, waits, is in, is out.
+    /// Print how OpenBao stands, and who is invited, waits, is in, is out.
     Status(Status),
 }
 
@@ -84,24 +89,37 @@ impl People {
                 change(&config, |state, _| state.revoke(&key))?;
                 say(&format!("{key} is put out\n"))
             }
-            Self::Status(Status { config, json }) => {
-                let (_, store) = open(&config)?;
-                let state = store.read()?;
-                say(&if json { as_json(&state)? } else { as_text(&state, unix_now()) })
-            }
+            Self::Status(Status { config, json }) => say(&status(&Config::read(&config)?, json)?),
         }
     }
 }
 
 fn open(config: &std::path::Path) -> Result<(Config, Store)> {
     let config = Config::read(config)?;
-    let enrolment = config.enrolment.as_ref();
-    let enrolment = enrolment.context(
-        "the configuration has no enrolment: set enrolment = \"enrolment\", the folder that `init` \
-         made beside the keys",
-    )?;
-    let store = Store::open(&enrolment.folder)?;
+    let store = store(&config)?.context(NO_ENROLMENT)?;
     Ok((config, store))
+}
+
+fn store(config: &Config) -> Result<Option<Store>> {
+    let store = config.enrolment.as_ref().map(|enrolment| Store::open(&enrolment.folder));
+    Ok(store.transpose()?)
+}
+
+/// How OpenBao stands, where this bridge releases, and who is enrolled, where clusters are.
+fn status(config: &Config, json: bool) -> Result<String> {
+    let openbao = config.release.as_ref().map(standing).transpose()?;
+    let state = store(config)?.map(|store| store.read()).transpose()?;
+    if openbao.is_none() && state.is_none() {
+        bail!(NO_ENROLMENT);
+    }
+    if json {
+        return as_json(openbao.as_ref(), state.as_ref());
+    }
+    let mut text = openbao.map(|openbao| format!("{openbao}\n")).unwrap_or_default();
+    if let Some(state) = &state {
+        text.push_str(&as_text(state, unix_now()));
+    }
+    Ok(text)
 }
 
 fn change(
@@ -167,7 +185,7 @@ fn tag_of(digest: Digest, id: InvitationId) -> ClientTag {
     ClientTag(tag)
 }
 
-fn as_json(state: &State) -> Result<String> {
+fn as_json(openbao: Option<&OpenBao>, state: Option<&State>) -> Result<String> {
     let cluster = |cluster: &Cluster| {
         serde_json::json!({
             "key": cluster.key().to_string(),
@@ -186,11 +204,17 @@ fn as_json(state: &State) -> Result<String> {
             "used_by": invited.used_by.map(|key| key.to_string()),
         })
     };
-    let all = serde_json::json!({
-        "revision": state.revision,
-        "clusters": state.clusters.iter().map(cluster).collect::<Vec<_>>(),
-        "invitations": state.invitations.iter().map(invited).collect::<Vec<_>>(),
-    });
+    let mut all = match state {
+        None => serde_json::json!({}),
+        Some(state) => serde_json::json!({
+            "revision": state.revision,
+            "clusters": state.clusters.iter().map(cluster).collect::<Vec<_>>(),
+            "invitations": state.invitations.iter().map(invited).collect::<Vec<_>>(),
+        }),
+    };
+    if let (Some(openbao), Some(all)) = (openbao, all.as_object_mut()) {
+        all.insert("openbao".to_owned(), openbao.word().into());
+    }
     Ok(format!("{}\n", serde_json::to_string_pretty(&all)?))
 }
 

@@ -23,6 +23,7 @@ use cloudtaser_relay::{
     client::{Client, Proxy},
     cluster::{self, Home},
     log,
+    panics::vital,
     program::{block_on, of_arguments, run, say, stop_signal, unix_now},
 };
 use tracing::info;
@@ -166,14 +167,14 @@ fn serve(args: &Serve) -> Result<()> {
         let key = home.key().clone();
         let bound = Broker::bind(Arc::clone(&client), key, args.listen, args.admin, limits).await;
         let broker = bound.context("cannot listen")?;
-        let keeping = tokio::spawn(keeper::keep(Arc::clone(&home), Arc::clone(&client)));
+        let keeping = tokio::spawn(vital(keeper::keep(Arc::clone(&home), Arc::clone(&client))));
         let door = match args.door {
             None => None,
             Some(door) => {
                 let patience = Duration::from_secs(20);
                 let proxy = Proxy::bind(client, door, patience).await;
                 let proxy = proxy.with_context(|| format!("cannot listen on {door}"))?;
-                Some(tokio::spawn(proxy.serve(std::future::pending())))
+                Some(tokio::spawn(vital(proxy.serve(std::future::pending()))))
             }
         };
         let (address, key) = (broker.address()?, home.key().public());

@@ -40,6 +40,8 @@ pub struct ReleaseConfig {
     pub audit: Option<AuditConfig>,
     /// Where counts are written for Prometheus' node exporter; the bridge listens on nothing.
     pub metrics_file: Option<PathBuf>,
+    /// OpenBao's audit log, where workloads are told of new values.
+    pub openbao_audit: Option<PathBuf>,
 }
 
 /// The Merkle log of receipts.
@@ -153,6 +155,7 @@ pub(crate) struct Section {
     issuer: Vec<IssuerSection>,
     #[serde(default)]
     log: LogSection,
+    openbao_audit: Option<PathBuf>,
     audit: Option<AuditSection>,
     metrics_file: Option<PathBuf>,
 }
@@ -274,6 +277,7 @@ impl Section {
                 patience: Duration::from_secs(audit.patience_seconds.into()),
             }),
             metrics_file: self.metrics_file.map(|path| beside(file, &path)),
+            openbao_audit: self.openbao_audit.map(|path| beside(file, &path)),
         })
     }
 }

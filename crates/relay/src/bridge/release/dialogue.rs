@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 
 use cloudtaser_bao::Deadline;
 use cloudtaser_core::release::{
-    Answer, Answers, BridgeToWrapper, Denial, Item, Operation, Read, Recorded, Refused, Renew,
-    Renewed, Renewing, Sealed, Welcome, Why, WrapperToBridge, encode,
+    Answer, Answers, BridgeToWrapper, Changed, Denial, Item, Operation, Read, Recorded, Refused,
+    Renew, Renewed, Renewing, Sealed, Watch, Watching, Welcome, Why, WrapperToBridge, encode,
     message::VALUES_MAX,
     policy::{Action, Asked, Decision, terms::Occasion},
     sealing_data, sealing_info,
@@ -14,11 +14,12 @@ use cloudtaser_core::release::{
 use cloudtaser_road::seal::SealingKey;
 use cloudtaser_sys::heap;
 use data_encoding::HEXLOWER;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::{
     Releaser,
     books::RELEASED,
+    changes::{Inbox, Watcher},
     orders,
     receipt::{Event, Receipt, StoodOn},
     uses::{Counts, Use},
@@ -46,6 +47,7 @@ pub(super) struct Dialogue {
     recipient: Option<Recipient>,
     /// Whose session this is, once somebody has logged in.
     present: Option<[u8; 32]>,
+    watcher: Watcher,
 }
 
 impl Drop for Dialogue {
@@ -76,13 +78,15 @@ pub(super) enum Next {
 }
 
 impl Dialogue {
-    pub(super) const fn new(
+    pub(super) fn new(
         releaser: Arc<Releaser>,
         client: String,
         nonce: [u8; 32],
         binding: [u8; 32],
     ) -> Self {
-        Self { releaser, client, nonce, binding, workload: None, recipient: None, present: None }
+        let watcher = releaser.watchers.join();
+        let (workload, recipient, present) = (None, None, None);
+        Self { releaser, client, nonce, binding, workload, recipient, present, watcher }
     }
 
     pub(super) fn welcome(&self) -> BridgeToWrapper {
@@ -114,6 +118,7 @@ impl Dialogue {
             },
             WrapperToBridge::Read(read) => Next::Answer(self.read(read)),
             WrapperToBridge::Renew(renew) => Next::Answer(self.renew(renew)),
+            WrapperToBridge::Watch(Watch { id }) => Next::Answer(self.watch(id)),
             WrapperToBridge::Done => {
                 self.revoke();
                 Next::End
@@ -121,6 +126,34 @@ impl Dialogue {
             WrapperToBridge::Leave(leave) => {
                 self.leave(&leave);
                 Next::End
+            }
+        }
+    }
+
+    /// Where it stands what is to be told unasked.
+    pub(super) fn inbox(&self) -> Arc<Inbox> {
+        self.watcher.inbox()
+    }
+
+    /// What is to be told now.
+    pub(super) fn tell(&self) -> Option<BridgeToWrapper> {
+        self.watcher.take().map(|paths| BridgeToWrapper::Changed(Changed { paths }))
+    }
+
+    fn watch(&self, id: u32) -> BridgeToWrapper {
+        match self.workload {
+            Some(_) => {
+                let paths = self.watcher.watch();
+                info!(
+                    client = self.client,
+                    paths = paths.len(),
+                    "a workload is told of new values"
+                );
+                BridgeToWrapper::Watching(Watching { id, paths })
+            }
+            None => {
+                let refused = Refused { id: Some(id), ..no_login(Operation::Read) };
+                BridgeToWrapper::Refused(refused)
             }
         }
     }
@@ -186,7 +219,7 @@ impl Dialogue {
         let counted = allowed.as_ref().ok().cloned().flatten();
         let (mut answer, requests) = match allowed {
             Ok(_) => match &mut self.workload {
-                Some(workload) => workload.fetch(item, deadline),
+                Some(workload) => noted(&self.watcher, item, || workload.fetch(item, deadline)),
                 None => (Answer::Refused(Box::new(no_login(operation_of(action)))), Vec::new()),
             },
             Err(refused) => (Answer::Refused(refused), Vec::new()),
@@ -391,6 +424,20 @@ fn unwritten(error: &std::io::Error) -> Box<Refused> {
     warn!(error = %error, "a receipt cannot be written: nothing is released");
     let meaning = format!("its receipt cannot be written: {error}");
     Box::new(Refused::denied(Operation::Read, Denial::Record, meaning))
+}
+
+/// Reads something and has changes of it noted, which can be learned of for KV v2 alone: whatever
+/// else OpenBao gives may become another without anybody's request.
+fn noted<T>(watcher: &Watcher, item: &Item, fetch: impl FnOnce() -> (Answer, T)) -> (Answer, T) {
+    let Item::Read { path, version: None } = item else { return fetch() };
+    let is_new = watcher.note(path);
+    let fetched = fetch();
+    match &fetched.0 {
+        Answer::Fields { version: Some(_), lease: None, .. } => {}
+        Answer::Refused(_) if !is_new => {}
+        _ => watcher.forget(path),
+    }
+    fetched
 }
 
 /// What is recorded of what others say.

@@ -5,6 +5,7 @@
 
 use std::{
     io::{self, Read as _, Write as _},
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::Duration,
 };
@@ -60,6 +61,9 @@ pub(in crate::bridge) struct Parties {
     pub(in crate::bridge) bridge: PublicKey,
 }
 
+/// What is done on a thread that may block.
+type Doing = fn(&mut Talk) -> io::Result<Step>;
+
 /// Whether a session goes on.
 enum Step {
     Ended,
@@ -80,6 +84,7 @@ pub(in crate::bridge) async fn serve(
     let mut talk = exchange(talk, Talk::greet).await?.0;
     let began = Instant::now();
     let mut half = None;
+    let inbox = talk.dialogue.inbox();
     loop {
         // For all of a message, and not since its last byte.
         half = (!talk.received.is_empty()).then(|| half.unwrap_or_else(Instant::now));
@@ -91,22 +96,23 @@ pub(in crate::bridge) async fn serve(
                 None => std::future::pending().await,
             }
         };
-        let readable = tokio::select! {
+        let event = tokio::select! {
             () = &mut cut => {
                 let dialogue = talk.dialogue;
                 spawn_blocking(move || dialogue.cut()).await.map_err(io::Error::other)?;
                 let why = "the cluster was revoked";
                 return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
             }
-            readable = talk.socket.readable() => readable,
+            readable = talk.socket.readable() => readable.map(|()| Talk::step as Doing),
+            () = inbox.due() => Ok(Talk::tell as Doing),
             () = late => Err(io::ErrorKind::TimedOut.into()),
             () = told(&mut stopping) => Err(io::ErrorKind::ConnectionAborted.into()),
         };
-        if readable.is_err() {
+        let Ok(event) = event else {
             talk.dialogue.lost();
             return Ok(());
-        }
-        let (next, step) = exchange(talk, Talk::step).await?;
+        };
+        let (next, step) = exchange(talk, event).await?;
         match step {
             Step::Waits => talk = next,
             Step::Ended => {
@@ -149,14 +155,13 @@ fn begin(
 }
 
 /// Does one step on a thread that may block.
-async fn exchange(
-    mut talk: Talk,
-    step: fn(&mut Talk) -> io::Result<Step>,
-) -> io::Result<(Talk, Step)> {
+async fn exchange(mut talk: Talk, step: Doing) -> io::Result<(Talk, Step)> {
     let done = spawn_blocking(move || {
-        let step = step(&mut talk);
+        // SECURITY: also where it panics, plaintext does not stay on the stack.
+        let step = catch_unwind(AssertUnwindSafe(|| step(&mut talk)));
         wipe_stack(STACK_BYTES);
-        (talk, step)
+        let failed = |_panic| Err(io::Error::other("a defect of the bridge"));
+        (talk, step.unwrap_or_else(failed))
     });
     let (talk, step) = done.await.map_err(io::Error::other)?;
     match step {
@@ -174,6 +179,14 @@ impl Talk {
     fn greet(&mut self) -> io::Result<Step> {
         let welcome = self.dialogue.welcome();
         self.send(&welcome)?;
+        Ok(Step::Waits)
+    }
+
+    /// Says what nobody has asked for.
+    fn tell(&mut self) -> io::Result<Step> {
+        if let Some(told) = self.dialogue.tell() {
+            self.send(&told)?;
+        }
         Ok(Step::Waits)
     }
 

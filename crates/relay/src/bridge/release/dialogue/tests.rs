@@ -115,6 +115,7 @@ fn config_in(folder: &std::path::Path, openbao: String) -> ReleaseConfig {
             witnesses: None,
         },
         audit: None,
+        openbao_audit: None,
         metrics_file: None,
     }
 }
