@@ -18,6 +18,7 @@
 #include "lib/egress.h"
 #include "lib/file.h"
 #include "lib/grant.h"
+#include "lib/image.h"
 #include "lib/pin.h"
 #include "lib/read.h"
 #include "lib/report.h"
@@ -41,6 +42,7 @@
 #ifdef CT_PROBE
 #include "lifecycle_probe.bpf.c"
 #else
+#include "bprm_check_security.bpf.c"
 #include "bprm_creds_for_exec.bpf.c"
 #include "file_receive.bpf.c"
 #include "inode_rename.bpf.c"

@@ -41,7 +41,8 @@ CT_HOOK(file_open, struct file *file)
 		access |= CT_ACCESS_WRITE;
 	ct_learn_mount(file);
 	finding = ct_judge_file(file, access);
-	if (access & CT_ACCESS_WRITE && ct_marks(CT_AT(file, f_inode))) {
+	if (access & CT_ACCESS_WRITE &&
+	    (ct_marks(CT_AT(file, f_inode)) || ct_is_running(CT_AT(file, f_inode)))) {
 		finding.denied = true;
 		finding.grant.kind = CT_GRANT_NONE;
 	}

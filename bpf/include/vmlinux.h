@@ -56,6 +56,10 @@ enum {
 /* Only the commands that are judged; the values are ABI. */
 enum bpf_cmd {
 	BPF_PROG_LOAD = 5,
+	BPF_PROG_ATTACH = 8,
+	BPF_PROG_TEST_RUN = 10,
+	BPF_RAW_TRACEPOINT_OPEN = 17,
+	BPF_LINK_CREATE = 28,
 	BPF_LINK_UPDATE = 29,
 	BPF_LINK_GET_FD_BY_ID = 30,
 	BPF_LINK_DETACH = 34,
@@ -136,6 +140,8 @@ struct inode {
 	dev_t i_rdev;
 	unsigned long i_ino;
 	struct super_block *i_sb;
+	__s64 i_size;
+	atomic_t i_writecount; /* how many have it open for writing; below zero: it is executed */
 };
 
 struct qstr {
@@ -171,6 +177,12 @@ struct file {
 	struct address_space *f_mapping;
 	struct path f_path;
 	struct inode *f_inode;
+	void *private_data;
+};
+
+/* KERNEL: from 6.13 on, what an open file of an overlay has in private_data; before, the real file. */
+struct ovl_file {
+	struct file *realfile;
 };
 
 /* Indices of pid->tasks and of task_struct's pid_links. */

@@ -85,6 +85,49 @@ enum ct_file_mark {
 	CT_FILE_AGENT = 2,
 };
 
+/* A program by its content: SHA-256. Key of ct_contents. */
+struct ct_content {
+	__u8 sha256[32];
+};
+
+/* What a content in ct_contents is. */
+enum ct_content_mark {
+	/* Processes that run it may load BPF programs and open perf events. */
+	CT_CONTENT_LOADER = 1,
+	/* The agent's own, by which it sees whether contents are recognised on this kernel. */
+	CT_CONTENT_PROOF = 2,
+};
+
+/* What came of looking at a content. Indices of ct_looks; append only. */
+enum ct_look {
+	CT_LOOK_LISTED,
+	CT_LOOK_PROOF,
+	/* A file of a listed one's size, and another one. */
+	CT_LOOK_OTHER,
+	/* The kernel gave no SHA-256: no IMA, or another algorithm. */
+	CT_LOOK_NO_HASH,
+	/* Listed, and on a file system whose content somebody else may answer for. */
+	CT_LOOK_ELSEWHERE,
+	/* Listed, and somebody has it open for writing. */
+	CT_LOOK_WRITTEN,
+	/* Listed, and started under a tracer. */
+	CT_LOOK_TRACED,
+	/* Listed, and there was no room. */
+	CT_LOOK_FULL,
+	CT_LOOK_COUNT,
+};
+
+/* What a process runs, where that was recognised by its content. In ct_images, by thread group. */
+struct ct_image {
+	/*
+	 * The program's, by its address: as the process has it, in front of overlays. 0: the agent
+	 * found it running, and `file` is what stat(2) says of it.
+	 */
+	__u64 inode;
+	/* The same behind overlays: where the content lies. Zero: listed, and started under a tracer. */
+	struct ct_loader file;
+};
+
 /* What the pinned set was loaded with. One agent writes it: the one that loaded. */
 struct ct_control {
 	__u32 abi; /* another number: another agent's maps */

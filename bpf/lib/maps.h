@@ -41,6 +41,54 @@ struct {
 	__type(value, __u32);
 } ct_loaders SEC(".maps");
 
+/* Programs that are listed by their content, as those in images are: enum ct_content_mark, or-ed. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct ct_content);
+	__type(value, __u32);
+} ct_contents SEC(".maps");
+
+/* Their sizes: only files of such a size are looked into. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, __u64);
+	__type(value, __u32);
+} ct_sizes SEC(".maps");
+
+/* File systems of the node, by device, whose content only this kernel answers for. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 64);
+	__type(key, __u32);
+	__type(value, __u32);
+} ct_homes SEC(".maps");
+
+/* Processes whose program was recognised by its content. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, __u32);
+	__type(value, struct ct_image);
+} ct_images SEC(".maps");
+
+/* How many processes run such a file: as long as there is one, nobody writes there. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct ct_loader);
+	__type(value, __s64);
+} ct_running SEC(".maps");
+
+/* What came of looking at contents: enum ct_look. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, CT_LOOK_COUNT);
+	__type(key, __u32);
+	__type(value, __u64);
+} ct_looks SEC(".maps");
+
 /* Inodes of our pins and of their directories. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

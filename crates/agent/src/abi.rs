@@ -40,7 +40,7 @@ pub(crate) const HOOKS: [&str; 23] = [
 pub(crate) const EGRESS_HOOKS: [&str; 3] = ["socket_connect", "socket_sendmsg", "socket_create"];
 
 /// Number of the maps' meaning: raised with every change that an older or newer agent would misread.
-pub(crate) const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 3;
 
 /// The group of the agent (`CT_GROUP_AGENT`).
 pub(crate) const AGENT_GROUP: u32 = 1;
@@ -52,6 +52,11 @@ const ROLE_BY_HAND: u32 = 16;
 pub(crate) const FILE_LOADER: u32 = 1;
 /// `CT_FILE_AGENT`: its processes may take over.
 pub(crate) const FILE_AGENT: u32 = 2;
+
+/// `CT_CONTENT_LOADER`: processes that run it may load programs.
+pub(crate) const CONTENT_LOADER: u32 = 1;
+/// `CT_CONTENT_PROOF`: the agent's own.
+pub(crate) const CONTENT_PROOF: u32 = 2;
 
 /// What a task is to the programs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -107,6 +112,15 @@ pub(crate) fn loader(inode: u64, device: u64) -> [u8; 16] {
     head.copy_from_slice(&inode.to_ne_bytes());
     if let Some(field) = tail.first_chunk_mut() {
         *field = self::device(device).to_ne_bytes();
+    }
+    bytes
+}
+
+/// `struct ct_image` of a process that the agent found running.
+pub(crate) fn found_running(inode: u64, device: u64) -> [u8; 24] {
+    let mut bytes = [0; 24];
+    if let Some(file) = bytes.last_chunk_mut() {
+        *file = loader(inode, device);
     }
     bytes
 }
@@ -279,6 +293,8 @@ pub(crate) mod tests {
         check("ct_task", &[("group", 0), ("role", 4)], 8);
         check("ct_object", &[("kind", 0), ("id", 4)], 8);
         check("ct_loader", &[("inode", 0), ("device", 8), ("reserved", 12)], 16);
+        check("ct_content", &[("sha256", 0)], 32);
+        check("ct_image", &[("inode", 0), ("file", 8)], 24);
         let control = [
             ("abi", 0),
             ("set", 4),

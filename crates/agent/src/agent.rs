@@ -9,14 +9,17 @@ use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 
+use crate::attest::Signer;
 use crate::audit::{Counts, Sinks};
 use crate::bpf::{self, Attached, Choice, Tier};
 use crate::canary::{self, Attackers, Way};
 use crate::devices::Devices;
+use crate::earlier;
 use crate::host::{self, Preemption};
 use crate::late::Late;
-use crate::loaders;
+use crate::loaders::{self, Contents, Listed};
 use crate::metrics::{Kept, Metrics, Proved};
+use crate::neighbours::Watch;
 use crate::net;
 use crate::orders::Orders;
 use crate::pins::{Decoy, Pins};
@@ -36,6 +39,10 @@ pub(crate) struct Agent {
     pub(crate) tier: Tier,
     /// Program files that may load BPF.
     pub(crate) loaders: usize,
+    /// Those that are known by their content.
+    pub(crate) contents: Contents,
+    /// Who else is on the hooks.
+    pub(crate) watch: Watch,
     pub(crate) before: Attack,
     pub(crate) now: Attack,
     pub(crate) proved: Instant,
@@ -47,6 +54,8 @@ pub(crate) struct Agent {
     pub(crate) devices: Devices,
     /// Who ran before the agent did.
     pub(crate) late: Late,
+    /// Programs that hold from before what works on beside the agent.
+    pub(crate) holders: usize,
     /// What an operator ordered.
     pub(crate) orders: Orders,
     /// Whether guarded processes may connect to listed networks only.
@@ -54,6 +63,8 @@ pub(crate) struct Agent {
     /// Doubts that stay.
     pub(crate) lasting: Vec<String>,
     pub(crate) counts: Arc<Counts>,
+    /// What it signs statements with, where it has a key.
+    pub(crate) signer: Option<Signer>,
     /// The same as above, for who reads metrics.
     pub(crate) shown: Option<Arc<Mutex<Proved>>>,
     pub(crate) events: libbpf_rs::MapHandle,
@@ -71,7 +82,11 @@ impl Agent {
         let loaded = bpf::load(tier, choice, None)?;
         terms::first(&loaded, args)?;
         let table = Table::of(&loaded)?;
-        let (loaders, files) = loaders::list(&loaded, &args.allow_loader)?;
+        let wanted = args.loaders();
+        let Listed { files: loaders, devices: files } = wanted.list(&loaded)?;
+        let contents = Contents::of(&loaded)?;
+        let images = loaded.map("ct_images")?;
+        loaders::running::enter(&images, &wanted);
         // SECURITY: from the first program on, nobody but a marked process may touch the maps.
         table.mark_agent()?;
         let mut lasting: Vec<String> = Vec::new();
@@ -93,6 +108,8 @@ impl Agent {
         let events = loaded.map("ct_events")?;
         let orders = Orders::open(loaded.map("ct_authority")?, loaded.map("ct_grants")?)?;
         let attached = loaded.attach()?;
+        // Those that started in between, and were not seen as they did.
+        loaders::running::enter(&images, &wanted);
         if let (Some(pins), Some(decoy)) = (pins, &decoy) {
             decoy.renew()?;
             pins.show_mount()?;
@@ -100,12 +117,17 @@ impl Agent {
         let own = attached.own()?;
         let now = canary::round(&table, &attackers, own, decoy.as_deref(), way)
             .context("the first attack")?;
+        let watch = Watch::new(tier, attached.programs());
+        let unproved = contents.prove(wanted.contents())?;
+        lasting.extend(unproved.map(|why| format!("loaders of images are not let in: {why}")));
         let mut agent = Self {
             attached,
             table: Arc::new(table),
             attackers: Arc::new(attackers),
             tier,
             loaders,
+            contents,
+            watch,
             before,
             now,
             proved: Instant::now(),
@@ -115,12 +137,15 @@ impl Agent {
             devices,
             orders,
             late: Late::default(),
+            holders: 0,
             egress,
             lasting,
             counts: Arc::default(),
+            signer: None,
             shown: None,
             events,
         };
+        agent.watch.look(&agent.contents);
         agent.judge(None);
         match pins {
             Some(pins) if !matches!(agent.state, State::Off(_)) => {
@@ -129,6 +154,9 @@ impl Agent {
             }
             _ => drop(agent.decoy.as_deref().map(Decoy::remove)),
         }
+        if !matches!(agent.state, State::Off(_)) {
+            agent.holders = earlier::tell(&agent.attached.map("ct_loaders")?);
+        }
         Ok(agent)
     }
 
@@ -136,7 +164,7 @@ impl Agent {
     pub(crate) fn take_over(earlier: &Earlier, args: &RunArgs) -> anyhow::Result<Self> {
         ensure!(!args.is_trial(), "an earlier agent's pins are in force: ask for its `status`");
         let tier = earlier.tier();
-        earlier.accept(args, &loaders::identities(&args.allow_loader)?)?;
+        earlier.accept(args)?;
         let table = earlier.table()?;
         ensure!(args.replace || !earlier.is_served(&table), "an agent runs (--replace)");
         table.mark_agent()?;
@@ -148,10 +176,17 @@ impl Agent {
         let egress = earlier.authority.egress;
         let choice = Choice { left_open: &args.leave_open, egress, types: None };
         let loaded = bpf::load(tier, choice, Some(&earlier.pins))?;
+        let contents = Contents::of(&loaded)?;
+        let listed = contents.have(args.loaders().contents())?;
+        ensure!(
+            listed,
+            "weaker than what is pinned: --allow-loader of a content that is not listed"
+        );
         let devices = Devices::open(loaded.map("ct_devices")?, args.block_devices, &[])?;
         let events = loaded.map("ct_events")?;
         let orders = Orders::open(loaded.map("ct_authority")?, loaded.map("ct_grants")?)?;
         let mut attached = loaded.attach()?;
+        let watch = Watch::new(tier, attached.programs());
         let estate = earlier.hand_over(&mut attached, &table, &args.leave_open, away)?;
         let now = canary::round(&table, &attackers, attached.own()?, Some(&decoy), Way::of(tier))
             .context("the first attack")?;
@@ -161,6 +196,8 @@ impl Agent {
             attackers: Arc::new(attackers),
             tier,
             loaders: earlier.loaders()?,
+            contents,
+            watch,
             before: earlier.before.clone(),
             now,
             proved: Instant::now(),
@@ -170,12 +207,15 @@ impl Agent {
             devices,
             orders,
             late: Late::default(),
+            holders: 0,
             egress: earlier.authority.egress,
             lasting: Vec::new(),
             counts: Arc::default(),
+            signer: None,
             shown: None,
             events,
         };
+        agent.watch.look(&agent.contents);
         agent.judge(None);
         Ok(agent)
     }
@@ -212,6 +252,7 @@ impl Agent {
             at: self.proved,
             programs: self.attached.len(),
             skipped: self.attached.skipped(),
+            neighbours: self.watch.found().clone(),
             verified: self.attached.verified(),
         }
     }
@@ -226,6 +267,9 @@ impl Agent {
         }
         if self.devices.are_left_open() {
             doubts.add("block devices are left open (--block-devices)");
+        }
+        if let Some(strangers) = self.watch.found().strangers() {
+            doubts.add(strangers);
         }
         for open in self.orders.doubts() {
             doubts.add(open);

@@ -8,6 +8,8 @@ use std::ffi::OsStr;
 use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::sync::Mutex;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, ensure};
 use libbpf_rs::btf::{Btf, types};
@@ -92,6 +94,7 @@ impl Tier {
 
 /// Hooks whose programs follow pointers with `bpf_probe_read_kernel`, which lockdown forbids.
 const PROBING: &[&str] = &[
+    CONTENT,
     "file_open",
     "file_permission",
     "mmap_file",
@@ -100,6 +103,16 @@ const PROBING: &[&str] = &[
     "socket_sendmsg",
     "task_kill",
 ];
+
+/// The name of three programs that every set has, as far as the kernel keeps names.
+const LIFE: &str = "ct_sched_proces";
+
+/// The kernel needs milliseconds, and a busy real-time one some seconds. Another agent's trial may be
+/// there for as long as it likes.
+const LETTING_GO: Duration = Duration::from_secs(30);
+
+/// The hook that recognises programs by their content; it refuses nothing.
+const CONTENT: &str = "bprm_check_security";
 
 /// How names of maps begin that sets share.
 const OURS: &str = "ct_";
@@ -161,19 +174,20 @@ pub(crate) fn load(
     let absent = [&left_out, unwanted].concat();
     let mut loaded = match try_load(tier, &absent, choice.types, shared) {
         Ok(loaded) => loaded,
-        // Only worth a second try where probe reads are what was refused.
+        // Only worth another try where the newest helper or probe reads are what was refused.
         Err(problem) => {
-            let without = [&absent, PROBING].concat();
-            let Ok(mut partial) = try_load(tier, &without, choice.types, shared) else {
-                return Err(problem);
-            };
+            let mut tries = [&[CONTENT][..], PROBING].into_iter().filter_map(|less| {
+                let without = [&absent, less].concat();
+                try_load(tier, &without, choice.types, shared).ok().map(|partial| (partial, less))
+            });
+            let Some((mut partial, less)) = tries.next() else { return Err(problem) };
             let told = format!("{problem:#}");
             events::write(&json!({"event": "hooks were refused", "why": told}));
             let why = crate::host::lockdown().map_or_else(
                 || "refused by the kernel".to_owned(),
                 |mode| format!("lockdown={mode}"),
             );
-            let refused = PROBING.iter().filter(|hook| !unwanted.contains(hook));
+            let refused = less.iter().filter(|hook| !unwanted.contains(hook));
             partial.missing.extend(refused.map(|hook| format!("{hook} ({why})")));
             partial
         }
@@ -209,8 +223,10 @@ fn try_load(
             continue; // the life of tasks: the same in every tier
         };
         let ours = name.starts_with(tier.prefix());
-        let there = has(&tier.function(hook));
-        if ours && !there && !without.contains(&hook) {
+        // KERNEL: before 5.18 no program is told a file's hash, and nothing is known by its content.
+        let hashes = hook != CONTENT || has("bpf_ima_file_hash");
+        let there = has(&tier.function(hook)) && hashes;
+        if ours && !there && hook != CONTENT && !without.contains(&hook) {
             missing.push(format!("{hook} (not in this kernel)"));
         }
         program.set_autoload(ours && there && !without.contains(&hook));
@@ -345,6 +361,11 @@ impl Attached {
         Ok(())
     }
 
+    /// Their numbers in the kernel.
+    pub(crate) fn programs(&self) -> &[u32] {
+        &self.programs
+    }
+
     /// How many programs are attached.
     pub(crate) fn len(&self) -> usize {
         self.links.len()
@@ -361,6 +382,12 @@ impl Attached {
     pub(crate) fn counters(&self) -> anyhow::Result<Counters> {
         let denials = handle(&self.object, "ct_denials")?;
         Ok(Counters { denials, lost: handle(&self.object, "ct_lost")? })
+    }
+
+    /// The kernel's hashes of our programs, as they were loaded.
+    pub(crate) fn tags(&self) -> Vec<[u8; 8]> {
+        let ours = ProgInfoIter::default().filter(|info| self.programs.contains(&info.id));
+        ours.map(|info| info.tag.0).collect()
     }
 
     /// What the verifier had to walk, per program: the measure of what a hook costs at load.
@@ -396,6 +423,17 @@ impl Counters {
     /// Reports that found no room.
     pub(crate) fn lost(&self) -> anyhow::Result<u64> {
         sum(&self.lost, 0)
+    }
+}
+
+/// Waits, for a while, until the kernel has let go of programs that nothing holds any more: those of
+/// a set that was unloaded a moment ago would judge the attack that is to show what a node is like
+/// without an agent.
+pub(crate) fn wait_for_earlier() {
+    let until = Instant::now() + LETTING_GO;
+    let there = || ProgInfoIter::default().any(|info| info.name == LIFE);
+    while there() && Instant::now() < until {
+        thread::sleep(Duration::from_millis(20));
     }
 }
 
@@ -457,9 +495,11 @@ mod tests {
                 assert!(programs.contains(&wanted), "{wanted:?}");
             }
         }
-        // Beside them: three for the life of tasks, and one that only a security module can have.
-        assert_eq!(programs.len(), 2 * abi::HOOKS.len() + 4);
-        assert!(programs.iter().any(|(name, _)| name == "lsm_bprm_creds_for_exec"));
+        // Beside them: three for the life of tasks, and two that only a security module can have.
+        assert_eq!(programs.len(), 2 * abi::HOOKS.len() + 5);
+        for only in ["lsm_bprm_check_security", "lsm_bprm_creds_for_exec"] {
+            assert!(programs.iter().any(|(name, _)| name == only), "{only}");
+        }
     }
 
     /// Pins are what those guard, and nothing is pinned there; a fork cannot be refused.
@@ -497,6 +537,6 @@ mod tests {
 
     #[test]
     fn what_lockdown_takes_away_is_named_by_real_hooks() {
-        assert!(PROBING.iter().all(|hook| abi::HOOKS.contains(hook)));
+        assert!(PROBING.iter().all(|hook| *hook == CONTENT || abi::HOOKS.contains(hook)));
     }
 }

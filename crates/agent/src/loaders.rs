@@ -1,16 +1,23 @@
-//! Programs that may load BPF, by inode and device.
+//! Programs that may load BPF: files of the node by inode and device, and programs of images by
+//! their content.
+
+pub(crate) mod content;
+pub(crate) mod running;
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
-use libbpf_rs::{MapCore as _, MapFlags};
+use cloudtaser_core::agent::content::Content;
+use libbpf_rs::{MapCore as _, MapFlags, MapHandle};
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
 use nix::sys::stat::Mode;
+use serde::Serialize;
 
+pub(crate) use self::content::Allowed;
 use crate::abi;
 use crate::bpf::Loaded;
 
@@ -34,41 +41,269 @@ const LOADERS: &[&str] = &[
     "/var/lib/rancher/rke2/bin/runc",
 ];
 
-/// Inode and device of files.
-pub(crate) fn identities(paths: &[PathBuf]) -> anyhow::Result<Vec<(u64, u64)>> {
-    let each = paths.iter().map(|path| {
-        let data = fs::metadata(path).with_context(|| format!("loader {}", path.display()))?;
-        ensure!(data.is_file(), "loader {} is no file", path.display());
-        Ok((data.ino(), data.dev()))
-    });
-    each.collect()
+/// Where container runtimes of an ordinary node unpack images, and what lies below that.
+const HOMES: &[&str] = &[
+    "/",
+    "/usr",
+    "/var",
+    "/var/lib",
+    "/var/lib/containerd",
+    "/var/lib/containers",
+    "/var/lib/docker",
+    "/var/lib/rancher",
+];
+
+/// `enum ct_look`, in its order.
+const LOOKS: [&str; 8] =
+    ["listed", "proof", "other", "no_hash", "elsewhere", "written", "traced", "full"];
+const LISTED: usize = 0;
+const PROOF: usize = 1;
+const NO_HASH: usize = 3;
+
+/// What the command line allows.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Wanted {
+    files: Vec<PathBuf>,
+    contents: BTreeSet<Content>,
+    homes: Vec<PathBuf>,
+}
+
+/// What was listed.
+#[derive(Debug)]
+pub(crate) struct Listed {
+    /// How many files of the node.
+    pub(crate) files: usize,
+    /// Devices below what the guard rests on.
+    pub(crate) devices: Vec<u64>,
+}
+
+/// Contents, and what came of looking for them, as `status --json` prints it.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+pub(crate) struct Looks {
+    /// How many contents are listed.
+    listed: usize,
+    /// Processes that were recognised, since the programs were loaded.
+    recognised: u64,
+    /// Files of a listed size that were not, by reason.
+    refused: Vec<(&'static str, u64)>,
+}
+
+/// The maps of contents.
+#[derive(Debug)]
+pub(crate) struct Contents {
+    files: MapHandle,
+    contents: MapHandle,
+    homes: MapHandle,
+    sizes: MapHandle,
+    looks: MapHandle,
+}
+
+impl Wanted {
+    /// Sorts the arguments.
+    pub(crate) fn of(allowed: &[Allowed], homes: &[PathBuf]) -> Self {
+        let mut own = Self { homes: homes.to_vec(), ..Self::default() };
+        for each in allowed {
+            match each {
+                Allowed::File(path) => own.files.push(path.clone()),
+                Allowed::Content(content) => drop(own.contents.insert(*content)),
+            }
+        }
+        own
+    }
+
+    /// Inode and device of the files.
+    pub(crate) fn identities(&self) -> anyhow::Result<Vec<(u64, u64)>> {
+        let each = self.files.iter().map(|path| {
+            let data = fs::metadata(path).with_context(|| format!("loader {}", path.display()))?;
+            ensure!(data.is_file(), "loader {} is no file", path.display());
+            Ok((data.ino(), data.dev()))
+        });
+        each.collect()
+    }
+
+    /// What is listed by content.
+    pub(crate) const fn contents(&self) -> &BTreeSet<Content> {
+        &self.contents
+    }
+
+    /// Lists those that a node has anyway, and more.
+    pub(crate) fn list(&self, loaded: &Loaded) -> anyhow::Result<Listed> {
+        let map = loaded.map("ct_loaders")?;
+        let mut files = BTreeSet::new();
+        for path in LOADERS {
+            // Not every node has every one of them.
+            if let Ok(data) = on_node(Path::new(path)) {
+                files.insert((data.ino(), data.dev()));
+            }
+        }
+        files.extend(self.identities()?);
+        for (inode, device) in &files {
+            let key = abi::loader(*inode, *device);
+            map.update(&key, &abi::FILE_LOADER.to_ne_bytes(), MapFlags::ANY)?;
+        }
+        let mut devices: Vec<u64> = files.iter().map(|(_, device)| *device).collect();
+        devices.push(fs::metadata("/proc/self/exe")?.dev());
+        devices.extend(self.list_contents(loaded)?);
+        Ok(Listed { files: files.len(), devices })
+    }
+
+    /// Lists contents, and the file systems where a content says what runs.
+    fn list_contents(&self, loaded: &Loaded) -> anyhow::Result<BTreeSet<u64>> {
+        let mut devices = BTreeSet::new();
+        if self.contents.is_empty() {
+            return Ok(devices);
+        }
+        for path in &self.homes {
+            let data = on_node(path)
+                .with_context(|| format!("--loader-home {}: not on the node", path.display()))?;
+            devices.insert(data.dev());
+        }
+        devices.extend(HOMES.iter().filter_map(|path| Some(on_node(Path::new(path)).ok()?.dev())));
+        let homes = loaded.map("ct_homes")?;
+        for device in &devices {
+            homes.update(&abi::device(*device).to_ne_bytes(), &WORD, MapFlags::ANY)?;
+        }
+        let maps = Contents::of(loaded)?;
+        for content in &self.contents {
+            maps.add(content, abi::CONTENT_LOADER)?;
+        }
+        // The canary and its attacker run this very program: whether it is recognised is the proof.
+        maps.add(&content::own()?, abi::CONTENT_PROOF)?;
+        Ok(devices)
+    }
+}
+
+/// A value that says no more than that there is one.
+const WORD: [u8; 4] = 1_u32.to_ne_bytes();
+
+impl Contents {
+    /// Of loaded programs.
+    pub(crate) fn of(loaded: &Loaded) -> anyhow::Result<Self> {
+        Ok(Self {
+            files: loaded.map("ct_loaders")?,
+            contents: loaded.map("ct_contents")?,
+            homes: loaded.map("ct_homes")?,
+            sizes: loaded.map("ct_sizes")?,
+            looks: loaded.map("ct_looks")?,
+        })
+    }
+
+    fn add(&self, content: &Content, mark: u32) -> anyhow::Result<()> {
+        let known = self.mark(content)?;
+        self.contents.update(&content.sha256, &(known | mark).to_ne_bytes(), MapFlags::ANY)?;
+        Ok(self.sizes.update(&content.size.to_ne_bytes(), &WORD, MapFlags::ANY)?)
+    }
+
+    fn mark(&self, content: &Content) -> anyhow::Result<u32> {
+        Ok(word(self.contents.lookup(&content.sha256, MapFlags::ANY)?))
+    }
+
+    /// Whether every one of these is listed.
+    pub(crate) fn have(&self, wanted: &BTreeSet<Content>) -> anyhow::Result<bool> {
+        for content in wanted {
+            if self.mark(content)? & abi::CONTENT_LOADER == 0 {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Lists one more, by an operator's order.
+    pub(crate) fn admit(&self, content: &Content) -> anyhow::Result<()> {
+        self.add(content, abi::CONTENT_LOADER)
+    }
+
+    /// Whether that would come to anything.
+    ///
+    /// # Errors
+    /// Where no home was listed: on which file systems a content says what runs, and that nobody
+    /// writes below them, was decided when the programs were loaded.
+    pub(crate) fn may_admit(&self) -> anyhow::Result<()> {
+        ensure!(
+            self.homes.keys().next().is_some(),
+            "no loader was listed by its content when the programs were loaded, so that none is \
+             recognised before the node boots"
+        );
+        Ok(())
+    }
+
+    /// Whether this process runs a listed loader.
+    pub(crate) fn lists(&self, pid: i32) -> bool {
+        let path = format!("/proc/{pid}/exe");
+        let Ok(data) = fs::metadata(&path) else { return false };
+        let key = abi::loader(data.ino(), data.dev());
+        let marks = self.files.lookup(&key, MapFlags::ANY).ok().flatten();
+        if word(marks) & abi::FILE_LOADER != 0 {
+            return true;
+        }
+        let size = self.sizes.lookup(&data.len().to_ne_bytes(), MapFlags::ANY);
+        if !matches!(size, Ok(Some(_))) {
+            return false;
+        }
+        let content = File::open(&path).and_then(content::read);
+        content.is_ok_and(|content| {
+            self.mark(&content).is_ok_and(|mark| mark & abi::CONTENT_LOADER != 0)
+        })
+    }
+
+    /// Takes the agent's own content off the list again, and says why contents are not recognised
+    /// where the attack showed that they are not.
+    pub(crate) fn prove(&self, wanted: &BTreeSet<Content>) -> anyhow::Result<Option<String>> {
+        if wanted.is_empty() {
+            return Ok(None);
+        }
+        let counts = self.counts()?;
+        let own = content::own()?;
+        self.contents.delete(&own.sha256)?;
+        if !wanted.iter().any(|content| content.size == own.size) {
+            self.sizes.delete(&own.size.to_ne_bytes())?;
+        }
+        let count = |look: usize| counts.get(look).copied().unwrap_or_default();
+        Ok(match (count(PROOF), count(NO_HASH)) {
+            (1.., _) => None,
+            (0, 1..) => Some(
+                "the kernel computes no SHA-256 of files (IMA is not there, or has another \
+                 algorithm: boot with ima_hash=sha256)"
+                    .to_owned(),
+            ),
+            (0, 0) => Some(
+                "the program that looks at contents does not run (it is for the tier lsm)"
+                    .to_owned(),
+            ),
+        })
+    }
+
+    fn counts(&self) -> anyhow::Result<Vec<u64>> {
+        let count = |index: u32| {
+            let value = self.looks.lookup(&index.to_ne_bytes(), MapFlags::ANY)?;
+            let bytes = value.as_deref().and_then(<[u8]>::first_chunk);
+            Ok(bytes.map_or(0, |bytes| u64::from_ne_bytes(*bytes)))
+        };
+        (0..).take(LOOKS.len()).map(count).collect()
+    }
+
+    /// For the report.
+    pub(crate) fn looks(&self) -> anyhow::Result<Looks> {
+        let counts = self.counts()?;
+        let refused = LOOKS.into_iter().zip(&counts).skip(PROOF + 1);
+        Ok(Looks {
+            listed: self.contents.keys().count(),
+            recognised: counts.get(LISTED).copied().unwrap_or_default(),
+            refused: refused.filter(|(_, n)| **n > 0).map(|(look, n)| (look, *n)).collect(),
+        })
+    }
+}
+
+fn word(value: Option<Vec<u8>>) -> u32 {
+    value.as_deref().and_then(<[u8]>::first_chunk).map_or(0, |bytes| u32::from_ne_bytes(*bytes))
 }
 
 /// A file as the node's own processes find it: an absolute link leads to the node's file too.
-fn on_node(path: &str) -> io::Result<Metadata> {
+fn on_node(path: &Path) -> io::Result<Metadata> {
     let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
     let root = open(HOST, flags | OFlag::O_DIRECTORY, Mode::empty())?;
     let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_IN_ROOT);
     File::from(openat2(root, path, how)?).metadata()
-}
-
-/// Lists those that a node has anyway, and more; how many there are, and on which devices they and
-/// the agent's own file lie.
-pub(crate) fn list(loaded: &Loaded, more: &[PathBuf]) -> anyhow::Result<(usize, Vec<u64>)> {
-    let map = loaded.map("ct_loaders")?;
-    let mut files = BTreeSet::new();
-    for path in LOADERS {
-        // Not every node has every one of them.
-        if let Ok(data) = on_node(path) {
-            files.insert((data.ino(), data.dev()));
-        }
-    }
-    files.extend(identities(more)?);
-    for (inode, device) in &files {
-        map.update(&abi::loader(*inode, *device), &abi::FILE_LOADER.to_ne_bytes(), MapFlags::ANY)?;
-    }
-    let own = fs::metadata("/proc/self/exe")?.dev();
-    Ok((files.len(), files.iter().map(|(_, device)| *device).chain([own]).collect()))
 }
 
 #[cfg(test)]
@@ -77,11 +312,16 @@ mod tests {
 
     #[test]
     fn a_file_of_the_node_is_found_through_links() {
-        let Ok(found) = on_node("/bin/sh") else {
+        let Ok(found) = on_node(Path::new("/bin/sh")) else {
             println!("SKIP: the root of process 1 may not be looked into here");
             return;
         };
         assert!(found.is_file(), "links were followed");
-        assert!(on_node("/nowhere/runc").is_err());
+        assert!(on_node(Path::new("/nowhere/runc")).is_err());
+    }
+
+    #[test]
+    fn looks_are_named_in_the_kernels_order() {
+        assert_eq!((LOOKS[LISTED], LOOKS[PROOF], LOOKS[NO_HASH]), ("listed", "proof", "no_hash"));
     }
 }

@@ -12,6 +12,7 @@ use cloudtaser_core::names::agent_metrics as names;
 
 use crate::audit::{Counts, SpoolLength};
 use crate::bpf::{Counters, Tier};
+use crate::neighbours::Neighbours;
 use crate::road::{Attack, Outcome};
 use crate::state::State;
 use crate::table::Table;
@@ -32,6 +33,8 @@ pub(crate) struct Proved {
     pub(crate) programs: usize,
     /// Runs that the kernel skipped.
     pub(crate) skipped: u64,
+    /// Who else is there.
+    pub(crate) neighbours: Neighbours,
     /// Verified instructions per program.
     pub(crate) verified: Vec<(String, u32)>,
 }
@@ -111,6 +114,7 @@ impl View<'_> {
         let mut text = Text::default();
         self.worth(&mut text);
         self.kernel(&mut text);
+        self.neighbours(&mut text);
         self.records(&mut text);
         text.0
     }
@@ -161,6 +165,27 @@ impl View<'_> {
         text.sample(names::GUARDED, &[], self.guarded);
         text.gauge(names::CAPACITY, "Guarded processes that the table holds");
         text.sample(names::CAPACITY, &[], self.limit);
+    }
+
+    fn neighbours(&self, text: &mut Text) {
+        let Neighbours { hooks, tracers } = &self.proved.neighbours;
+        text.gauge(names::OTHERS, "Programs of others that can refuse, by whether ours come later");
+        for hook in hooks {
+            for (asked, others) in [("after", &hook.behind), ("before", &hook.before)] {
+                let labels = [("hook", hook.hook), ("asked", asked)];
+                text.sample(names::OTHERS, &labels, others.len());
+            }
+        }
+        text.gauge(names::ON_HOOK, "Programs on a hook that is shared, of at most 38");
+        for hook in hooks {
+            text.sample(names::ON_HOOK, &[("hook", hook.hook)], hook.programs);
+        }
+        text.gauge(names::READERS, "Programs of others that can read the memory of processes");
+        let reads = |known: Option<bool>| {
+            tracers.iter().filter(|tracer| tracer.reads_processes == known).count()
+        };
+        text.sample(names::READERS, &[("known", "yes")], reads(Some(true)));
+        text.sample(names::READERS, &[("known", "no")], reads(None));
     }
 
     fn records(&self, text: &mut Text) {
@@ -242,6 +267,7 @@ mod tests {
             at: Instant::now(),
             programs: 17,
             skipped: 0,
+            neighbours: crate::neighbours::examples(),
             verified: vec![("lsm_file_open".to_owned(), 512)],
         };
         let counts = Counts::default();

@@ -1,4 +1,4 @@
-//! The verbs of an operator: `grant`, `revoke`, `grants`, `unload`, `sign`, `submit`.
+//! The verbs of an operator: `grant`, `revoke`, `grants`, `admit`, `unload`, `sign`, `submit`.
 //!
 //! With `--key` an order is written, signed and handed in at once. Without, it is printed, to be
 //! signed where the key is and handed in afterwards: root of the node, who may be the attacker, then
@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
 use cloudtaser_core::agent::Question;
+use cloudtaser_core::agent::content::Content;
 use cloudtaser_core::agent::order::{Act, Allow, ORDER_MAX, Order, Target};
 use cloudtaser_core::exit::Code;
 use cloudtaser_core::plan::Period;
@@ -90,6 +91,16 @@ pub(crate) struct UnloadArgs {
     common: Common,
 }
 
+/// Whom to admit.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct AdmitArgs {
+    /// A program of an image, as `cloudtaser-agent loader FILE` prints it.
+    #[arg(value_name = "sha256:HEX:SIZE")]
+    loader: Content,
+    #[command(flatten)]
+    common: Common,
+}
+
 /// With which key to sign.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct SignArgs {
@@ -112,6 +123,10 @@ pub(crate) fn grant(args: &GrantArgs, socket: &Path) -> anyhow::Result<u8> {
 
 pub(crate) fn revoke(args: &RevokeArgs, socket: &Path) -> anyhow::Result<u8> {
     order(Act::Revoke { order: args.order }, &args.common, socket)
+}
+
+pub(crate) fn admit(args: &AdmitArgs, socket: &Path) -> anyhow::Result<u8> {
+    order(Act::Admit { loader: args.loader }, &args.common, socket)
 }
 
 pub(crate) fn unload(args: &UnloadArgs, socket: &Path) -> anyhow::Result<u8> {
@@ -202,6 +217,7 @@ fn describe(order: &Order) -> String {
             format!("let {} of {whose} through for {seconds} s", allow.as_str())
         }
         Act::Revoke { order } => format!("end the grant of order {order}"),
+        Act::Admit { loader } => format!("let {loader} load BPF until the node boots"),
         Act::Unload => "unload the agent's programs".to_owned(),
     };
     let Order { instance, serial, reason, .. } = order;

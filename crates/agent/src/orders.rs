@@ -2,6 +2,7 @@
 //! loaded with. What they open ends in the kernel, by its own clock, whether an agent runs or not.
 
 use anyhow::Context as _;
+use cloudtaser_core::agent::content::Content;
 use cloudtaser_core::agent::order::{Act, Allow, Order, OrderError, Target};
 use data_encoding::HEXLOWER;
 use libbpf_rs::{MapCore as _, MapFlags, MapHandle};
@@ -15,6 +16,7 @@ use crate::caller::{Caller, started, tracer};
 use crate::events;
 use crate::host;
 use crate::keys::OperatorKey;
+use crate::loaders::Contents;
 use crate::table::Table;
 use crate::terms;
 
@@ -130,11 +132,12 @@ impl Orders {
         text: &str,
         signature: &str,
         table: &Table,
+        loaders: &Contents,
     ) -> Result<Taken, RefusedOrder> {
         let mut authority = terms::read(&self.authority)?;
         let order = accepted(&authority, text, signature)?;
         // Everything that can be refused is, before the number is used up.
-        let ready = self.prepare(&order, table)?;
+        let ready = self.prepare(&order, table, loaders)?;
         authority.serial += 1;
         authority.unloading = matches!(ready, Ready::Unload);
         // SECURITY: first: whatever happens next, this order is not taken twice.
@@ -155,13 +158,26 @@ impl Orders {
                 self.see_to_ends(table);
                 Ok(Taken::Done(format!("the grant of order {} is over", grant.serial)))
             }
+            Ready::Admit(loader) => {
+                loaders.admit(&loader)?;
+                Ok(Taken::Done(format!("order {}: {loader} may load BPF", order.serial)))
+            }
             Ready::Unload => Ok(Taken::Unload),
         }
     }
 
-    fn prepare(&self, order: &Order, table: &Table) -> Result<Ready, RefusedOrder> {
+    fn prepare(
+        &self,
+        order: &Order,
+        table: &Table,
+        loaders: &Contents,
+    ) -> Result<Ready, RefusedOrder> {
         match order.act {
             Act::Unload => Ok(Ready::Unload),
+            Act::Admit { loader } => {
+                loaders.may_admit()?;
+                Ok(Ready::Admit(loader))
+            }
             Act::Revoke { order } => {
                 let known = self.all()?;
                 let found = known.into_iter().find(|(_, grant)| grant.serial == order);
@@ -250,6 +266,7 @@ impl Orders {
 enum Ready {
     Grant(GrantKey, Grant),
     Revoke(GrantKey, Grant),
+    Admit(Content),
     Unload,
 }
 

@@ -2,24 +2,28 @@
 //!
 //! Reading order: [`start`] (one tier, proved), [`crate::agent`], [`crate::serve`].
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use cloudtaser_core::agent::Question;
 use cloudtaser_core::exit::Code;
+use cloudtaser_core::names::AGENT_NODE_KEY;
 use serde_json::json;
 
 use crate::agent::Agent;
+use crate::attest::Signer;
 use crate::audit::{AuditArgs, Sinks};
-use crate::bpf::Tier;
+use crate::bpf::{self, Tier};
 use crate::devices::Keep;
 use crate::egress::Destination;
 use crate::events;
 use crate::host;
 use crate::keys::OperatorKey;
 use crate::late;
+use crate::loaders::{Allowed, Wanted};
 use crate::net::{self, Address};
+use crate::node_key::NodeKey;
 use crate::peers::Peers;
 use crate::pins::Pins;
 use crate::serve;
@@ -50,9 +54,14 @@ pub(crate) struct RunArgs {
     /// Seconds between two attacks on the canary.
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
     canary_every: u64,
-    /// A program file that may load BPF programs and open perf events, besides systemd and runc.
-    #[arg(long, value_name = "PATH")]
-    pub(crate) allow_loader: Vec<PathBuf>,
+    /// A program that may load BPF programs and open perf events, besides systemd and runc: a file
+    /// of the node, or by its content one of an image, as `cloudtaser-agent loader FILE` prints it.
+    #[arg(long, value_name = "PATH|sha256:HEX:SIZE")]
+    pub(crate) allow_loader: Vec<Allowed>,
+    /// A folder of the node on whose file system images are unpacked too, besides those of Docker,
+    /// containerd, CRI-O and k3s: elsewhere nothing is known by its content.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) loader_home: Vec<PathBuf>,
     /// A wrapper that may have itself guarded as any user, by file or by sha256:HEX, besides a
     /// cloudtaser-wrapper beside this program. Root of the node may have anything guarded.
     #[arg(long, value_name = "PATH|sha256:HEX")]
@@ -85,6 +94,9 @@ pub(crate) struct RunArgs {
     tier: Option<TierName>,
     #[command(flatten)]
     audit: AuditArgs,
+    /// Where the key is kept by which the agent signs what it is worth; made where there is none.
+    #[arg(long, value_name = "FILE", default_value = AGENT_NODE_KEY)]
+    node_key: PathBuf,
     /// Answer GET /metrics here: IP:PORT, or the path of a unix socket.
     #[arg(long, value_name = "ADDRESS")]
     metrics: Option<Address>,
@@ -108,6 +120,10 @@ impl RunArgs {
         self.once || self.while_stdin_open
     }
 
+    pub(crate) fn loaders(&self) -> Wanted {
+        Wanted::of(&self.allow_loader, &self.loader_home)
+    }
+
     pub(crate) fn tier(&self) -> Option<Tier> {
         self.tier.map(|tier| match tier {
             TierName::Lsm => Tier::Lsm,
@@ -128,6 +144,7 @@ pub(crate) fn run(args: &RunArgs, socket: PathBuf) -> anyhow::Result<Code> {
             events::write(&json!({"event": "state", "state": agent.state.to_string()}));
             let Some(sinks) = sinks else { return Ok(code(&agent.state)) };
             agent.tell(sinks, listener)?;
+            agent.signer = signer(&args.node_key);
             agent.late = late::guard(&agent.table, &mut wrappers);
             let peers = Peers::open(&socket, wrappers)?;
             let over = if args.while_stdin_open { Some(serve::end_of_input()?) } else { None };
@@ -149,6 +166,20 @@ fn open(args: &RunArgs) -> anyhow::Result<(Option<Sinks>, Option<net::Listener>)
     Ok((Some(sinks), args.metrics.as_ref().map(listen).transpose()?))
 }
 
+/// A node without a key is guarded all the same; nobody elsewhere has its word for it.
+fn signer(file: &Path) -> Option<Signer> {
+    let opened = NodeKey::open_or_make(file).and_then(|(key, made)| {
+        let key = Signer::new(key)?;
+        events::write(&json!({"event": "node key", "key": key.key.public(), "made": made}));
+        Ok(key)
+    });
+    let told = |error: anyhow::Error| {
+        let why = format!("{error:#}");
+        events::write(&json!({"event": "no node key: no statement is signed", "why": why}));
+    };
+    opened.map_err(told).ok()
+}
+
 fn code(state: &State) -> Code {
     if matches!(state, State::Off(_)) { Code::Unsupported } else { Code::Ok }
 }
@@ -163,6 +194,10 @@ fn start(args: &RunArgs) -> Result<Agent, Vec<String>> {
     match pins.as_ref().map(Earlier::open) {
         // An order to unload was taken, and whoever took it was ended before it was done.
         Ok(Ok(Some(earlier))) if earlier.authority.unloading => {
+            events::write(&json!({
+                "event": "an unload that was cut off is brought to its end",
+                "programs_left": earlier.pins.count(),
+            }));
             if let Err(error) = earlier.pins.remove_all() {
                 return Err(vec![format!("{error:#}")]);
             }
@@ -173,6 +208,7 @@ fn start(args: &RunArgs) -> Result<Agent, Vec<String>> {
         Ok(Err(error)) => return Err(vec![format!("{error:#}")]),
         Ok(Ok(None)) | Err(_) => {}
     }
+    bpf::wait_for_earlier();
     let has_lsm = host::has_bpf_lsm();
     let tiers = match args.tier() {
         Some(tier) => vec![tier],

@@ -99,6 +99,7 @@ impl Agent {
             heard = true;
             match round {
                 Ok(attack) => {
+                    self.watch.look(&self.contents);
                     self.now = attack;
                     self.proved = Instant::now();
                     self.change(None);
@@ -131,15 +132,25 @@ impl Agent {
             let (since, long) = (away.since_boot_s, away.for_s);
             words.push_str(&format!(", and no agent ran for {long} s from {since} s after boot"));
         }
+        if let Some(others) = self.watch.found().words() {
+            words.push_str(&format!("; {others}"));
+        }
         if let Some(late) = self.late.words() {
             words.push_str(&format!("; {late}"));
+        }
+        if self.holders > 0 {
+            let count = self.holders;
+            words.push_str(&format!(
+                "; BPF programs or perf events from before the agent go on (unlisted processes that \
+                 hold some: {count})"
+            ));
         }
         words
     }
 
     /// What to say; and whether that is the last word.
     fn answer(&mut self, asked: &Asked, peers: &Peers) -> (Answer, bool) {
-        let (mut report, mut last) = (None, false);
+        let (mut report, mut evidence, mut last) = (None, None, false);
         let done = match &asked.question {
             Question::Guard => self.guard(asked).map(|()| self.words(asked)).map_err(told),
             Question::Protect { pid } => {
@@ -147,6 +158,12 @@ impl Agent {
                 let process = roads::open_process(pid).map_err(|_gone| MarkError::Gone(pid));
                 let done = process.and_then(|process| self.table.guard(pid, &process));
                 done.map(|_guarded| self.words(asked)).map_err(told)
+            }
+            Question::Attest { session, sealing } => {
+                self.attest(asked, *session, *sealing).map(|signed| {
+                    evidence = Some(signed);
+                    self.words(asked)
+                })
             }
             Question::Status => {
                 report = Some(self.report(peers));
@@ -157,7 +174,7 @@ impl Agent {
                 String::new()
             }),
             Question::Order { text, signature } => {
-                let taken = self.orders.take(text, signature, &self.table);
+                let taken = self.orders.take(text, signature, &self.table, &self.contents);
                 orders::log(text, &asked.caller, &taken);
                 last = matches!(taken, Ok(Taken::Unload));
                 self.change(None);
@@ -174,6 +191,7 @@ impl Agent {
             reasons: self.state.reasons().to_vec(),
             text: done.unwrap_or_else(|why| why),
             report,
+            evidence,
         };
         (answer, last)
     }
@@ -213,6 +231,9 @@ impl Agent {
         report.away = self.estate.as_ref().and_then(|estate| estate.away);
         report.guarded = self.table.len();
         report.late = self.late;
+        report.earlier_holders = self.holders;
+        report.neighbours = self.watch.found().shortened();
+        report.contents = self.contents.looks().unwrap_or_default();
         if let Ok(room) = self.attached.map("ct_room").and_then(|map| terms::room(&map)) {
             report.most_guarded = room.most;
         }

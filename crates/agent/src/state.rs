@@ -10,6 +10,8 @@ use serde::Serialize;
 
 use crate::bpf::Tier;
 use crate::late::Late;
+use crate::loaders::Looks;
+use crate::neighbours::Neighbours;
 use crate::peers::Refused;
 use crate::road::{Attack, Outcome};
 use crate::succession::Away;
@@ -140,8 +142,14 @@ pub(crate) struct Report {
     pub(crate) guarded: usize,
     /// Wrappers that ran before the agent.
     pub(crate) late: Late,
+    /// Processes, of no listed loader, that hold BPF programs or perf events from before the agent.
+    pub(crate) earlier_holders: usize,
     /// How many there may be.
     pub(crate) most_guarded: u64,
+    /// Who else is on the hooks.
+    pub(crate) neighbours: Neighbours,
+    /// Programs of images that may load BPF.
+    pub(crate) contents: Looks,
     /// Block devices that nobody may open, or open for writing.
     pub(crate) kept_devices: usize,
     /// Whether guarded processes may connect to listed networks only.
@@ -184,7 +192,10 @@ impl Report {
             away: None,
             guarded: 0,
             late: Late::default(),
+            earlier_holders: 0,
             most_guarded: 0,
+            neighbours: Neighbours::default(),
+            contents: Looks::default(),
             kept_devices: 0,
             egress_is_limited: false,
             unguarded: 0,

@@ -106,7 +106,7 @@ impl Earlier {
     }
 
     /// Refuses whatever is weaker than what is pinned.
-    pub(crate) fn accept(&self, args: &RunArgs, loaders: &[(u64, u64)]) -> anyhow::Result<()> {
+    pub(crate) fn accept(&self, args: &RunArgs) -> anyhow::Result<()> {
         let (pinned, left_open) = (self.tier(), &args.leave_open);
         let same = args.tier().is_none_or(|tier| tier == pinned);
         ensure!(same, "weaker than what is pinned: --tier, which is {}", pinned.as_str());
@@ -119,8 +119,8 @@ impl Earlier {
             .collect();
         ensure!(more.is_empty(), "weaker than what is pinned: --leave-open {}", more.join(", "));
         let listed = self.pins.map("ct_loaders")?;
-        for (inode, device) in loaders {
-            let marks = listed.lookup(&abi::loader(*inode, *device), MapFlags::ANY)?;
+        for (inode, device) in args.loaders().identities()? {
+            let marks = listed.lookup(&abi::loader(inode, device), MapFlags::ANY)?;
             ensure!(
                 word(marks) & abi::FILE_LOADER != 0,
                 "weaker than what is pinned: --allow-loader of inode {inode}, which is not listed"

@@ -221,7 +221,8 @@ fn explain(asked: &Explain) -> Result<ExitCode> {
         last_hour: asked.last_hour,
         ..Standing::default()
     };
-    let question = Asked { identity, action, path: &asked.path, level: &level, standing };
+    let question =
+        Asked { identity, action, path: &asked.path, level: &level, standing, node: None };
     let decision = policy.decide(&question);
     let released = matches!(decision, Decision::Release { .. });
     let rule = decision.rule();
@@ -239,12 +240,12 @@ fn explain(asked: &Explain) -> Result<ExitCode> {
 }
 
 /// A policy, and where its rules stand.
-struct Read {
-    policy: Policy,
+pub(crate) struct Read {
+    pub(crate) policy: Policy,
     lines: BTreeMap<String, usize>,
 }
 
-fn read(file: &PathBuf) -> Result<Read, PolicyFileError> {
+pub(crate) fn read(file: &PathBuf) -> Result<Read, PolicyFileError> {
     let path = file.display().to_string();
     let text = match fs::read_to_string(file) {
         Ok(text) => text,

@@ -157,7 +157,7 @@ mod look {
         double.store().put(path, &tetragon, "helm");
         let found = finding(&double, "neighbours", 0);
         assert!(found["found"].as_str().unwrap().contains("Tetragon"), "{found}");
-        assert!(found["fix"].as_str().unwrap().contains("--leave-open=bpf"), "{found}");
+        assert!(found["fix"].as_str().unwrap().contains("--allow-loader=sha256:"), "{found}");
     }
 
     #[test]

@@ -10,12 +10,14 @@ use crate::{
     level::{
         Agent, Attach, Environ, Facets, Memory, ProtectionLevel, Requirement, Supervisor, Transport,
     },
+    node::{NodeStatement, STATEMENT_MAX},
     plan::Period,
     reference::{
         MAX_LEN, Piece, Reference, ReferenceError, SecretPath, Select, Source, Value, suspicion,
     },
     release::{
         BridgeToWrapper, Message, WrapperToBridge, decode, encode,
+        nodes::{Attested, Demand},
         order::{KeptOrder, SignedOrder},
         policy::{self, Action, Asked, Decision, Identity, Policy, PolicyFile, terms::Standing},
     },
@@ -74,10 +76,10 @@ pub fn agent(packet: &[u8]) {
             assert_eq!(Question::parse(&written), Ok(question));
         }
     }
-    // A report is passed on as it is, and numbers in it may be rounded.
-    let Ok(answer) = Answer::parse(packet).map(|answer| Answer { report: None, ..answer }) else {
-        return;
-    };
+    // A report is passed on as it is, and numbers in it may be rounded; what is signed has limits
+    // of its own.
+    let Ok(answer) = Answer::parse(packet) else { return };
+    let answer = Answer { report: None, evidence: None, ..answer };
     let shown = [&answer.text].into_iter().chain(&answer.reasons).chain(&answer.tier);
     assert!(shown.into_iter().all(|text| !text.contains(char::is_control)));
     let written = answer.to_packet();
@@ -92,6 +94,17 @@ pub fn order(text: &str) {
     // Blanks around a reason may be control characters, which are longer when they are written.
     if let Ok(written) = order.to_text() {
         assert_eq!(Order::parse(&written), Ok(order));
+    }
+}
+
+/// Any text as what a node signs: what is read is written again, byte for byte.
+pub fn statement(text: &str) {
+    if let Ok(statement) = NodeStatement::parse(text) {
+        assert_eq!(statement.to_text(), text);
+        assert!(!text.contains(char::is_control) && text.len() <= STATEMENT_MAX);
+        let words =
+            Demand::default().unmet(&[], Some(&Attested { key: statement.agent, statement }));
+        assert!(!words.is_empty(), "a stranger's word counts");
     }
 }
 
@@ -244,7 +257,8 @@ pub fn policy(bytes: &[u8]) {
     for path in paths.chain(["secret/x", "", "..", "secret/data/x"]) {
         for action in [Action::Read, Action::Write, Action::Decrypt] {
             let standing = &Standing::default();
-            let asked = Asked { identity: &identity, action, path, level: &level, standing };
+            let asked =
+                Asked { identity: &identity, action, path, level: &level, standing, node: None };
             let Decision::Release { rule, grounds } = policy.decide(&asked) else { continue };
             let rule = file.rule.iter().find(|other| other.name == rule);
             let rule = rule.filter(|rule| rule.operations.contains(&action));
@@ -262,7 +276,14 @@ pub fn policy(bytes: &[u8]) {
     }
     let path = "\u{1}";
     let standing = &Standing::default();
-    let asked = Asked { identity: &identity, action: Action::Read, path, level: &level, standing };
+    let asked = Asked {
+        identity: &identity,
+        action: Action::Read,
+        path,
+        level: &level,
+        standing,
+        node: None,
+    };
     assert_eq!(policy.decide(&asked), Decision::Path);
 }
 
@@ -306,6 +327,7 @@ mod tests {
         replay("reference", |bytes| super::reference(&String::from_utf8_lossy(bytes)));
         replay("plan", super::plan);
         replay("agent", super::agent);
+        replay("node_statement", |bytes| super::statement(&String::from_utf8_lossy(bytes)));
         replay("order", |bytes| super::order(&String::from_utf8_lossy(bytes)));
         replay("cgroup", |bytes| super::cgroup(&String::from_utf8_lossy(bytes)));
         replay("release", super::release);

@@ -51,6 +51,9 @@ pub const ENV_BROKER: &str = "CLOUDTASER_BROKER";
 /// Where the node agent keeps the number of its last audit record, and what its hook has not taken.
 pub const AGENT_AUDIT_STATE: &str = "/var/lib/cloudtaser-agent";
 
+/// Where the node agent keeps the key by which it signs statements.
+pub const AGENT_NODE_KEY: &str = "/var/lib/cloudtaser-agent/node.key";
+
 /// What a pod says to be taken part in, and how. [`kubernetes::INJECT`] is a label, since the API
 /// server selects by labels alone; the others are annotations.
 pub mod kubernetes {
@@ -82,6 +85,9 @@ pub mod kubernetes {
     pub const COMMAND: &str = "cloudtaser.io/command";
     /// `true`: exec probes and lifecycle hooks get the secrets too, with a login of their own each.
     pub const PROBES: &str = "cloudtaser.io/probes";
+    /// `use`: the node agent's socket is mounted from the node; `require`: and without its guard no
+    /// app starts. Namespaces under the baseline or restricted standard admit neither.
+    pub const AGENT: &str = "cloudtaser.io/agent";
     /// Levels below which the app is not started, such as `memory=sealed`.
     pub const REQUIRE: &str = "cloudtaser.io/require";
     /// How values reach the app: `auto`, `follow`, `one-shot`, `plain`.
@@ -131,6 +137,10 @@ pub mod kubernetes {
     pub const TOKEN_MOUNT: &str = "/cloudtaser/identity";
     /// The token in a container.
     pub const TOKEN_PATH: &str = "/cloudtaser/identity/token";
+    /// Volume with the node agent's socket, where a pod asks for it.
+    pub const AGENT_VOLUME: &str = "cloudtaser-agent";
+    /// Where that is, on the node and in a container: the folder of [`super::AGENT_SOCKET`].
+    pub const AGENT_FOLDER: &str = "/run/cloudtaser-agent";
     /// Whom the token is for, unless the operator's configuration says otherwise.
     pub const TOKEN_AUDIENCE: &str = "cloudtaser";
     /// PEM text that `cloudtaser-wrapper deliver` writes beside the wrapper; certificates only.
@@ -185,6 +195,12 @@ pub mod agent_metrics {
     pub const SKIPPED: &str = "cloudtaser_agent_program_runs_skipped_total";
     /// Instructions that the verifier walked, by `program`.
     pub const VERIFIED: &str = "cloudtaser_agent_program_verified_instructions";
+    /// Programs of others on a hook of ours, by `hook` and by whether they are `asked` before ours.
+    pub const OTHERS: &str = "cloudtaser_agent_other_programs";
+    /// Programs on a hook that is shared, ours included, by `hook`.
+    pub const ON_HOOK: &str = "cloudtaser_agent_hook_programs";
+    /// Programs of others that can read the memory of processes, by whether that is `known`.
+    pub const READERS: &str = "cloudtaser_agent_other_readers";
     /// Guarded processes, the agent and its canary included.
     pub const GUARDED: &str = "cloudtaser_agent_guarded_processes";
     /// How many the table holds.

@@ -17,6 +17,7 @@ use crate::{
     export::DOCUMENTS,
     hash::Digest,
     names::Opening,
+    node::NodeError,
     note::NoteError,
     notice::Leaf,
     policy::{Disbelief, Policy, Seen},
@@ -27,10 +28,12 @@ use crate::{
 };
 
 pub mod claims;
+pub mod nodes;
 pub mod orders;
 pub mod tally;
 
 use claims::{Claim, claims};
+use nodes::{NodeSeen, Nodes, ReleasePolicy};
 use orders::OrderRefused;
 use tally::{ChainError, Collect, Tally};
 
@@ -97,6 +100,14 @@ pub enum Refusal {
         /// Why.
         source: OrderRefused,
     },
+    /// What a node is said to have signed is not of the launch whose receipts name it.
+    #[error("the node's statement {document} is refused")]
+    Statement {
+        /// Its hash.
+        document: Digest,
+        /// Why.
+        source: NodeError,
+    },
     /// A file of the log cannot be read.
     #[error("the log cannot be read")]
     Tile(#[from] TileError),
@@ -133,6 +144,8 @@ pub struct Report {
     pub tally: Tally,
     /// Names that were opened.
     pub names: Vec<OpenedName>,
+    /// What nodes signed.
+    pub nodes: Vec<NodeSeen>,
     /// What that shows.
     pub claims: Vec<Claim>,
 }
@@ -159,6 +172,8 @@ pub struct Given {
     pub openings: Vec<Opening>,
     /// Whether ids of requests are kept, for [`crate::reconcile`].
     pub requests: bool,
+    /// Release policies, which name nodes.
+    pub release_policies: Vec<ReleasePolicy>,
 }
 
 /// Verifies a bundle.
@@ -178,13 +193,17 @@ pub fn bundle(bytes: &[u8], policy: &Policy, given: &Given) -> Result<Report, Re
             .map_err(|source| Refusal::NotIncluded { index, source })?;
         count(&mut tally, index, &item.leaf, leaf)?;
     }
+    let mut nodes = Nodes::default();
     for document in &bundle.documents {
         let hash = Digest::of(document);
-        let named = tally.add_document(hash, document);
-        if !named.map_err(|source| Refusal::Order { hash, source })? {
-            return Err(Refusal::Document(hash));
+        let named = tally.add_order(hash, document);
+        if named.map_err(|source| Refusal::Order { hash, source })? {
+            continue;
         }
+        let uses = tally.add_document(hash).ok_or(Refusal::Document(hash))?;
+        nodes.check(document, uses, &given.release_policies)?;
     }
+    (tally.attested, tally.overstated) = (nodes.attested, nodes.overstated);
     let mut past = Vec::new();
     for earlier in &bundle.earlier {
         let older = SignedCheckpoint::parse(&earlier.checkpoint)?;
@@ -207,7 +226,9 @@ pub fn bundle(bytes: &[u8], policy: &Policy, given: &Given) -> Result<Report, Re
         }
     }
     let grown_from = past.into_iter().map(|(size, _)| size).collect();
-    report(&signed, witnesses, grown_from, tally, &bundle.openings)
+    let mut report = report(&signed, witnesses, grown_from, tally, &bundle.openings)?;
+    report.nodes = nodes.into_seen();
+    Ok(report)
 }
 
 /// Verifies one proof with its receipt (C2SP tlog-proof, the receipt in the extra line).
@@ -276,7 +297,7 @@ pub fn folder(folder: &Path, policy: &Policy, given: &Given) -> Result<Report, R
         if Digest::of(&document) != hash {
             return Err(Refusal::Document(hash));
         }
-        let taken = tally.add_document(hash, &document);
+        let taken = tally.add_order(hash, &document);
         taken.map_err(|source| Refusal::Order { hash, source })?;
     }
     report(&signed, witnesses, grown_from, tally, &given.openings)
@@ -341,6 +362,7 @@ fn report(
         grown_from,
         tally,
         names,
+        nodes: Vec::new(),
         claims: Vec::new(),
     };
     report.claims = claims(&report, None);

@@ -108,6 +108,8 @@ pub(super) enum Work {
     Crowds,
     /// The tier that kills: what those who are killed had by then.
     Killed,
+    /// Other products on the same hooks, before the agent and after it, and loaders of images.
+    Beside,
     /// Debuggers and tracers as Debian has them, and what node software does all day.
     Tools,
 }
@@ -118,14 +120,26 @@ impl Work {
             Self::Attacks => "run",
             Self::Crowds => "crowds",
             Self::Killed => "killed",
+            Self::Beside => "beside",
             Self::Tools => "tools",
+        }
+    }
+
+    /// Which takes longer than which, by some seconds more or less.
+    pub(super) const fn length(self) -> u32 {
+        match self {
+            Self::Killed => 1,
+            Self::Beside => 2,
+            Self::Crowds => 3,
+            Self::Attacks => 4,
+            Self::Tools => 5,
         }
     }
 
     /// MiB of memory.
     pub(super) const fn memory(self) -> u32 {
         match self {
-            Self::Attacks | Self::Killed => qemu::MEMORY,
+            Self::Attacks | Self::Beside | Self::Killed => qemu::MEMORY,
             Self::Crowds => 2 * qemu::MEMORY,
             // Debuggers and tracers come with half a gigabyte of libraries.
             Self::Tools => 4 * qemu::MEMORY,
@@ -176,6 +190,12 @@ const fn usual(name: &'static str, lsm: &'static str, expected: &'static str) ->
 pub(super) const BOOTS: &[Boot] = &[
     usual("lsm", WITH_BPF, "ENFORCING(lsm)"),
     usual("fmod_ret", WITHOUT_BPF, "ENFORCING(fmod_ret)"),
+    Boot { work: Work::Beside, ..usual("lsm, beside others", WITH_BPF, "ENFORCING(lsm)") },
+    Boot {
+        kind: Kind::Newest,
+        work: Work::Beside,
+        ..usual("fmod_ret, beside others", WITHOUT_BPF, "ENFORCING(fmod_ret)")
+    },
     Boot { work: Work::Killed, ..usual("kprobe", WITH_BPF, "DEGRADED(kprobe:") },
     Boot {
         kind: Kind::Newest,

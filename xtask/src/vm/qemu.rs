@@ -21,8 +21,9 @@ use crate::command::program;
 pub(super) const PROGRAM: &str = "qemu-system-x86_64";
 /// Overrides how the processor is emulated.
 const ACCELERATOR: &str = "CLOUDTASER_QEMU_ACCEL";
-/// A whole run takes a minute or two; a busy machine multiplies that by four, and more.
-const PATIENCE: Duration = Duration::from_secs(1200);
+/// A whole run takes a minute or two, debuggers and tracers some more; a busy machine multiplies that
+/// by four, and more.
+const PATIENCE: Duration = Duration::from_secs(2400);
 
 /// What the machine's clock follows.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -4,8 +4,8 @@
 //! Lines, with tabs between the words: `@@ROW`, phase, attacker, road, result; `@@CHECK`, name, `ok`
 //! or what went wrong; and what the agent says of itself. It expects to be root in a machine of its
 //! own, which it leaves in any state. Reading order: [`scenario`], [`processes`], [`wrapped`],
-//! [`early`], [`hardware`], [`limited`], [`orders`], [`outlive`]; [`refused`], [`scale`], [`strange`],
-//! [`killed`] and [`tools`] in machines of their own; [`cost`] is for `cargo xtask bench agent`.
+//! [`early`], [`hardware`], [`limited`], [`orders`], [`outlive`], [`halfway`]; [`refused`], [`scale`], [`strange`],
+//! [`killed`], [`beside`] with [`second`] and [`tools`] in machines of their own; [`cost`] is for `cargo xtask bench agent`.
 
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "its output is its result")]
@@ -14,8 +14,11 @@
 #![expect(clippy::panic, reason = "it has nobody to hand an error to but the test")]
 #![expect(clippy::indexing_slicing, reason = "it reads JSON of ours")]
 
+mod beside;
 mod cost;
 mod early;
+mod foreign;
+mod halfway;
 mod hardware;
 mod killed;
 mod limited;
@@ -46,8 +49,12 @@ fn main() {
         ["crowds", expected] => scale::run(expected),
         ["cost", expected] => cost::run(expected),
         ["cost-of", phase] => cost::measure(phase),
+        ["beside", expected] => beside::run(expected),
         ["tools", expected] => tools::run(expected),
-        ["second"] => second::run(),
+        ["second", what] => second::run(what),
+        ["traced-load", path] => beside::traced_load(path),
+        ["cut"] => foreign::cut(),
+        ["floor", tier] => foreign::floor(tier),
         ["crowded"] => limited::crowded(),
         ["reach", port] => limited::reach(port),
         ["masked", which] => hardware::hold(which),
@@ -62,7 +69,7 @@ fn main() {
         ["look-around"] => roles::look_around(),
         ["load"] => println!("{:?}", roads::load_program()),
         ["storm"] => roles::storm(),
-        ["secure"] => println!("{:?}", roles::is_secure()),
+        ["secure", ..] => println!("{:?}", roles::is_secure()),
         ["ask", question] => wrapped::ask(question),
         ["crowd"] => wrapped::connect_without_end(),
         ["trace", pid] => wrapped::trace(pid),

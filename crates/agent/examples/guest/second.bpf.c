@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
  * Another product on hooks that the agent uses too: refuses programs to open what is called
- * `forbidden`, and counts who attaches to whom.
+ * `forbidden`, and counts who attaches to whom; in both ways to be asked. And a tracer that copies
+ * what processes write, as a policy of Tetragon with a buffer for an argument does.
  */
 #include "vmlinux.h"
 
@@ -16,8 +17,17 @@ struct {
 	__type(value, __u64);
 } seen SEC(".maps");
 
-SEC("lsm/file_open")
-int BPF_PROG(second_file_open, struct file *file)
+#define COPIED 64
+
+/* What the process of this number wrote last. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, __u32);
+	__type(value, char[COPIED]);
+} copied SEC(".maps");
+
+static __always_inline int second_file(struct file *file)
 {
 	char name[16] = {};
 
@@ -25,14 +35,49 @@ int BPF_PROG(second_file_open, struct file *file)
 	return bpf_strncmp(name, 10, "forbidden") == 0 ? -1 : 0;
 }
 
-SEC("lsm/ptrace_access_check")
-int BPF_PROG(second_ptrace, struct task_struct *child, unsigned int mode)
+static __always_inline int second_count(void)
 {
 	__u32 zero = 0;
 	__u64 *count = bpf_map_lookup_elem(&seen, &zero);
 
 	if (count)
 		__sync_fetch_and_add(count, 1);
+	return 0;
+}
+
+SEC("lsm/file_open")
+int BPF_PROG(second_file_open, struct file *file)
+{
+	return second_file(file);
+}
+
+SEC("lsm/ptrace_access_check")
+int BPF_PROG(second_ptrace, struct task_struct *child, unsigned int mode)
+{
+	return second_count();
+}
+
+SEC("fmod_ret/security_file_open")
+int BPF_PROG(second_front_file, struct file *file)
+{
+	return second_file(file);
+}
+
+SEC("fmod_ret/security_ptrace_access_check")
+int BPF_PROG(second_front_ptrace, struct task_struct *child, unsigned int mode)
+{
+	return second_count();
+}
+
+/* struct trace_event_raw_sys_enter: the arguments begin at 16; the second one is the buffer. */
+SEC("tracepoint/syscalls/sys_enter_write")
+int second_tracer(unsigned long *context)
+{
+	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
+	char text[COPIED] = {};
+
+	bpf_probe_read_user(text, sizeof(text), (const void *)context[3]);
+	bpf_map_update_elem(&copied, &tgid, text, BPF_ANY);
 	return 0;
 }
 

@@ -1,8 +1,11 @@
-//! Another product that guards files by BPF, on hooks of the agent's.
+//! Another product that guards files by BPF, on hooks of the agent's, and a tracer.
 
-use std::io::{self, Read as _};
+use std::io::{self, BufRead as _, BufReader, Read as _};
+use std::process::Stdio;
 
 use libbpf_rs::{MapCore as _, MapFlags, ObjectBuilder};
+
+use crate::processes::{Running, plain};
 
 /// libbpf reads the object in place and wants it aligned.
 #[repr(C, align(8))]
@@ -11,14 +14,109 @@ struct Aligned<T: ?Sized>(T);
 static OBJECT: &Aligned<[u8]> =
     &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/second.bpf.o")));
 
-/// Attaches, says so, and stays until its input ends; then says whether it saw anybody attach.
-pub(crate) fn run() {
-    let object = ObjectBuilder::default().open_memory(&OBJECT.0).unwrap();
-    let object = object.load().expect("the second product is not let in");
-    let links: Vec<_> = object.progs_mut().map(|program| program.attach().unwrap()).collect();
+/// What is attached of it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum As {
+    /// Security modules.
+    Module,
+    /// The same in front of the kernel's functions.
+    Front,
+    /// The tracer.
+    Tracer,
+}
+
+impl As {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Module => "module",
+            Self::Front => "front",
+            Self::Tracer => "tracer",
+        }
+    }
+
+    /// Names of its programs, as far as the kernel keeps them.
+    pub(crate) const fn programs(self) -> &'static [&'static str] {
+        match self {
+            Self::Module => &["second_file_open", "second_ptrace"],
+            Self::Front => &["second_front_file", "second_front_ptrace"],
+            Self::Tracer => &["second_tracer"],
+        }
+    }
+}
+
+/// Attaches, says so, and stays until its input ends; then says what it saw: whether anybody
+/// attached, or what the process that its last line names wrote last.
+pub(crate) fn run(what: &str) {
+    let all = [As::Module, As::Front, As::Tracer];
+    let what = all.into_iter().find(|each| each.word() == what).unwrap();
+    let mut object = ObjectBuilder::default().open_memory(&OBJECT.0).unwrap();
+    for mut program in object.progs_mut() {
+        let name = program.name().to_string_lossy().into_owned();
+        program.set_autoload(what.programs().contains(&name.as_str()));
+    }
+    let object = match object.load() {
+        Ok(object) => object,
+        Err(error) => {
+            println!("refused {error}");
+            return;
+        }
+    };
+    let wanted = object.progs_mut().filter(|program| program.autoload());
+    let links: Vec<_> = wanted.map(|program| program.attach().unwrap()).collect();
     println!("attached {}", links.len());
-    io::stdin().read_to_end(&mut Vec::new()).unwrap();
-    let map = object.maps().next().unwrap();
-    let value = map.lookup(&0_u32.to_ne_bytes(), MapFlags::ANY).unwrap().unwrap();
+    let mut told = String::new();
+    io::stdin().read_to_string(&mut told).unwrap();
+    let map = |name: &str| object.maps().find(|map| map.name() == name).unwrap();
+    if what == As::Tracer {
+        let pid: u32 = told.trim().parse().unwrap();
+        let value = map("copied").lookup(&pid.to_ne_bytes(), MapFlags::ANY).unwrap();
+        println!("{}", String::from_utf8_lossy(&value.unwrap_or_default()).replace('\0', ""));
+        return;
+    }
+    let value = map("seen").lookup(&0_u32.to_ne_bytes(), MapFlags::ANY).unwrap().unwrap();
     println!("{}", u64::from_ne_bytes(*value.first_chunk().unwrap()) > 0);
+}
+
+/// Another product that runs.
+pub(crate) struct Second(Running, BufReader<std::process::ChildStdout>);
+
+impl Second {
+    /// Starts it from this program, or says how it was refused.
+    pub(crate) fn try_start(program: &str, what: As) -> Result<Self, String> {
+        let mut start = plain(&[program, "second", what.word()]);
+        let mut child =
+            Running(start.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap());
+        let mut output = BufReader::new(child.0.stdout.take().unwrap());
+        let mut line = String::new();
+        output.read_line(&mut line).unwrap();
+        let is_attached = line == format!("attached {}\n", what.programs().len());
+        if is_attached { Ok(Self(child, output)) } else { Err(line) }
+    }
+
+    /// The same where it is let in.
+    pub(crate) fn start(program: &str, what: As) -> Self {
+        Self::try_start(program, what).unwrap()
+    }
+
+    /// Its number.
+    pub(crate) fn pid(&self) -> i32 {
+        self.0.pid()
+    }
+
+    /// Ends it; what it saw.
+    pub(crate) fn end(self) -> String {
+        self.end_asked("")
+    }
+
+    /// The same, with a question.
+    pub(crate) fn end_asked(mut self, question: &str) -> String {
+        use std::io::Write as _;
+        let mut input = self.0.0.stdin.take().unwrap();
+        input.write_all(question.as_bytes()).unwrap();
+        drop(input);
+        let mut rest = String::new();
+        self.1.read_to_string(&mut rest).unwrap();
+        self.0.0.wait().unwrap();
+        rest.trim().to_owned()
+    }
 }

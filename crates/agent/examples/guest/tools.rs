@@ -3,7 +3,7 @@
 //! has anyway, another product on the same hooks, a tracer that is listed, readers of `/proc`.
 
 use std::fs::{self, File};
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,7 @@ use crate::processes::{
 };
 use crate::scale::yes;
 use crate::scenario::Scenario;
+use crate::second::{As, Second};
 
 /// What an attacker may take, and what a tracer is let to run.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -25,13 +26,13 @@ pub(crate) fn run(expected: &str) {
     write_needle();
     drop(fs::write("/proc/sys/kernel/yama/ptrace_scope", "0"));
     fs::copy("/usr/bin/bpftrace", LISTED).unwrap();
-    let mut first = Second::start(GUEST);
+    let first = Second::start(GUEST, As::Module);
     own.tools(false);
     let agent = own.agent("state", expected, &["--allow-loader", LOADER, "--allow-loader", LISTED]);
     own.tools(true);
-    own.second("second-before-the-agent", &mut first);
-    let mut later = Second::start(LOADER);
-    own.second("second-after-the-agent", &mut later);
+    own.second("second-before-the-agent", first);
+    let later = Second::start(LOADER, As::Module);
+    own.second("second-after-the-agent", later);
     own.loaders_of_a_node();
     own.listed_tracer();
     own.started_under_a_tracer();
@@ -43,6 +44,21 @@ pub(crate) fn run(expected: &str) {
     drop(agent);
     own.end();
 }
+
+/// What agents of a node read of every process and thread.
+const FILES: [&str; 11] = [
+    "cgroup",
+    "cmdline",
+    "comm",
+    "io",
+    "limits",
+    "mountinfo",
+    "sched",
+    "schedstat",
+    "stat",
+    "statm",
+    "status",
+];
 
 /// One tool, in a shell; `P` is the target, `S`-`E` where its environment is.
 const TOOLS: [(&str, &str); 11] = [
@@ -96,7 +112,7 @@ impl Scenario {
     }
 
     /// The other product's verdict holds beside ours, and ours beside its.
-    fn second(&mut self, name: &str, second: &mut Second) {
+    fn second(&mut self, name: &str, second: Second) {
         fs::write("/tmp/allowed", "x").unwrap();
         let forbidden = File::create("/tmp/forbidden");
         self.check(&format!("{name}-refuses"), denied(forbidden));
@@ -161,9 +177,11 @@ impl Scenario {
         folders.push(format!("/proc/{}", target.pid()).into());
         let mut broken = Vec::new();
         for folder in &folders {
-            for file in ["stat", "status", "cgroup", "mountinfo", "comm", "sched", "schedstat"] {
-                if let Err(error) = fs::read(folder.join(file)) {
-                    broken.push(format!("{file}: {error}"));
+            for file in FILES {
+                match fs::read(folder.join(file)) {
+                    Ok(bytes) if !bytes.is_empty() => {}
+                    Ok(_) => broken.push(format!("{file} is empty")),
+                    Err(error) => broken.push(format!("{file}: {error}")),
                 }
             }
             for link in ["exe", "ns/cgroup", "ns/ipc", "ns/mnt", "ns/net", "ns/pid", "ns/uts"] {
@@ -176,31 +194,11 @@ impl Scenario {
             }
         }
         self.check("readers-of-proc", yes(broken.is_empty(), || broken.join(", ")));
+        // Addresses are zero for who may not see them; a profiler starts from them.
+        let (start, end) = environment_of(target.pid());
+        self.check("stat-has-its-addresses", yes(start > 0 && end > start, || start.to_string()));
         let top = read(plain(&["/bin/busybox", "top", "-b", "-n", "1"]));
         self.check("top", yes(top.contains("guest"), || top.clone()));
-    }
-}
-
-/// Another product that runs.
-struct Second(Running, BufReader<std::process::ChildStdout>);
-
-impl Second {
-    fn start(program: &str) -> Self {
-        let mut start = plain(&[program, "second"]);
-        let mut child =
-            Running(start.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap());
-        let mut output = BufReader::new(child.0.stdout.take().unwrap());
-        let mut line = String::new();
-        output.read_line(&mut line).unwrap();
-        assert_eq!(line, "attached 2\n");
-        Self(child, output)
-    }
-
-    fn end(&mut self) -> String {
-        drop(self.0.0.stdin.take());
-        let mut rest = String::new();
-        self.1.read_to_string(&mut rest).unwrap();
-        rest.trim().to_owned()
     }
 }
 

@@ -271,6 +271,7 @@ impl Pump {
             verdict,
             tier: self.tier,
             target: (event.target != 0).then(|| self.processes.describe(event.target, None, at)),
+            setting: record::setting(event.hook, &actor).filter(|_| kind == Kind::Denied),
             actor,
         });
         self.send(record);

@@ -68,6 +68,9 @@ pub(crate) struct Denial {
     /// Whose memory it was; not there where a road leads to no one process.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) target: Option<Process>,
+    /// What would let it in, where that is a setting of the agent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) setting: Option<String>,
 }
 
 /// A source in a record.
@@ -153,6 +156,22 @@ pub(crate) fn road(hook: &str) -> &'static str {
     }
 }
 
+/// What would let a refused loader in, as far as its program is known.
+pub(crate) fn setting(hook: &str, actor: &Process) -> Option<String> {
+    if !matches!(hook, "bpf" | "perf_event_open") {
+        return None;
+    }
+    let exe = actor.exe.as_deref();
+    Some(if actor.container.is_some() || actor.pod.is_some() {
+        let exe = exe.unwrap_or("its program");
+        format!(
+            "--allow-loader sha256:HEX:SIZE, which `cloudtaser-agent loader FILE` prints for {exe} of its image"
+        )
+    } else {
+        format!("--allow-loader {}", exe.unwrap_or("PATH"))
+    })
+}
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
 const fn is_zero(count: &u64) -> bool {
     *count == 0
@@ -209,6 +228,7 @@ mod tests {
             tier: "lsm",
             actor,
             target: Some(target),
+            setting: None,
         });
         let golden = concat!(
             r#"{"schema":1,"event":"denied","sequence":42,"boot":"7c4f","#,
@@ -252,10 +272,27 @@ mod tests {
             tier: "lsm",
             actor: process(1, "a\n{\"sequence\":9}\u{7f}"),
             target: None,
+            setting: None,
         });
         let line = record.line();
         assert_eq!(line.matches('\n').count(), 1);
         assert_eq!(sequence(line.as_bytes()), Some(0));
+    }
+
+    #[test]
+    fn a_refused_loader_is_told_what_would_let_it_in() {
+        let mut actor = process(7, "tetragon");
+        let said = |actor: &Process| setting("bpf", actor).unwrap();
+        assert_eq!(said(&actor), "--allow-loader PATH");
+        actor.exe = Some("/usr/bin/tetragon".to_owned());
+        assert_eq!(said(&actor), "--allow-loader /usr/bin/tetragon");
+        actor.container = Some("00".repeat(32));
+        assert_eq!(
+            said(&actor),
+            "--allow-loader sha256:HEX:SIZE, which `cloudtaser-agent loader FILE` prints for \
+             /usr/bin/tetragon of its image"
+        );
+        assert_eq!(setting("file_open", &actor), None);
     }
 
     #[test]

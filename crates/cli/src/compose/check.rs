@@ -5,21 +5,32 @@ use std::{fs, path::PathBuf, process::ExitCode};
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use cloudtaser_compose::{
-    Report, Settings, Severity, Source, check, fix,
+    Report, Settings, Severity, Source, check,
+    finding::Problem,
+    fix,
     fix::Fixed,
     report,
     settings::{Endpoint, Posture},
 };
 use cloudtaser_core::{exit::Code, names};
 
-use super::files::{Files, STDIN};
-use crate::ui;
+use super::{
+    files::{Files, STDIN},
+    live,
+};
+use crate::{
+    cluster::{Cluster, ClusterArgs},
+    deploy::DeployError,
+    ui,
+};
 
 const AFTER: &str = "\
 Examples:
   cloudtaser compose check policies/ manifests/
   cloudtaser compose check --fix --endpoint bao.example.eu:8200 policies/
   cloudtaser compose check --format sarif policies/ > compose.sarif
+  cloudtaser compose check --cluster                   what runs there now
+  cloudtaser compose check --cluster new-policy.yaml   before it is applied
   kubectl get ksp,csp,tracingpolicies,pods -A -o yaml | cloudtaser compose check -
 
 A pod is one of ours when it has the label cloudtaser.io/inject: \"true\". Policies are judged for the
@@ -36,16 +47,24 @@ JSON: {form, checked, ours, assumed, findings: [{file, line, column, rule, sever
 step, workloads, exception}], problems}.
 
 Exit: 0 nothing found at --fail-on or above, 1 something was, 64 wrong usage or a path that is not
-there, 65 a document could not be read (findings go before that).";
+there, 65 a document could not be read, or a kind of the cluster's not be asked for (findings go before
+that), 69 the cluster cannot be reached.";
 
 /// Says what in these files would break a step of ours, or leak a value.
 #[derive(Args, Debug)]
 #[command(after_help = AFTER)]
 pub(crate) struct CheckArgs {
     /// Files, and folders with all .yaml, .yml and .json below them; `-` is standard input.
-    #[arg(required = true, value_name = "PATH")]
+    #[arg(required_unless_present = "cluster", value_name = "PATH")]
     paths: Vec<PathBuf>,
-    /// Write exceptions into the files.
+    /// Ask a running cluster for its policies and workloads, besides the files: those are judged as
+    /// if they were applied to it.
+    #[arg(long)]
+    cluster: bool,
+    #[command(flatten)]
+    access: ClusterArgs,
+    /// Write exceptions into the files; of a cluster's objects a patch is printed, and nothing is
+    /// changed there.
     #[arg(long)]
     fix: bool,
     /// How to tell it.
@@ -116,17 +135,29 @@ pub(crate) fn run(args: &CheckArgs) -> Result<ExitCode> {
     let settings = settings(args)?;
     let files = Files::read(&args.paths)?;
     let mut sources = files.sources;
+    let (of_files, mut problems) = (sources.len(), files.problems);
+    if args.cluster {
+        let cluster = Cluster::open(&args.access).map_err(DeployError::from)?;
+        let live = live::read(&cluster).map_err(DeployError::from)?;
+        problems.extend(
+            live.problems
+                .into_iter()
+                .map(|problem| Problem { source: problem.source + of_files, ..problem }),
+        );
+        sources.extend(live.sources);
+    }
     let mut report = if args.fix {
         let fixed = fix(&sources, &settings);
-        write(&sources, &fixed)?;
+        write(&sources, &fixed, of_files)?;
         sources = fixed.sources;
         fixed.report
     } else {
         check(&sources, &settings)
     };
-    report.problems.splice(0..0, files.problems);
-    // The text of standard input went to standard output, where nothing else belongs then.
-    let piped = args.fix && args.paths.iter().any(|path| path.as_os_str() == STDIN);
+    report.problems.splice(0..0, problems);
+    // What was fixed went to standard output, where nothing else belongs then.
+    let stdin = args.paths.iter().any(|path| path.as_os_str() == STDIN);
+    let piped = args.fix && (args.cluster || stdin);
     tell(args.format, &sources, &report, piped);
     let found = report.worst().is_some_and(|worst| args.fail_on.fails(worst));
     let code = match (found, report.has_unread()) {
@@ -156,8 +187,12 @@ fn settings(args: &CheckArgs) -> Result<Settings, WrongEndpoint> {
     })
 }
 
-fn write(before: &[Source], fixed: &Fixed) -> Result<()> {
-    for (old, new) in before.iter().zip(&fixed.sources) {
+/// Writes what came from files, and prints what came from elsewhere.
+fn write(before: &[Source], fixed: &Fixed, of_files: usize) -> Result<()> {
+    let (live, live_fixed) = (before.get(of_files..), fixed.sources.get(of_files..));
+    let patch = live::patch(live.unwrap_or_default(), live_fixed.unwrap_or_default());
+    ui::raw(patch.as_bytes());
+    for (old, new) in before.iter().zip(&fixed.sources).take(of_files) {
         if new.name() == STDIN {
             ui::raw(new.text().as_bytes());
         } else if old.text() != new.text() {

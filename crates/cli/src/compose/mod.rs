@@ -4,6 +4,7 @@ mod check;
 mod explain;
 mod export;
 mod files;
+mod live;
 
 use std::process::ExitCode;
 
@@ -18,6 +19,7 @@ const AFTER: &str = "\
 Examples:
   cloudtaser compose check policies/ manifests/     what would break or leak, with line and caret
   cloudtaser compose check --fix policies/          write the exceptions into the files
+  cloudtaser compose check --cluster                what runs in a cluster now
   cloudtaser compose explain K9                     a rule, with a policy that it finds
   cloudtaser compose export seccomp                 what the wrapper needs, in another language
   kubectl get ksp,csp,hsp,tracingpolicies,netpol,pods -A -o yaml | cloudtaser compose check -";

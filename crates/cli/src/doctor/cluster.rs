@@ -165,8 +165,9 @@ fn neighbours(cluster: &Cluster) -> Result<Vec<Finding>, ApiError> {
             continue;
         }
         let fix = "it loads BPF programs at each policy and pod, which the agent refuses to files \
-                   that are not listed: set agent.arguments to [--leave-open=bpf]; levels then say \
-                   so (docs/guide/operate.md)";
+                   that are not listed: put --allow-loader=sha256:HEX:SIZE into agent.arguments, as \
+                   `cloudtaser-agent loader FILE` prints it, or --leave-open=bpf, and levels then \
+                   say so (docs/guide/operate.md)";
         let words = format!("{product} is there ({})", found.join(", "));
         findings.push(Finding::new("neighbours", State::Weak, words, fix));
     }

@@ -158,7 +158,8 @@ fn outcome(number: usize, case: &Case, read: &Read) -> Result<Outcome, PolicyFil
     };
     let level = ProtectionLevel::from_facets(facets, Vec::new());
     let (identity, level, standing) = (&identity, &level, &standing);
-    let asked = Asked { identity, action: case.action, path: &case.path, level, standing };
+    let asked =
+        Asked { identity, action: case.action, path: &case.path, level, standing, node: None };
     let decision = read.policy.decide(&asked);
     let got = match &decision {
         Decision::Approvals { .. } => Expected::Approvals,

@@ -255,6 +255,9 @@ fn answer(store: &mut Store, request: &Request, certified: bool) -> Option<(u16,
         );
         return refusal(403, "Forbidden", &message);
     }
+    if store.faults.undefined.contains(&resource) {
+        return Some((404, "404 page not found\n".into()));
+    }
     match verb {
         "get" => store
             .read(&request.path)

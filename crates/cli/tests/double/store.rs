@@ -34,6 +34,8 @@ pub(crate) struct Faults {
     pub(crate) no_room: bool,
     /// `verb resource` that the caller may not.
     pub(crate) forbidden: BTreeSet<String>,
+    /// Kinds that nobody defined, by their plurals.
+    pub(crate) undefined: BTreeSet<String>,
     /// So many requests are answered with this status first.
     pub(crate) busy: Option<(u32, u16)>,
     /// The first continuation of a list is too old.

@@ -6,6 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::content::Content;
+
 /// No order is longer.
 pub const ORDER_MAX: usize = 768;
 
@@ -50,6 +52,12 @@ pub enum Act {
     Revoke {
         /// Of the order that granted.
         order: u64,
+    },
+    /// Let the programs of an image load BPF from now on, until the node boots: for an update of a
+    /// product that is listed by its content.
+    Admit {
+        /// Which.
+        loader: Content,
     },
     /// Take the programs out of the kernel.
     Unload,
@@ -191,6 +199,10 @@ mod tests {
             ),
             (node, r#"{"grant":{"allow":"kernel","seconds":60}}"#),
             (Act::Revoke { order: 3 }, r#"{"revoke":{"order":3}}"#),
+            (
+                Act::Admit { loader: Content { sha256: [0; 32], size: 7 } },
+                r#"{"admit":{"loader":"sha256:0000000000000000000000000000000000000000000000000000000000000000:7"}}"#,
+            ),
             (Act::Unload, r#""unload""#),
         ];
         for (act, json) in acts {

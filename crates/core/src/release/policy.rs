@@ -8,7 +8,11 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::level::{ProtectionLevel, Requirement};
+use super::nodes::{Attested, Demand, NodeFile};
+use crate::{
+    level::{ProtectionLevel, Requirement},
+    node::Hash,
+};
 
 pub mod terms;
 
@@ -27,6 +31,9 @@ pub struct PolicyFile {
     /// Who may set demands of rules aside in need; without it nobody may.
     #[serde(default, rename = "break-glass")]
     pub break_glass: Option<Quorum>,
+    /// The nodes whose signed statements count.
+    #[serde(default)]
+    pub node: Vec<NodeFile>,
 }
 
 /// A rule as it is written.
@@ -51,6 +58,8 @@ pub struct RuleFile {
     /// Who has to say yes to each release; nobody when absent.
     #[serde(default)]
     pub approvals: Option<Quorum>,
+    /// What the node must have signed; nothing when absent.
+    pub node: Option<Demand>,
 }
 
 fn reading() -> Vec<Action> {
@@ -86,6 +95,7 @@ pub struct Policy {
     rules: Vec<Rule>,
     signers: Vec<Signer>,
     break_glass: Option<Quorum>,
+    nodes: Vec<NodeFile>,
 }
 
 #[derive(Clone, Debug)]
@@ -97,6 +107,7 @@ struct Rule {
     require: Vec<Requirement>,
     limit: Option<Limit>,
     approvals: Option<Quorum>,
+    node: Option<Demand>,
 }
 
 /// A path and all below it.
@@ -128,6 +139,8 @@ pub struct Asked<'a> {
     pub level: &'a ProtectionLevel,
     /// What happened before.
     pub standing: &'a Standing,
+    /// What its node has signed.
+    pub node: Option<&'a Attested>,
 }
 
 /// What the policy says.
@@ -240,7 +253,7 @@ impl Policy {
     /// # Errors
     /// [`PolicyError`] names the rule.
     pub fn compile(file: PolicyFile) -> Result<Self, PolicyError> {
-        let PolicyFile { rule, signer: signers, break_glass } = file;
+        let PolicyFile { rule, signer: signers, break_glass, node: nodes } = file;
         let of_signers = |place: &str| {
             let place = place.to_owned();
             |what| PolicyError { place, what }
@@ -256,7 +269,23 @@ impl Policy {
                 return Err(rule.error("there is another rule of this name"));
             }
         }
-        Ok(Self { rules, signers, break_glass })
+        for (at, node) in nodes.iter().enumerate() {
+            let before = || nodes.iter().take(at);
+            for (is_so, what) in [
+                (node.name.trim().is_empty(), "it has no name"),
+                (
+                    before().any(|other| other.name == node.name),
+                    "there is another node of this name",
+                ),
+                (before().any(|other| other.key == node.key), "another node has its key"),
+            ] {
+                if is_so {
+                    let (name, what) = (node.name.clone(), what.to_owned());
+                    return Err(PolicyError { place: format!("node {name:?}"), what });
+                }
+            }
+        }
+        Ok(Self { rules, signers, break_glass, nodes })
     }
 
     /// The key of a signer.
@@ -281,6 +310,12 @@ impl Policy {
     #[must_use]
     pub const fn len(&self) -> usize {
         self.rules.len()
+    }
+
+    /// The node that signs with this key.
+    #[must_use]
+    pub fn node(&self, key: &Hash) -> Option<&NodeFile> {
+        self.nodes.iter().find(|node| node.key == *key)
     }
 
     /// Whether nothing is ever released.
@@ -318,9 +353,12 @@ impl Policy {
         let name = rule.name.as_str();
         let mut grounds = Grounds::default();
         let unmet = asked.level.unmet(&rule.require);
+        let mut unmet = unmet.iter().map(ToString::to_string).collect::<Vec<_>>();
+        if let Some(demand) = &rule.node {
+            unmet.extend(demand.unmet(&self.nodes, asked.node));
+        }
         if !unmet.is_empty() {
             if !self.is_relaxed(rule, Relax::Level, standing) {
-                let unmet = unmet.iter().map(ToString::to_string).collect();
                 return Decision::Level { rule: name, unmet };
             }
             grounds.relaxed.push(Relax::Level);
@@ -396,6 +434,7 @@ impl Rule {
             require: file.require,
             limit: file.limit,
             approvals: file.approvals,
+            node: file.node,
             name: file.name,
         };
         for (is_empty, what) in [

@@ -1,11 +1,14 @@
 //! What receipts say, counted; and whether they contradict each other.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, btree_map::Entry};
 
 use cloudtaser_core::level::Verdict;
 use serde::Serialize;
 
-use super::orders::{OrderRefused, OrderTally};
+use super::{
+    nodes::Uses,
+    orders::{OrderRefused, OrderTally},
+};
 use crate::{
     hash::Digest,
     notice::{self, Leaf, Notice},
@@ -98,6 +101,10 @@ pub struct Tally {
     pub with_evidence: u64,
     /// How many of those statements are here.
     pub documents: u64,
+    /// Releases whose statement is here, is signed, and is of their launch.
+    pub attested: u64,
+    /// Of those, releases whose receipt says a higher level than the statement shows.
+    pub overstated: u64,
     /// Checkpoints from elsewhere that nothing here relates to.
     pub unrelated_checkpoints: u64,
     /// Distinct names of secrets.
@@ -124,7 +131,7 @@ pub struct Tally {
     #[serde(skip)]
     collect: Collect,
     #[serde(skip)]
-    evidence: BTreeSet<Digest>,
+    evidence: BTreeMap<Digest, Uses>,
     #[serde(skip)]
     last: BTreeMap<String, Last>,
     /// OpenBao's ids of requests, by which its audit log is compared.
@@ -255,8 +262,11 @@ impl Tally {
             }
         }
         self.secrets = self.register.len();
-        if self.collect.evidence {
-            self.evidence.extend(draft.evidence);
+        if let Some(evidence) = draft.evidence.filter(|_hash| self.collect.evidence) {
+            match self.evidence.entry(evidence) {
+                Entry::Occupied(mut known) => known.get_mut().add(receipt),
+                Entry::Vacant(new) => drop(new.insert(Uses::of(receipt))),
+            }
         }
         self.stood_on(index, receipt);
         *self.policies.entry(draft.policy).or_default() += 1;
@@ -374,22 +384,25 @@ impl Tally {
         self.register.get(&name).map(|secret| secret.releases)
     }
 
-    /// Takes a document; false where no leaf names it.
+    /// Takes a document that is named as an order; false where none is.
     ///
     /// # Errors
-    /// [`OrderRefused`] where it is named as an order and is none, or says something else.
-    pub(super) fn add_document(
+    /// [`OrderRefused`] where it is none, or says something else.
+    pub(super) fn add_order(
         &mut self,
         hash: Digest,
         document: &[u8],
     ) -> Result<bool, OrderRefused> {
-        if let Some(order) = self.orders.get_mut(&hash) {
-            order.take(document)?;
-            return Ok(true);
-        }
-        let named = self.evidence.contains(&hash);
-        self.documents += u64::from(named);
-        Ok(named)
+        let Some(order) = self.orders.get_mut(&hash) else { return Ok(false) };
+        order.take(document)?;
+        Ok(true)
+    }
+
+    /// Takes a document; what receipts say that name it, or nothing where none does.
+    pub(super) fn add_document(&mut self, hash: Digest) -> Option<&Uses> {
+        let uses = self.evidence.get(&hash);
+        self.documents += u64::from(uses.is_some());
+        uses
     }
 
     /// Refusals.

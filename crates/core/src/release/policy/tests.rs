@@ -23,11 +23,16 @@ fn rule(name: &str, paths: &[&str], identities: &[&str], require: &str) -> RuleF
         require: Requirement::parse_list(require).unwrap(),
         limit: None,
         approvals: None,
+        node: None,
     }
 }
 
+fn file(rules: Vec<RuleFile>) -> PolicyFile {
+    PolicyFile { rule: rules, ..PolicyFile::default() }
+}
+
 fn policy(rules: Vec<RuleFile>) -> Policy {
-    Policy::compile(PolicyFile { rule: rules, ..PolicyFile::default() }).unwrap()
+    Policy::compile(file(rules)).unwrap()
 }
 
 fn who(text: &str) -> Identity {
@@ -42,7 +47,7 @@ fn said(policy: &Policy, identity: &str, path: &str, memory: Memory) -> String {
     let identity = who(identity);
     let (level, standing) = (level(memory), Standing::default());
     let (action, level, standing) = (Action::Read, &level, &standing);
-    match policy.decide(&Asked { identity: &identity, action, path, level, standing }) {
+    match policy.decide(&Asked { identity: &identity, action, path, level, standing, node: None }) {
         Decision::Release { rule, .. } => format!("r:{rule}"),
         Decision::Level { rule, .. } => format!("l:{rule}"),
         Decision::Approvals { rule, .. } => format!("a:{rule}"),
@@ -136,7 +141,7 @@ fn reading_is_not_writing() {
     let (identity, level, standing) = (who("eu:a/b"), level(Memory::Sealed), Standing::default());
     let (level, standing) = (&level, &standing);
     let ask = |action, path| {
-        let asked = Asked { identity: &identity, action, path, level, standing };
+        let asked = Asked { identity: &identity, action, path, level, standing, node: None };
         matches!(policy.decide(&asked), Decision::Release { .. })
     };
     assert!(ask(Action::Read, "secret/x") && ask(Action::Write, "pki/issue/web"));
@@ -163,8 +168,7 @@ fn the_order_of_rules_decides_nothing() {
 
 #[test]
 fn what_cannot_be_meant_is_refused_with_the_rules_name() {
-    let bad = |rule| Policy::compile(PolicyFile { rule: vec![rule], ..PolicyFile::default() });
-    let bad = |rule: RuleFile| bad(rule).unwrap_err().to_string();
+    let bad = |rule: RuleFile| Policy::compile(file(vec![rule])).unwrap_err().to_string();
     let ok = ["eu:a/b"];
     for path in ["", "*", "a/*/b", "a//b", "../a", "a/b*c"] {
         let error = bad(rule("bad", &[path], &ok, ""));
@@ -176,8 +180,8 @@ fn what_cannot_be_meant_is_refused_with_the_rules_name() {
     }
     assert!(bad(rule("bad", &[], &ok, "")).contains("no path"));
     assert!(bad(rule("bad", &["a/b"], &[], "")).contains("no identity"));
-    let rules = vec![rule("x", &["a"], &ok, ""), rule("x", &["b"], &ok, "")];
-    assert!(Policy::compile(PolicyFile { rule: rules, ..PolicyFile::default() }).is_err());
+    let twice = file(vec![rule("x", &["a"], &ok, ""), rule("x", &["b"], &ok, "")]);
+    assert!(Policy::compile(twice).is_err());
 }
 
 #[test]

@@ -41,6 +41,7 @@ fn file() -> PolicyFile {
             signer("emil", 5),
         ],
         break_glass: Some(quorum(2, &["dora", "emil", "anna"])),
+        node: Vec::new(),
     }
 }
 
@@ -76,7 +77,7 @@ fn standing(approved: &str, released: u64, last_hour: u64, orders: &str) -> Stan
 fn said_with(policy: &Policy, path: &str, memory: Memory, standing: &Standing) -> String {
     let (identity, level) = (who("eu:shop/web"), level(memory));
     let (identity, level, action) = (&identity, &level, Action::Read);
-    match policy.decide(&Asked { identity, action, path, level, standing }) {
+    match policy.decide(&Asked { identity, action, path, level, standing, node: None }) {
         Decision::Release { rule, grounds } => {
             let relaxed = grounds.relaxed.iter().map(|relax| format!(" -{}", relax.as_str()));
             let approved = grounds.approved_by.iter().map(|by| format!(" +{by}"));

@@ -1,0 +1,161 @@
+//! Whose a program is: which process holds it open, and under which name it is pinned.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::path::Path;
+
+use cloudtaser_core::cgroup::Workload;
+use libbpf_rs::{Link, Program};
+use nix::unistd::Pid;
+use serde::Serialize;
+
+use crate::caller;
+
+/// The host's pins.
+const PINS: &str = "/proc/1/root/sys/fs/bpf";
+/// Deeper than anybody nests them.
+const DEPTH: usize = 4;
+/// More pins are not looked at.
+const MOST_PINS: usize = 4096;
+/// Longer paths are cut: a line of output is no place for what others chose.
+const LEN: usize = 100;
+
+/// Whose it is, as far as that can be told.
+#[derive(Clone, Debug, Default, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+pub(crate) struct Owner {
+    /// The process that holds it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) pid: Option<i32>,
+    /// Its program file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) exe: Option<String>,
+    /// Its pod.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) pod: Option<String>,
+    /// Where it is pinned, below the host's bpffs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) pin: Option<String>,
+}
+
+/// By the numbers of programs.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Owners(BTreeMap<u32, Owner>);
+
+impl Owners {
+    /// Goes through the descriptors of all processes and through the host's pins.
+    pub(super) fn find() -> Self {
+        let mut own = Self::default();
+        let entries = fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok);
+        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+        for pid in pids.filter(|pid| *pid != Pid::this().as_raw()) {
+            own.descriptors(pid);
+        }
+        own.pins(Path::new(PINS), DEPTH, &mut 0);
+        own
+    }
+
+    /// Whose a program is.
+    pub(super) fn of(&self, program: u32) -> Owner {
+        self.0.get(&program).cloned().unwrap_or_default()
+    }
+
+    fn descriptors(&mut self, pid: i32) {
+        let folder = fs::read_dir(format!("/proc/{pid}/fdinfo")).into_iter().flatten();
+        let mut described = None;
+        for entry in folder.filter_map(Result::ok) {
+            // Most descriptors say so in their link, which costs less than their text.
+            let link = fs::read_link(Path::new(&format!("/proc/{pid}/fd")).join(entry.file_name()));
+            if !link.is_ok_and(|link| link.to_string_lossy().starts_with("anon_inode:")) {
+                continue;
+            }
+            let text = fs::read_to_string(entry.path()).unwrap_or_default();
+            let Some(program) = program_of(&text) else { continue };
+            let owner = described.get_or_insert_with(|| describe(pid)).clone();
+            let known = self.0.entry(program).or_default();
+            // One that is there already is the elder.
+            if known.pid.is_none() {
+                *known = Owner { pin: known.pin.take(), ..owner };
+            }
+        }
+    }
+
+    fn pins(&mut self, folder: &Path, depth: usize, count: &mut usize) {
+        for entry in fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok) {
+            *count += 1;
+            if *count > MOST_PINS {
+                return;
+            }
+            let path = entry.path();
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                if depth > 0 {
+                    self.pins(&path, depth - 1, count);
+                }
+                continue;
+            }
+            let below = path.strip_prefix(PINS).unwrap_or(&path).to_string_lossy().into_owned();
+            if let Some(program) = pinned(&path) {
+                self.0.entry(program).or_default().pin = Some(cut(&below));
+            }
+        }
+    }
+}
+
+/// The program of a pinned link, or a pinned program.
+fn pinned(path: &Path) -> Option<u32> {
+    if let Some(info) = Link::open(path).ok().and_then(|link| link.info().ok()) {
+        return Some(info.prog_id).filter(|id| *id != 0);
+    }
+    let program = Program::fd_from_pinned_path(path).ok()?;
+    Program::id_from_fd(std::os::fd::AsFd::as_fd(&program)).ok()
+}
+
+/// The program that a descriptor's text names: of a link, of a perf event, or itself.
+fn program_of(text: &str) -> Option<u32> {
+    text.lines().find_map(|line| line.strip_prefix("prog_id:")?.trim().parse().ok())
+}
+
+fn describe(pid: i32) -> Owner {
+    let exe = fs::read_link(format!("/proc/{pid}/exe")).ok();
+    let Workload { pod, .. } = Workload::parse(&caller::cgroup(Pid::from_raw(pid)));
+    let exe = exe.map(|exe| cut(&exe.to_string_lossy()));
+    Owner { pid: Some(pid), exe, pod, pin: None }
+}
+
+fn cut(text: &str) -> String {
+    text.chars().filter(|letter| !letter.is_control()).take(LEN).collect()
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.exe, self.pid, &self.pin) {
+            (Some(exe), Some(pid), _) => write!(f, "{exe}, process {pid}"),
+            (None, Some(pid), _) => write!(f, "process {pid}"),
+            (_, None, Some(pin)) => write!(f, "pinned as {pin}"),
+            (_, None, None) => f.write_str("nobody who runs"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_descriptors_text_names_its_program() {
+        let link = "pos:\t0\nlink_type:\ttracing\nlink_id:\t7\nprog_tag:\tab\nprog_id:\t42\n";
+        assert_eq!(program_of(link), Some(42));
+        assert_eq!(program_of("pos:\t0\nmap_type:\t1\n"), None);
+        assert_eq!(program_of("prog_id:\tx\n"), None);
+    }
+
+    #[test]
+    fn an_owner_is_named_by_what_is_known() {
+        let exe = Some("/usr/bin/t".to_owned());
+        let owner = Owner { pid: Some(7), exe, pod: None, pin: Some("t/x".to_owned()) };
+        assert_eq!(owner.to_string(), "/usr/bin/t, process 7");
+        let owner = Owner { pin: Some("t/x".to_owned()), ..Owner::default() };
+        assert_eq!(owner.to_string(), "pinned as t/x");
+        assert_eq!(Owner::default().to_string(), "nobody who runs");
+    }
+}
