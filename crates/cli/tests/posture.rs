@@ -204,6 +204,7 @@ mod posture {
             bridge: None,
             key_exchange: None,
             sealing: None,
+            orders: None,
         };
         let refused =
             Draft { secrets: Vec::new(), ..draft(uid, Decision::Refused(name("level-too-low"))) };

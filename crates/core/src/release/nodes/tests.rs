@@ -2,7 +2,9 @@ use super::*;
 use crate::{
     level::{Attach, Environ, Facets, Memory, ProtectionLevel, Supervisor, Transport},
     node::{Outcome, Programs, tests::statement},
-    release::policy::{Action, Asked, Decision, Identity, Policy, PolicyFile, RuleFile},
+    release::policy::{
+        Action, Asked, Decision, Identity, Policy, PolicyFile, RuleFile, terms::Standing,
+    },
 };
 
 const KEY: Hash = Hash::new([7; 32]);
@@ -89,6 +91,7 @@ fn decided(policy: &Policy, node: Option<&Attested>) -> String {
         path: "secret/pay",
         level: &ProtectionLevel::from_facets(facets, Vec::new()),
         node,
+        standing: &Standing::default(),
     };
     match policy.decide(&asked) {
         Decision::Release { .. } => "released".to_owned(),
@@ -105,8 +108,13 @@ fn what_a_launch_says_of_its_agent_does_not_do_where_a_signature_is_demanded() {
         operations: vec![Action::Read],
         require: vec!["agent=enforcing".parse().unwrap()],
         node: Some(Demand { agent: Some(Agent::Enforcing), ..Demand::default() }),
+        limit: None,
+        approvals: None,
     };
-    let policy = |node| Policy::compile(PolicyFile { rule: vec![rule.clone()], node }).unwrap();
+    let policy = |node| {
+        let rule = vec![rule.clone()];
+        Policy::compile(PolicyFile { rule, node, ..PolicyFile::default() }).unwrap()
+    };
     let (known, strange) = (policy(nodes()), policy(Vec::new()));
     assert!(decided(&known, None).contains("there is none"));
     assert_eq!(decided(&known, Some(&attested(|_| ()))), "released");
