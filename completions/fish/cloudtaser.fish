@@ -169,6 +169,8 @@ complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand compose; and not _
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand compose; and not __fish_seen_subcommand_from check export explain help" -f -a "export" -d 'Print what cloudtaser needs, in another tool\'s language'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand compose; and not __fish_seen_subcommand_from check export explain help" -f -a "explain" -d 'Explain a rule, or list all of them'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand compose; and not __fish_seen_subcommand_from check export explain help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand compose; and __fish_seen_subcommand_from check" -l kubeconfig -d 'The file that says where the cluster is; else KUBECONFIG, else ~/.kube/config' -r -F
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand compose; and __fish_seen_subcommand_from check" -l context -d 'The context in it; else its current one' -r
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand compose; and __fish_seen_subcommand_from check" -l format -d 'How to tell it' -r -f -a "json\t''
 sarif\t''
 text\t''"
@@ -182,7 +184,8 @@ complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand compose; and __fis
 block\t''"
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand compose; and __fish_seen_subcommand_from check" -l wrapper -d 'The wrapper in a pod' -r
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand compose; and __fish_seen_subcommand_from check" -l token -d 'The token that the wrapper logs in with' -r
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand compose; and __fish_seen_subcommand_from check" -l fix -d 'Write exceptions into the files'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand compose; and __fish_seen_subcommand_from check" -l cluster -d 'Ask a running cluster for its policies and workloads, besides the files: those are judged as if they were applied to it'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand compose; and __fish_seen_subcommand_from check" -l fix -d 'Write exceptions into the files; of a cluster\'s objects a patch is printed, and nothing is changed there'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand compose; and __fish_seen_subcommand_from check" -s h -l help -d 'Print help'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand compose; and __fish_seen_subcommand_from check" -s V -l version -d 'Print version'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand compose; and __fish_seen_subcommand_from export" -l wrapper -d 'The wrapper in a pod' -r
@@ -221,6 +224,7 @@ complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fi
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from export" -s V -l version -d 'Print version'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from verify" -l policy -d 'Whom to believe (C2SP tlog-policy)' -r -F
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from verify" -l seen -d 'A checkpoint of the same log that came another way, to find a fork' -r -F
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from verify" -l release-policy -d 'A release policy of the bridge\'s, to name the nodes whose statements are in a bundle' -r -F
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from verify" -l bao-audit -d 'OpenBao\'s audit log, to find releases without a receipt' -r -F
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from verify" -l prefix -d 'Paths that only the bridge may read; without it, all paths of secrets engines' -r
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from verify" -l open -d 'Name a secret in a log\'s folder, to count its releases' -r
@@ -241,6 +245,7 @@ complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fi
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from reconcile" -s V -l version -d 'Print version'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand report" -l policy -d 'Whom to believe (C2SP tlog-policy)' -r -F
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand report" -l seen -d 'A checkpoint of the same log that came another way, to find a fork' -r -F
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand report" -l release-policy -d 'A release policy of the bridge\'s, to name the nodes whose statements are in a bundle' -r -F
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand report" -l bao-audit -d 'OpenBao\'s audit log, to find releases without a receipt' -r -F
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand report" -l prefix -d 'Paths that only the bridge may read; without it, all paths of secrets engines' -r
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand report" -l framework -d 'For which rules' -r -f -a "dora\t'Regulation (EU) 2022/2554 and its technical standard 2024/1774'

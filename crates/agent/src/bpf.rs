@@ -8,6 +8,8 @@ use std::ffi::OsStr;
 use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::sync::Mutex;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, ensure};
 use libbpf_rs::btf::{Btf, types};
@@ -101,6 +103,13 @@ const PROBING: &[&str] = &[
     "socket_sendmsg",
     "task_kill",
 ];
+
+/// The name of three programs that every set has, as far as the kernel keeps names.
+const LIFE: &str = "ct_sched_proces";
+
+/// The kernel needs milliseconds, and a busy real-time one some seconds. Another agent's trial may be
+/// there for as long as it likes.
+const LETTING_GO: Duration = Duration::from_secs(30);
 
 /// The hook that recognises programs by their content; it refuses nothing.
 const CONTENT: &str = "bprm_check_security";
@@ -375,6 +384,12 @@ impl Attached {
         Ok(Counters { denials, lost: handle(&self.object, "ct_lost")? })
     }
 
+    /// The kernel's hashes of our programs, as they were loaded.
+    pub(crate) fn tags(&self) -> Vec<[u8; 8]> {
+        let ours = ProgInfoIter::default().filter(|info| self.programs.contains(&info.id));
+        ours.map(|info| info.tag.0).collect()
+    }
+
     /// What the verifier had to walk, per program: the measure of what a hook costs at load.
     pub(crate) fn verified(&self) -> Vec<(String, u32)> {
         // The kernel keeps 15 letters of a name, and would have three of ours be the same.
@@ -408,6 +423,17 @@ impl Counters {
     /// Reports that found no room.
     pub(crate) fn lost(&self) -> anyhow::Result<u64> {
         sum(&self.lost, 0)
+    }
+}
+
+/// Waits, for a while, until the kernel has let go of programs that nothing holds any more: those of
+/// a set that was unloaded a moment ago would judge the attack that is to show what a node is like
+/// without an agent.
+pub(crate) fn wait_for_earlier() {
+    let until = Instant::now() + LETTING_GO;
+    let there = || ProgInfoIter::default().any(|info| info.name == LIFE);
+    while there() && Instant::now() < until {
+        thread::sleep(Duration::from_millis(20));
     }
 }
 

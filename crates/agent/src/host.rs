@@ -127,6 +127,13 @@ fn judge_rights(status: &str, asked: Result<(), Errno>) -> Option<&'static str> 
     }
 }
 
+/// What the node calls itself.
+pub(crate) fn name() -> String {
+    nix::sys::utsname::uname()
+        .map(|name| name.nodename().to_string_lossy().into_owned())
+        .unwrap_or_default()
+}
+
 /// Release of the kernel, for reports.
 pub(crate) fn release() -> String {
     nix::sys::utsname::uname()

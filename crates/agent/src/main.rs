@@ -4,7 +4,8 @@
 //! The verdicts are in `bpf/`; this program loads them, says who is guarded, and reports only what
 //! its canary showed. Reading order: [`run`], [`agent`], [`serve`], [`bpf`] (load and attach), [`canary`] and [`attack`]
 //! (the proof), [`state`] (what may be claimed), [`table`] (who is guarded), [`succession`] and
-//! [`pins`] (what outlives it), [`audit`] (what is told of denials), [`orders`] (what an operator may open), [`metrics`], [`peers`] (who
+//! [`pins`] (what outlives it), [`audit`] (what is told of denials), [`orders`] (what an operator may open), [`attest`] (what it signs),
+//! [`metrics`], [`peers`] (who
 //! asks) with [`caller`], [`wrappers`] and [`limit`].
 
 #![forbid(unsafe_code)]
@@ -12,12 +13,14 @@
 mod abi;
 mod agent;
 mod attack;
+mod attest;
 mod audit;
 mod bpf;
 mod caller;
 mod canary;
 mod client;
 mod devices;
+mod earlier;
 mod egress;
 mod events;
 mod from_node;
@@ -29,6 +32,7 @@ mod loaders;
 mod metrics;
 mod neighbours;
 mod net;
+mod node_key;
 mod operator;
 mod orders;
 mod peers;
@@ -83,6 +87,8 @@ enum Verb {
     Guard(client::GuardArgs),
     /// Guard a process that runs already.
     Protect(client::ProtectArgs),
+    /// Print the key by which this node signs, as a release policy names it.
+    NodeKey(node_key::NodeKeyArgs),
     /// Print what `run --allow-loader` takes for programs of images.
     Loader(loaders::content::LoaderArgs),
     /// Run from a copy of this program on the node: for an agent in a container.
@@ -125,6 +131,7 @@ fn main() -> ExitCode {
         Verb::Status(args) => client::status(args, &cli.socket),
         Verb::Guard(args) => client::guard(&args, &cli.socket),
         Verb::Protect(args) => client::protect(args, &cli.socket),
+        Verb::NodeKey(args) => node_key::print(&args).map(|()| Code::Ok.number()),
         Verb::Loader(args) => loaders::content::print(&args).map(Code::number),
         Verb::FromNode(args) => {
             from_node::run(&args, &cli.socket).map(|()| Code::Internal.number())

@@ -184,6 +184,10 @@ impl Peers {
     /// The question, if its caller may ask it; otherwise the caller hears no.
     fn permitted(&mut self, mut asked: Asked) -> Option<Asked> {
         if asked.caller.rank == Rank::Node {
+            if matches!(asked.question, Question::Attest { .. }) {
+                // Root may ask without one; the statement then names none.
+                asked.wrapper = self.wrappers.recognise(asked.caller.pid).ok();
+            }
             return Some(asked);
         }
         let why = match self.recognise(&asked) {
@@ -204,14 +208,21 @@ impl Peers {
         }));
         // SECURITY: the state is the answer to those who may have one.
         let state = level::Agent::Off;
-        let answer =
-            Answer { done: false, state, tier: None, reasons: Vec::new(), text: why, report: None };
+        let answer = Answer {
+            done: false,
+            state,
+            tier: None,
+            reasons: Vec::new(),
+            text: why,
+            report: None,
+            evidence: None,
+        };
         asked.answer(&answer);
         None
     }
 
     fn recognise(&mut self, asked: &Asked) -> Result<Digest, String> {
-        if asked.question != Question::Guard {
+        if !matches!(asked.question, Question::Guard | Question::Attest { .. }) {
             return Err("only root of the node may ask that".to_owned());
         }
         let digest = self.wrappers.recognise(asked.caller.pid);

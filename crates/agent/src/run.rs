@@ -2,17 +2,19 @@
 //!
 //! Reading order: [`start`] (one tier, proved), [`crate::agent`], [`crate::serve`].
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use cloudtaser_core::agent::Question;
 use cloudtaser_core::exit::Code;
+use cloudtaser_core::names::AGENT_NODE_KEY;
 use serde_json::json;
 
 use crate::agent::Agent;
+use crate::attest::Signer;
 use crate::audit::{AuditArgs, Sinks};
-use crate::bpf::Tier;
+use crate::bpf::{self, Tier};
 use crate::devices::Keep;
 use crate::egress::Destination;
 use crate::events;
@@ -21,6 +23,7 @@ use crate::keys::OperatorKey;
 use crate::late;
 use crate::loaders::{Allowed, Wanted};
 use crate::net::{self, Address};
+use crate::node_key::NodeKey;
 use crate::peers::Peers;
 use crate::pins::Pins;
 use crate::serve;
@@ -91,6 +94,9 @@ pub(crate) struct RunArgs {
     tier: Option<TierName>,
     #[command(flatten)]
     audit: AuditArgs,
+    /// Where the key is kept by which the agent signs what it is worth; made where there is none.
+    #[arg(long, value_name = "FILE", default_value = AGENT_NODE_KEY)]
+    node_key: PathBuf,
     /// Answer GET /metrics here: IP:PORT, or the path of a unix socket.
     #[arg(long, value_name = "ADDRESS")]
     metrics: Option<Address>,
@@ -138,6 +144,7 @@ pub(crate) fn run(args: &RunArgs, socket: PathBuf) -> anyhow::Result<Code> {
             events::write(&json!({"event": "state", "state": agent.state.to_string()}));
             let Some(sinks) = sinks else { return Ok(code(&agent.state)) };
             agent.tell(sinks, listener)?;
+            agent.signer = signer(&args.node_key);
             agent.late = late::guard(&agent.table, &mut wrappers);
             let peers = Peers::open(&socket, wrappers)?;
             let over = if args.while_stdin_open { Some(serve::end_of_input()?) } else { None };
@@ -159,6 +166,20 @@ fn open(args: &RunArgs) -> anyhow::Result<(Option<Sinks>, Option<net::Listener>)
     Ok((Some(sinks), args.metrics.as_ref().map(listen).transpose()?))
 }
 
+/// A node without a key is guarded all the same; nobody elsewhere has its word for it.
+fn signer(file: &Path) -> Option<Signer> {
+    let opened = NodeKey::open_or_make(file).and_then(|(key, made)| {
+        let key = Signer::new(key)?;
+        events::write(&json!({"event": "node key", "key": key.key.public(), "made": made}));
+        Ok(key)
+    });
+    let told = |error: anyhow::Error| {
+        let why = format!("{error:#}");
+        events::write(&json!({"event": "no node key: no statement is signed", "why": why}));
+    };
+    opened.map_err(told).ok()
+}
+
 fn code(state: &State) -> Code {
     if matches!(state, State::Off(_)) { Code::Unsupported } else { Code::Ok }
 }
@@ -173,6 +194,10 @@ fn start(args: &RunArgs) -> Result<Agent, Vec<String>> {
     match pins.as_ref().map(Earlier::open) {
         // An order to unload was taken, and whoever took it was ended before it was done.
         Ok(Ok(Some(earlier))) if earlier.authority.unloading => {
+            events::write(&json!({
+                "event": "an unload that was cut off is brought to its end",
+                "programs_left": earlier.pins.count(),
+            }));
             if let Err(error) = earlier.pins.remove_all() {
                 return Err(vec![format!("{error:#}")]);
             }
@@ -183,6 +208,7 @@ fn start(args: &RunArgs) -> Result<Agent, Vec<String>> {
         Ok(Err(error)) => return Err(vec![format!("{error:#}")]),
         Ok(Ok(None)) | Err(_) => {}
     }
+    bpf::wait_for_earlier();
     let has_lsm = host::has_bpf_lsm();
     let tiers = match args.tier() {
         Some(tier) => vec![tier],

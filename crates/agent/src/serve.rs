@@ -17,6 +17,7 @@ use serde_json::json;
 use crate::agent::Agent;
 use crate::canary::{self, Way};
 use crate::events;
+use crate::neighbours::Neighbours;
 use crate::orders::{self, Taken};
 use crate::peers::{Asked, Peers};
 use crate::road::Attack;
@@ -31,7 +32,7 @@ const TICK: Duration = Duration::from_millis(500);
 const SILENCE: Duration = Duration::from_secs(60);
 
 /// What a round gave, or why it gave nothing.
-type Round = Result<Attack, String>;
+type Round = Result<(Attack, Neighbours), String>;
 
 impl Agent {
     /// Answers, and has the canary attacked again and again.
@@ -77,13 +78,15 @@ impl Agent {
     }
 
     /// A thread of its own: an attack takes longer than a peer should wait.
-    fn attack_on_demand(&self, asked: Receiver<()>) -> anyhow::Result<Receiver<Round>> {
+    fn attack_on_demand(&mut self, asked: Receiver<()>) -> anyhow::Result<Receiver<Round>> {
         let (tell, told): (Sender<Round>, _) = mpsc::channel();
         let (table, attackers) = (Arc::clone(&self.table), Arc::clone(&self.attackers));
         let (own, decoy, way) = (self.attached.own()?, self.decoy.clone(), Way::of(self.tier));
+        let mut watch = self.watch.take().context("the canary's thread is there already")?;
         thread::Builder::new().name("canary".to_owned()).spawn(move || {
             while asked.recv().is_ok() {
                 let round = canary::round(&table, &attackers, own, decoy.as_deref(), way);
+                let round = round.map(|attack| (attack, watch.look().clone()));
                 if tell.send(round.map_err(|error| format!("{error:#}"))).is_err() {
                     return;
                 }
@@ -98,8 +101,8 @@ impl Agent {
         for round in answers.try_iter() {
             heard = true;
             match round {
-                Ok(attack) => {
-                    self.watch.look(&self.contents);
+                Ok((attack, neighbours)) => {
+                    self.neighbours = neighbours;
                     self.now = attack;
                     self.proved = Instant::now();
                     self.change(None);
@@ -132,18 +135,25 @@ impl Agent {
             let (since, long) = (away.since_boot_s, away.for_s);
             words.push_str(&format!(", and no agent ran for {long} s from {since} s after boot"));
         }
-        if let Some(others) = self.watch.found().words() {
+        if let Some(others) = self.neighbours.words() {
             words.push_str(&format!("; {others}"));
         }
         if let Some(late) = self.late.words() {
             words.push_str(&format!("; {late}"));
+        }
+        if self.holders > 0 {
+            let count = self.holders;
+            words.push_str(&format!(
+                "; BPF programs or perf events from before the agent go on (unlisted processes that \
+                 hold some: {count})"
+            ));
         }
         words
     }
 
     /// What to say; and whether that is the last word.
     fn answer(&mut self, asked: &Asked, peers: &Peers) -> (Answer, bool) {
-        let (mut report, mut last) = (None, false);
+        let (mut report, mut evidence, mut last) = (None, None, false);
         let done = match &asked.question {
             Question::Guard => self.guard(asked).map(|()| self.words(asked)).map_err(told),
             Question::Protect { pid } => {
@@ -151,6 +161,12 @@ impl Agent {
                 let process = roads::open_process(pid).map_err(|_gone| MarkError::Gone(pid));
                 let done = process.and_then(|process| self.table.guard(pid, &process));
                 done.map(|_guarded| self.words(asked)).map_err(told)
+            }
+            Question::Attest { session, sealing } => {
+                self.attest(asked, *session, *sealing).map(|signed| {
+                    evidence = Some(signed);
+                    self.words(asked)
+                })
             }
             Question::Status => {
                 report = Some(self.report(peers));
@@ -178,6 +194,7 @@ impl Agent {
             reasons: self.state.reasons().to_vec(),
             text: done.unwrap_or_else(|why| why),
             report,
+            evidence,
         };
         (answer, last)
     }
@@ -217,7 +234,8 @@ impl Agent {
         report.away = self.estate.as_ref().and_then(|estate| estate.away);
         report.guarded = self.table.len();
         report.late = self.late;
-        report.neighbours = self.watch.found().shortened();
+        report.earlier_holders = self.holders;
+        report.neighbours = self.neighbours.shortened();
         report.contents = self.contents.looks().unwrap_or_default();
         if let Ok(room) = self.attached.map("ct_room").and_then(|map| terms::room(&map)) {
             report.most_guarded = room.most;

@@ -196,7 +196,7 @@ impl Stamp {
 }
 
 /// Reads no more than the file had when it was looked at.
-fn hash(file: File, len: u64) -> io::Result<Digest> {
+pub(crate) fn hash(file: File, len: u64) -> io::Result<Digest> {
     let mut hasher = Sha256::new();
     let mut file = file.take(len);
     let mut piece = vec![0; 64 * 1024];
@@ -231,6 +231,13 @@ impl FromStr for Named {
         let Some(hex) = text.strip_prefix("sha256:") else { return Ok(Self::File(text.into())) };
         let bytes = HEXLOWER_PERMISSIVE.decode(hex.as_bytes()).map_err(|_no_hex| NamedError)?;
         Ok(Self::Digest(Digest(bytes.try_into().map_err(|_short| NamedError)?)))
+    }
+}
+
+impl Digest {
+    /// Its bytes.
+    pub(crate) const fn bytes(self) -> [u8; 32] {
+        self.0
     }
 }
 

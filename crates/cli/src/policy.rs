@@ -176,7 +176,7 @@ fn explain(asked: &Explain) -> Result<ExitCode> {
         Doing::Write => Action::Write,
     };
     let identity = &asked.identity.0;
-    let question = Asked { identity, action, path: &asked.path, level: &level };
+    let question = Asked { identity, action, path: &asked.path, level: &level, node: None };
     let decision = policy.decide(&question);
     let (released, rule) = match &decision {
         Decision::Release { rule } => (true, Some(*rule)),
@@ -193,7 +193,8 @@ fn explain(asked: &Explain) -> Result<ExitCode> {
     Ok(ExitCode::from(code.number()))
 }
 
-fn read(file: &PathBuf) -> Result<Policy, PolicyFileError> {
+/// Reads a release policy.
+pub(crate) fn read(file: &PathBuf) -> Result<Policy, PolicyFileError> {
     let path = file.display().to_string();
     let text = match fs::read_to_string(file) {
         Ok(text) => text,

@@ -11,7 +11,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::level;
+use crate::{
+    level,
+    node::{Hash, NodeEvidence},
+};
 
 pub mod content;
 pub mod order;
@@ -48,6 +51,13 @@ pub enum Question {
         /// Its number in the host's namespace.
         pid: i32,
     },
+    /// Sign what the node is worth, for a launch of whoever asks, which must be guarded already.
+    Attest {
+        /// The session that it is for.
+        session: Hash,
+        /// SHA-256 of the key that answers are sealed to.
+        sealing: Hash,
+    },
     /// What the agent is worth, in full.
     Status,
     /// Which orders it took, and what the next one must name.
@@ -80,6 +90,9 @@ pub struct Answer {
     /// The report, when that was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub report: Option<serde_json::Value>,
+    /// What was signed, when that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<NodeEvidence>,
 }
 
 /// A packet that is no message.

@@ -8,11 +8,16 @@ use crate::{
     agent::{ANSWER_MAX, Answer, QUESTION_MAX, Question, order::Order},
     cgroup::{self, Workload},
     level::Requirement,
+    node::{NodeStatement, STATEMENT_MAX},
     plan::Period,
     reference::{
         MAX_LEN, Piece, Reference, ReferenceError, SecretPath, Select, Source, Value, suspicion,
     },
-    release::{BridgeToWrapper, Message, WrapperToBridge, decode, encode, policy},
+    release::{
+        BridgeToWrapper, Message, WrapperToBridge, decode, encode,
+        nodes::{Attested, Demand},
+        policy,
+    },
 };
 
 /// What stands before a reference inside a text.
@@ -68,10 +73,10 @@ pub fn agent(packet: &[u8]) {
             assert_eq!(Question::parse(&written), Ok(question));
         }
     }
-    // A report is passed on as it is, and numbers in it may be rounded.
-    let Ok(answer) = Answer::parse(packet).map(|answer| Answer { report: None, ..answer }) else {
-        return;
-    };
+    // A report is passed on as it is, and numbers in it may be rounded; what is signed has limits
+    // of its own.
+    let Ok(answer) = Answer::parse(packet) else { return };
+    let answer = Answer { report: None, evidence: None, ..answer };
     let shown = [&answer.text].into_iter().chain(&answer.reasons).chain(&answer.tier);
     assert!(shown.into_iter().all(|text| !text.contains(char::is_control)));
     let written = answer.to_packet();
@@ -86,6 +91,17 @@ pub fn order(text: &str) {
     // Blanks around a reason may be control characters, which are longer when they are written.
     if let Ok(written) = order.to_text() {
         assert_eq!(Order::parse(&written), Ok(order));
+    }
+}
+
+/// Any text as what a node signs: what is read is written again, byte for byte.
+pub fn statement(text: &str) {
+    if let Ok(statement) = NodeStatement::parse(text) {
+        assert_eq!(statement.to_text(), text);
+        assert!(!text.contains(char::is_control) && text.len() <= STATEMENT_MAX);
+        let words =
+            Demand::default().unmet(&[], Some(&Attested { key: statement.agent, statement }));
+        assert!(!words.is_empty(), "a stranger's word counts");
     }
 }
 
@@ -234,6 +250,7 @@ mod tests {
         replay("reference", |bytes| super::reference(&String::from_utf8_lossy(bytes)));
         replay("plan", super::plan);
         replay("agent", super::agent);
+        replay("node_statement", |bytes| super::statement(&String::from_utf8_lossy(bytes)));
         replay("order", |bytes| super::order(&String::from_utf8_lossy(bytes)));
         replay("cgroup", |bytes| super::cgroup(&String::from_utf8_lossy(bytes)));
         replay("release", super::release);

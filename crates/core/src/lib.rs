@@ -4,8 +4,8 @@
 //! fuzzed here, and a program that holds one of these types holds something already checked.
 //!
 //! Reading order: [`mod@reference`] (what people write), [`plan`] (what a launch is made from),
-//! [`level`] (what a launch may claim), [`agent`] (what guards it), [`release`] (what lets it have a
-//! secret), then [`secret`], [`exit`], [`blame`] and [`names`].
+//! [`level`] (what a launch may claim), [`agent`] (what guards it), [`node`] (what that signs),
+//! [`release`] (what lets it have a secret), then [`secret`], [`exit`], [`blame`] and [`names`].
 
 #![forbid(unsafe_code)]
 
@@ -18,6 +18,7 @@ pub mod fuzz;
 pub mod level;
 pub mod names;
 pub mod needs;
+pub mod node;
 pub mod plan;
 pub mod reference;
 pub mod release;

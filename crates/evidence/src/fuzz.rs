@@ -10,6 +10,7 @@ use crate::{
     checkpoint::SignedCheckpoint,
     log::journal_for_fuzzing,
     names::NameKey,
+    node::Document,
     note::{Note, Signer, VerifierKey},
     policy::Policy,
     proof::Proof,
@@ -97,6 +98,20 @@ pub fn audit(bytes: &[u8]) {
     assert_eq!(found.agrees(), found.unreceipted_total == 0 && found.unreadable_total == 0);
 }
 
+/// Any bytes as what a node signed: what is read is written again, and nothing verifies whose key
+/// is not the one that it says.
+pub fn node(bytes: &[u8]) {
+    if let Ok(document) = Document::parse(bytes) {
+        assert!(Document::is_one(bytes));
+        assert_eq!(document.to_bytes().as_deref(), Ok(bytes));
+        if let Ok(signed) = document.verify() {
+            let mut other = document;
+            other.statement.push(' ');
+            assert_ne!(other.verify().ok(), Some(signed));
+        }
+    }
+}
+
 /// Any bytes as evidence of hardware, with the certificates that the second sample came with: what
 /// the hardware did not sign is never genuine.
 pub fn hardware(bytes: &[u8]) {
@@ -123,5 +138,6 @@ mod tests {
         replay("evidence_journal", super::journal);
         replay("evidence_audit", super::audit);
         replay("evidence_hardware", super::hardware);
+        replay("evidence_node", super::node);
     }
 }

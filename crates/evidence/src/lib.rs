@@ -8,7 +8,7 @@
 //! Reading order: [`receipt`] (what is written down), [`names`] (what is hidden), [`hash`] and
 //! [`tree`] (RFC 6962), [`note`], [`checkpoint`], [`proof`] and [`tiles`] (C2SP), and [`log`], which
 //! writes them; then [`bundle`] and [`mod@export`] (what an auditor gets), [`policy`] (whom to believe), [`verify`],
-//! [`reconcile`], and [`witness`].
+//! [`reconcile`], and [`witness`]; beside them [`node`] (what a node signed) and [`attest`].
 
 #![forbid(unsafe_code)]
 
@@ -23,6 +23,7 @@ pub mod hash;
 pub mod keys;
 pub mod log;
 pub mod names;
+pub mod node;
 pub mod note;
 pub mod policy;
 pub mod proof;

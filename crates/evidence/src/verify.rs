@@ -13,6 +13,7 @@ use crate::{
     checkpoint::SignedCheckpoint,
     hash::Digest,
     names::Opening,
+    node::NodeError,
     note::NoteError,
     policy::{Disbelief, Policy, Seen},
     proof::{Proof, ProofTextError},
@@ -22,9 +23,11 @@ use crate::{
 };
 
 pub mod claims;
+pub mod nodes;
 pub mod tally;
 
 use claims::{Claim, claims};
+use nodes::{NodeSeen, Nodes, ReleasePolicy};
 use tally::{ChainError, Collect, Tally};
 
 /// Why nothing of it is to be believed.
@@ -82,6 +85,14 @@ pub enum Refusal {
     /// A document is of no receipt here.
     #[error("the document {0} is in the bundle, and no receipt names it")]
     Document(Digest),
+    /// What a node is said to have signed is not of the launch whose receipts name it.
+    #[error("the node's statement {document} is refused")]
+    Statement {
+        /// Its hash.
+        document: Digest,
+        /// Why.
+        source: NodeError,
+    },
     /// A file of the log cannot be read.
     #[error("the log cannot be read")]
     Tile(#[from] TileError),
@@ -118,6 +129,8 @@ pub struct Report {
     pub tally: Tally,
     /// Names that were opened.
     pub names: Vec<OpenedName>,
+    /// What nodes signed.
+    pub nodes: Vec<NodeSeen>,
     /// What that shows.
     pub claims: Vec<Claim>,
 }
@@ -144,6 +157,8 @@ pub struct Given {
     pub openings: Vec<Opening>,
     /// Whether ids of requests are kept, for [`crate::reconcile`].
     pub requests: bool,
+    /// Release policies, which name nodes.
+    pub release_policies: Vec<ReleasePolicy>,
 }
 
 /// Verifies a bundle.
@@ -163,12 +178,13 @@ pub fn bundle(bytes: &[u8], policy: &Policy, given: &Given) -> Result<Report, Re
             .map_err(|source| Refusal::NotIncluded { index, source })?;
         count(&mut tally, index, &item.leaf, leaf)?;
     }
+    let mut nodes = Nodes::default();
     for document in &bundle.documents {
         let hash = Digest::of(document);
-        if !tally.add_document(hash) {
-            return Err(Refusal::Document(hash));
-        }
+        let uses = tally.add_document(hash).ok_or(Refusal::Document(hash))?;
+        nodes.check(document, uses, &given.release_policies)?;
     }
+    (tally.attested, tally.overstated) = (nodes.attested, nodes.overstated);
     let mut past = Vec::new();
     for earlier in &bundle.earlier {
         let older = SignedCheckpoint::parse(&earlier.checkpoint)?;
@@ -191,7 +207,9 @@ pub fn bundle(bytes: &[u8], policy: &Policy, given: &Given) -> Result<Report, Re
         }
     }
     let grown_from = past.into_iter().map(|(size, _)| size).collect();
-    report(&signed, witnesses, grown_from, tally, &bundle.openings)
+    let mut report = report(&signed, witnesses, grown_from, tally, &bundle.openings)?;
+    report.nodes = nodes.into_seen();
+    Ok(report)
 }
 
 /// Verifies one proof with its receipt (C2SP tlog-proof, the receipt in the extra line).
@@ -314,6 +332,7 @@ fn report(
         grown_from,
         tally,
         names,
+        nodes: Vec::new(),
         claims: Vec::new(),
     };
     report.claims = claims(&report, None);

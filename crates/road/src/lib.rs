@@ -28,5 +28,5 @@ mod clock;
 pub use admission::{Admission, BeaconAddress, ClientFile};
 pub use error::ClientError;
 pub use link::{Link, Resolve, Route};
-pub use release::{AskError, Login, Notice, Release, Waited};
+pub use release::{AskError, Login, Node, Notice, Release, Waited};
 pub use stop::{Stop, Until};

@@ -6,6 +6,7 @@ use std::{os::fd::BorrowedFd, sync::Arc, time::Duration};
 
 use cloudtaser_core::{
     Secret,
+    node::{Hash, NodeEvidence},
     release::{
         Answer, Answers, BridgeToWrapper, Changed, Hello, Item, Leave, LoggedIn, Purpose, Read,
         Recorded, Refused, Renew, Renewed, Renewing, Sealed, Statement, Watch, Welcome,
@@ -34,6 +35,20 @@ pub struct Login {
     pub statement: Statement,
     /// The workload's token.
     pub token: Secret,
+}
+
+/// Who speaks for the node that a launch is on.
+pub trait Node {
+    /// Has the node sign what it is worth, for this session and the key with this hash. `None` where
+    /// it does not: the bridge decides what that is worth.
+    fn attest(&self, session: Hash, sealing: Hash) -> Option<NodeEvidence>;
+}
+
+/// No node, where there is no agent.
+impl Node for () {
+    fn attest(&self, _session: Hash, _sealing: Hash) -> Option<NodeEvidence> {
+        None
+    }
 }
 
 /// Why a bridge did not do what it was asked.
@@ -131,7 +146,12 @@ impl Release {
     ///
     /// # Errors
     /// [`AskError`].
-    pub fn login(&mut self, login: Login, until: Until) -> Result<LoggedIn, AskError> {
+    pub fn login(
+        &mut self,
+        login: Login,
+        node: &dyn Node,
+        until: Until,
+    ) -> Result<LoggedIn, AskError> {
         let (mut link, binding) = self.open(until)?;
         let token_hash = self.route.sha256(login.token.expose());
         let sealing_hash = self.route.sha256(self.recipient.public());
@@ -142,6 +162,7 @@ impl Release {
             proof: self.proof(Purpose::Hello, &binding, &token_hash, &sealing_hash)?,
             within_ms: millis(until),
             statement: login.statement,
+            node: node.attest(Hash::new(binding), Hash::new(sealing_hash)),
         };
         let hello = Hello { claims, token: login.token };
         self.mine(link.send(&WrapperToBridge::Hello(Box::new(hello)), until))?;
@@ -153,6 +174,11 @@ impl Release {
             BridgeToWrapper::Refused(refused) => Err(AskError::Refused(Box::new(refused))),
             _ => Err(odd()),
         }
+    }
+
+    /// Ends the session without a word: the next one goes on with the same login.
+    pub fn drop_session(&mut self) {
+        self.link = None;
     }
 
     /// Asks for several things at once; one answer for each.

@@ -22,7 +22,7 @@ use cloudtaser_core::{
     plan::Transit,
     reference::Source,
     release::{
-        self, Answer, Item, LoggedIn, Operation, Recorded, Renewing, Statement, Why,
+        self, Answer, Denial, Item, LoggedIn, Operation, Recorded, Renewing, Statement, Why,
         message::ITEMS_MAX,
     },
 };
@@ -32,6 +32,7 @@ use data_encoding::HEXLOWER;
 
 use crate::{
     chain::Chain,
+    guard::Attesting,
     home::{Found, Granted},
 };
 
@@ -47,6 +48,7 @@ pub(crate) struct Bridge {
     role: Option<String>,
     credential: Credential,
     statement: Statement,
+    node: Attesting,
     granted: Option<Granted>,
     /// Answers that were asked for together and not taken yet.
     prepared: BTreeMap<Source, Result<Answered, BaoError>>,
@@ -67,6 +69,7 @@ impl Bridge {
         role: Option<String>,
         credential: Credential,
         mut statement: Statement,
+        node: Attesting,
     ) -> Self {
         // A file that cannot be read is not claimed to be one of ours.
         statement.wrapper = own_digest().ok();
@@ -75,6 +78,7 @@ impl Bridge {
             role,
             credential,
             statement,
+            node,
             granted: None,
             prepared: BTreeMap::new(),
             lost: false,
@@ -247,7 +251,12 @@ impl Bridge {
                 Ok(()) => match ask(&mut self.release, patience(was_open, deadline)) {
                     Ok(answer) => return Ok(answer),
                     Err(error) => {
-                        let passing = again == Again::Yes && is_passing(&error);
+                        let stale = is_stale(&error);
+                        if stale {
+                            // The node signs anew for the next session; the login goes on.
+                            self.release.drop_session();
+                        }
+                        let passing = stale || again == Again::Yes && is_passing(&error);
                         (failed(operation, error), passing)
                     }
                 },
@@ -275,7 +284,8 @@ impl Bridge {
         // Read anew each time, since projected tokens change.
         let token = self.credential.read().map_err(|error| (error, false))?;
         let (role, statement) = (self.role.clone(), self.statement.clone());
-        match self.release.login(Login { role, statement, token }, until(deadline)) {
+        let login = Login { role, statement, token };
+        match self.release.login(login, &self.node, until(deadline)) {
             Ok(LoggedIn { resumed, ttl_seconds, renewable }) => {
                 self.lost |= self.entered && !resumed;
                 self.entered = true;
@@ -313,6 +323,12 @@ impl Resolve for Names {
         let found = dns::resolve(&self.0, host, within).map_err(io::Error::other)?;
         Ok(found.into_iter().map(|ip: IpAddr| SocketAddr::new(ip, port)).collect())
     }
+}
+
+/// Whether the bridge wants a fresh statement of the node; nothing was done then.
+fn is_stale(error: &AskError) -> bool {
+    let AskError::Refused(refused) = error else { return false };
+    matches!(refused.why, Why::Denied { denial: Denial::Stale, .. })
 }
 
 fn is_passing(error: &AskError) -> bool {

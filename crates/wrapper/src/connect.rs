@@ -20,7 +20,7 @@ use cloudtaser_tls::{
 
 use crate::{
     bridge::{Bridge, Names},
-    guard::Guard,
+    guard::{Attesting, Guard},
     home::Home,
     settings::Settings,
 };
@@ -135,7 +135,8 @@ fn bridge(
     };
     let facets = Facets { transport: Transport::Hybrid, ..promised.facets };
     let statement = Statement { facets, wrapper: None, agent: guard.said.clone() };
-    Ok(Home::Bridge(Box::new(Bridge::new(release, role, jwt, statement))))
+    let node = Attesting::by(guard, &settings.plan);
+    Ok(Home::Bridge(Box::new(Bridge::new(release, role, jwt, statement, node))))
 }
 
 /// The way of a client that is on the bridge's list.

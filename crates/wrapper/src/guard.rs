@@ -16,11 +16,13 @@ use std::{
 };
 
 use cloudtaser_core::{
-    agent::{ANSWER_MAX, Answer, MessageError, Question},
+    agent::{ANSWER_MAX, Answer, MessageError, Question, REPORT_MAX},
     level::Agent,
     names::AGENT_SOCKET,
+    node::{Hash, NodeEvidence},
     plan::LaunchPlan,
 };
+use cloudtaser_road::Node;
 use nix::{
     errno::Errno,
     sys::socket::{
@@ -84,7 +86,7 @@ impl Guard {
     /// Has this process guarded by the agent that the plan names.
     pub(crate) fn ask(plan: &LaunchPlan) -> Self {
         let path = plan.agent.as_deref().unwrap_or(AGENT_SOCKET);
-        match ask(Path::new(path), Instant::now() + PATIENCE) {
+        match ask(Path::new(path), &Question::Guard, Instant::now() + PATIENCE) {
             Ok(answer) => Self::from(answer),
             Err(error) => Self {
                 agent: Agent::Off,
@@ -97,6 +99,29 @@ impl Guard {
     /// Of two answers the one that claims less: a launch was guarded as well as it was at its worst.
     pub(crate) fn or_weaker(self, later: Self) -> Self {
         if later.agent < self.agent { later } else { self }
+    }
+}
+
+/// The agent that guards this process, as who signs for the node.
+#[derive(Clone, Debug)]
+pub(crate) struct Attesting(Option<String>);
+
+impl Attesting {
+    /// By the agent that the plan names, where it guards this process.
+    pub(crate) fn by(guard: &Guard, plan: &LaunchPlan) -> Self {
+        // Who is not guarded is told nothing, and an agent that is not there is not waited for.
+        let path = || plan.agent.clone().unwrap_or_else(|| AGENT_SOCKET.to_owned());
+        Self((guard.said.is_some()).then(path))
+    }
+}
+
+impl Node for Attesting {
+    fn attest(&self, session: Hash, sealing: Hash) -> Option<NodeEvidence> {
+        let question = Question::Attest { session, sealing };
+        let until = Instant::now() + PATIENCE;
+        // Once: an agent of before does not know the question, and closes.
+        let answer = exchange(Path::new(self.0.as_deref()?), &question, until).ok()?;
+        answer.evidence.filter(|_signed| answer.done)
     }
 }
 
@@ -116,16 +141,16 @@ impl From<Answer> for Guard {
     }
 }
 
-fn ask(path: &Path, until: Instant) -> Result<Answer, AskError> {
+fn ask(path: &Path, question: &Question, until: Instant) -> Result<Answer, AskError> {
     loop {
-        match exchange(path, until) {
+        match exchange(path, question, until) {
             Err(AskError::Closed) if until > Instant::now() + PAUSE => thread::sleep(PAUSE),
             other => return other,
         }
     }
 }
 
-fn exchange(path: &Path, until: Instant) -> Result<Answer, AskError> {
+fn exchange(path: &Path, question: &Question, until: Instant) -> Result<Answer, AskError> {
     let shown = || path.display().to_string();
     let refused = |source| AskError::Connect { path: shown(), source };
     let own = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None);
@@ -142,12 +167,13 @@ fn exchange(path: &Path, until: Instant) -> Result<Answer, AskError> {
     if uid != 0 {
         return Err(AskError::NotRoot { path: shown(), uid });
     }
-    agent.write(&Question::Guard.to_packet()).map_err(timely)?;
-    let mut packet = vec![0; ANSWER_MAX + 1];
+    agent.write(&question.to_packet()).map_err(timely)?;
+    let most = if matches!(question, Question::Attest { .. }) { REPORT_MAX } else { ANSWER_MAX };
+    let mut packet = vec![0; most + 1];
     agent.set_read_timeout(Some(left(until)))?;
     let len = agent.read(&mut packet).map_err(timely)?;
-    if len > ANSWER_MAX {
-        return Err(AskError::Message(MessageError::TooLong { most: ANSWER_MAX }));
+    if len > most {
+        return Err(AskError::Message(MessageError::TooLong { most }));
     }
     match Answer::parse(packet.get(..len).unwrap_or_default()) {
         Err(MessageError::Empty) => Err(AskError::Closed),

@@ -123,8 +123,10 @@ impl Issuer {
     }
 }
 
+/// Seconds since 1970.
 #[expect(clippy::disallowed_methods, reason = "OpenBao goes by the real time")]
-fn now() -> i64 {
+#[must_use]
+pub fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
     i64::try_from(since.as_secs()).expect("it fits")
 }

@@ -33,7 +33,7 @@ mod watch;
 
 pub use bao::{Bao, Role, Setup};
 pub use capture::{Capture, Captured};
-pub use issuer::{Issuer, Pod};
+pub use issuer::{Issuer, Pod, now};
 pub use launch::{Launch, Output, Running, User};
 pub use netns::{CLUSTER_ADDRESS, EU_ADDRESS, Network, Networks, RELAY_ADDRESS, Side};
 pub use programs::{compile_c, compile_go, compile_rust, fixture, on_path, wrapper};

@@ -125,6 +125,17 @@ impl Work {
         }
     }
 
+    /// Which takes longer than which, by some seconds more or less.
+    pub(super) const fn length(self) -> u32 {
+        match self {
+            Self::Killed => 1,
+            Self::Beside => 2,
+            Self::Crowds => 3,
+            Self::Attacks => 4,
+            Self::Tools => 5,
+        }
+    }
+
     /// MiB of memory.
     pub(super) const fn memory(self) -> u32 {
         match self {

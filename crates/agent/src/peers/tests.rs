@@ -57,6 +57,7 @@ fn a_question_arrives_with_the_process_that_the_kernel_names() {
         reasons: vec!["so".to_owned()],
         text: "so".to_owned(),
         report: None,
+        evidence: None,
     };
     asked.answer(&answer);
     assert_eq!(asking.join().unwrap().unwrap(), answer);

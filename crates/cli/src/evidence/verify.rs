@@ -11,6 +11,7 @@ use anyhow::Result;
 use clap::Args;
 use cloudtaser_core::exit::Code;
 use cloudtaser_evidence::{
+    Digest,
     bundle::MAGIC,
     names::Opening,
     policy::Policy,
@@ -18,6 +19,7 @@ use cloudtaser_evidence::{
     verify::{
         self, Given, Report,
         claims::{Standing, claims},
+        nodes::ReleasePolicy,
     },
 };
 
@@ -28,6 +30,7 @@ const AFTER: &str = "\
 Examples:
   cloudtaser evidence verify q3.evidence --policy policy
   cloudtaser evidence verify LOG --policy policy --seen checkpoint-from-the-witness
+  cloudtaser evidence verify q3.evidence --policy policy --release-policy policy.toml
   cloudtaser evidence verify LOG --policy policy --bao-audit audit.log --require C6,C7
 
 No network and no trust in the machine that made the file: what counts are the keys in the policy.
@@ -38,8 +41,8 @@ with the assumptions that it stands on.
 Exit: 0 it verifies, no claim fails and the required ones pass; 64 usage; 77 refused, a claim fails,
 or a required one does not pass.
 
-JSON: {schema, refused} or {schema, log, size, root, witnesses, grown_from, tally, names, claims
-[{id, claim, standing pass|fail|not-provable, because, assumptions}], assumptions, not_covered}.
+JSON: {schema, refused} or {schema, log, size, root, witnesses, grown_from, tally, names,
+nodes, claims [{id, claim, standing pass|fail|not-provable, because, assumptions}], assumptions, not_covered}.
 Fields are added, never renamed.";
 
 /// What is verified, and what with.
@@ -54,6 +57,9 @@ pub(crate) struct SourceArgs {
     /// A checkpoint of the same log that came another way, to find a fork.
     #[arg(long, value_name = "CHECKPOINT")]
     seen: Vec<PathBuf>,
+    /// A release policy of the bridge's, to name the nodes whose statements are in a bundle.
+    #[arg(long, value_name = "FILE")]
+    release_policy: Vec<PathBuf>,
     /// OpenBao's audit log, to find releases without a receipt.
     #[arg(long, value_name = "FILE")]
     bao_audit: Option<PathBuf>,
@@ -121,11 +127,20 @@ pub(super) fn run(args: &VerifyArgs) -> Result<ExitCode> {
     Ok(ExitCode::from(Code::Ok.number()))
 }
 
+/// Reads a release policy; what counts for receipts is the hash of its file.
+fn release_policy(path: &PathBuf) -> Result<ReleasePolicy> {
+    let bytes = read(path)?;
+    Ok(ReleasePolicy { hash: Digest::of(&bytes), policy: crate::policy::read(path)? })
+}
+
 impl SourceArgs {
     /// Reads and verifies all of it; with these names opened.
     pub(crate) fn verified(&self, openings: Vec<Opening>) -> Result<Verified> {
         let requests = self.bao_audit.is_some();
-        let given = Given { seen: read_checkpoints(&self.seen)?, openings, requests };
+        let release_policies = self.release_policy.iter().map(release_policy);
+        let release_policies = release_policies.collect::<Result<_>>()?;
+        let seen = read_checkpoints(&self.seen)?;
+        let given = Given { seen, openings, requests, release_policies };
         let policy = read_policy(&self.policy)?;
         let report = verified(&self.evidence, &policy, &given)?;
         with_audit(report, self.bao_audit.as_ref(), &self.prefix)

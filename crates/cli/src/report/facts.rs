@@ -25,7 +25,7 @@ pub(crate) struct Fact {
 }
 
 /// What is taken one by one: pointer, words.
-const SINGLE: [(&str, &str); 10] = [
+const SINGLE: [(&str, &str); 11] = [
     ("/log", "the log's name"),
     ("/size", "receipts that the log had"),
     ("/root", "its root then"),
@@ -35,6 +35,7 @@ const SINGLE: [(&str, &str); 10] = [
     ("/tally/whole_log", "whether that is the whole log"),
     ("/tally/with_evidence", "releases that name a statement of evidence"),
     ("/tally/documents", "of those statements, how many are in the file"),
+    ("/tally/attested", "releases whose node signed a statement that is in the file"),
     ("/tally/without_request", "released secrets without OpenBao's id of the request"),
 ];
 

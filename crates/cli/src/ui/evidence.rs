@@ -9,6 +9,7 @@ use cloudtaser_evidence::{
     verify::{
         Report,
         claims::{ASSUMPTIONS, NOT_COVERED, Standing},
+        nodes::NodeSeen,
     },
 };
 use serde_json::{Value, json};
@@ -48,6 +49,7 @@ pub(crate) fn report(report: &Report, audit: Option<&Reconciliation>) {
         let fields = name.fields.join(",");
         line(&format!("  {}#{fields}: {} releases", name.path, name.releases));
     }
+    report.nodes.iter().for_each(node);
     line("");
     for claim in &report.claims {
         let standing = match claim.standing {
@@ -71,6 +73,22 @@ pub(crate) fn report(report: &Report, audit: Option<&Reconciliation>) {
         line("");
         reconciled(audit);
     }
+}
+
+/// What one node said of itself, and for whom.
+fn node(seen: &NodeSeen) {
+    let key = seen.key.to_string();
+    let short = key.get(..16).unwrap_or(&key);
+    let name = seen.name.as_deref().unwrap_or("that no given policy names");
+    let tier = seen.tier.as_deref().unwrap_or("none");
+    line(&format!(
+        "  node {name} ({short}…): {} releases, agent {} ({tier}), kernel {}, lockdown {}, {}",
+        seen.releases,
+        seen.state,
+        seen.kernel,
+        seen.lockdown,
+        seen.assurance.as_str()
+    ));
 }
 
 /// Prints the same for programs.

@@ -10,6 +10,7 @@ fn answer() -> Answer {
         reasons: vec!["open: kcore".to_owned()],
         text: "DEGRADED(fmod_ret: open: kcore)".to_owned(),
         report: None,
+        evidence: None,
     }
 }
 
@@ -21,6 +22,10 @@ fn packets_are_these_bytes() {
         (Question::Protect { pid: 4711 }, r#"{"protect":{"pid":4711}}"#),
         (Question::Status, r#""status""#),
         (Question::Orders, r#""orders""#),
+        (
+            Question::Attest { session: Hash::new([1; 32]), sealing: Hash::new([2; 32]) },
+            r#"{"attest":{"session":"0101010101010101010101010101010101010101010101010101010101010101","sealing":"0202020202020202020202020202020202020202020202020202020202020202"}}"#,
+        ),
         (
             Question::Order { text: r#"{"a":1}"#.to_owned(), signature: "00".to_owned() },
             r#"{"order":{"text":"{\"a\":1}","signature":"00"}}"#,
@@ -39,7 +44,17 @@ fn packets_are_these_bytes() {
     };
     let refused = Answer { done: false, tier: None, text: "no".to_owned(), ..enforcing.clone() };
     let reported = Answer { report: Some(json!({"schema": 1})), ..enforcing.clone() };
+    let signed = NodeEvidence {
+        statement: "{}".to_owned(),
+        key: Hash::new([3; 32]),
+        signature: "00".to_owned(),
+    };
+    let attested = Answer { evidence: Some(signed), ..enforcing.clone() };
     let answers = [
+        (
+            attested,
+            r#"{"done":true,"state":"enforcing","tier":"lsm","text":"ENFORCING(lsm)","evidence":{"statement":"{}","key":"0303030303030303030303030303030303030303030303030303030303030303","signature":"00"}}"#,
+        ),
         (enforcing, r#"{"done":true,"state":"enforcing","tier":"lsm","text":"ENFORCING(lsm)"}"#),
         (
             answer(),

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Secret, level::Facets};
+use crate::{Secret, level::Facets, node::NodeEvidence};
 
 mod watch;
 mod wire;
@@ -93,6 +93,9 @@ pub struct Claims {
     pub within_ms: u32,
     /// What protects the launch.
     pub statement: Statement,
+    /// What the node's agent has signed for this session and this key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<NodeEvidence>,
 }
 
 /// What a wrapper says of its own protection. Nobody but the wrapper has signed it.
@@ -388,6 +391,8 @@ pub enum Why {
 pub enum Denial {
     /// It carries as much as it may; later it may be otherwise.
     Busy,
+    /// What a node is said to have signed is not of this launch and this session.
+    Evidence,
     /// The launch is protected less than the policy demands.
     Level,
     /// No rule of the policy releases this path to this workload.
@@ -398,6 +403,8 @@ pub enum Denial {
     Record,
     /// The pod has logged in already, with another key.
     Replay,
+    /// What the node signed for this session is too old; in a new session it may be otherwise.
+    Stale,
     /// The token is not one that this bridge accepts.
     Token,
 }
@@ -406,7 +413,7 @@ impl Denial {
     /// Whether it may be otherwise later.
     #[must_use]
     pub const fn is_passing(self) -> bool {
-        matches!(self, Self::Busy | Self::Record)
+        matches!(self, Self::Busy | Self::Record | Self::Stale)
     }
 
     /// The word for logs, metrics and audit lines.
@@ -414,11 +421,13 @@ impl Denial {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Busy => "busy",
+            Self::Evidence => "evidence",
             Self::Level => "level",
             Self::Policy => "policy",
             Self::Proof => "proof",
             Self::Record => "record",
             Self::Replay => "replay",
+            Self::Stale => "stale",
             Self::Token => "token",
         }
     }

@@ -7,7 +7,11 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::level::{ProtectionLevel, Requirement};
+use super::nodes::{Attested, Demand, NodeFile};
+use crate::{
+    level::{ProtectionLevel, Requirement},
+    node::Hash,
+};
 
 /// A policy as it is written.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -16,6 +20,9 @@ pub struct PolicyFile {
     /// The rules. An empty file releases nothing.
     #[serde(default)]
     pub rule: Vec<RuleFile>,
+    /// The nodes whose signed statements count.
+    #[serde(default)]
+    pub node: Vec<NodeFile>,
 }
 
 /// A rule as it is written.
@@ -34,6 +41,8 @@ pub struct RuleFile {
     /// What the launch must reach, such as `memory=sealed`.
     #[serde(default)]
     pub require: Vec<Requirement>,
+    /// What the node must have signed; nothing when absent.
+    pub node: Option<Demand>,
 }
 
 fn reading() -> Vec<Action> {
@@ -67,6 +76,7 @@ pub struct Identity {
 #[derive(Clone, Debug, Default)]
 pub struct Policy {
     rules: Vec<Rule>,
+    nodes: Vec<NodeFile>,
 }
 
 #[derive(Clone, Debug)]
@@ -76,6 +86,7 @@ struct Rule {
     identities: Vec<[Option<String>; 3]>,
     operations: Vec<Action>,
     require: Vec<Requirement>,
+    node: Option<Demand>,
 }
 
 /// A path and all below it.
@@ -88,9 +99,10 @@ struct Prefix {
 
 /// A policy that cannot be used, and where.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("rule {rule:?}: {what}")]
+#[error("{part} {name:?}: {what}")]
 pub struct PolicyError {
-    rule: String,
+    part: &'static str,
+    name: String,
     what: String,
 }
 
@@ -105,6 +117,8 @@ pub struct Asked<'a> {
     pub path: &'a str,
     /// How the launch is protected.
     pub level: &'a ProtectionLevel,
+    /// What its node has signed.
+    pub node: Option<&'a Attested>,
 }
 
 /// What the policy says.
@@ -166,13 +180,35 @@ impl Policy {
                 return Err(rule.error("there is another rule of this name"));
             }
         }
-        Ok(Self { rules })
+        for (at, node) in file.node.iter().enumerate() {
+            let before = || file.node.iter().take(at);
+            for (is_so, what) in [
+                (node.name.trim().is_empty(), "it has no name"),
+                (
+                    before().any(|other| other.name == node.name),
+                    "there is another node of this name",
+                ),
+                (before().any(|other| other.key == node.key), "another node has its key"),
+            ] {
+                if is_so {
+                    let (name, what) = (node.name.clone(), what.to_owned());
+                    return Err(PolicyError { part: "node", name, what });
+                }
+            }
+        }
+        Ok(Self { rules, nodes: file.node })
     }
 
     /// How many rules there are.
     #[must_use]
     pub const fn len(&self) -> usize {
         self.rules.len()
+    }
+
+    /// The node that signs with this key.
+    #[must_use]
+    pub fn node(&self, key: &Hash) -> Option<&NodeFile> {
+        self.nodes.iter().find(|node| node.key == *key)
     }
 
     /// Whether nothing is ever released.
@@ -194,10 +230,13 @@ impl Policy {
         let mut weaker = None;
         for rule in about.iter().filter(|rule| rule.names(asked)) {
             let unmet = asked.level.unmet(&rule.require);
+            let mut unmet = unmet.iter().map(ToString::to_string).collect::<Vec<_>>();
+            if let Some(demand) = &rule.node {
+                unmet.extend(demand.unmet(&self.nodes, asked.node));
+            }
             if unmet.is_empty() {
                 return Decision::Release { rule: &rule.name };
             }
-            let unmet = unmet.iter().map(ToString::to_string).collect();
             weaker.get_or_insert(Decision::Level { rule: &rule.name, unmet });
         }
         let names = || about.iter().map(|rule| rule.name.as_str()).collect();
@@ -207,7 +246,7 @@ impl Policy {
 
 impl Rule {
     fn compile(file: RuleFile) -> Result<Self, PolicyError> {
-        let error = |what: String| PolicyError { rule: file.name.clone(), what };
+        let error = |what: String| PolicyError { part: "rule", name: file.name.clone(), what };
         let paths = file.paths.iter().map(|path| {
             Prefix::parse(path).ok_or_else(|| {
                 error(format!("{path:?} is no path: write mount/path, with * at its end at most"))
@@ -223,6 +262,7 @@ impl Rule {
             identities: identities.collect::<Result<_, _>>()?,
             operations: file.operations,
             require: file.require,
+            node: file.node,
             name: file.name,
         };
         for (is_empty, what) in [
@@ -239,7 +279,7 @@ impl Rule {
     }
 
     fn error(&self, what: &str) -> PolicyError {
-        PolicyError { rule: self.name.clone(), what: what.to_owned() }
+        PolicyError { part: "rule", name: self.name.clone(), what: what.to_owned() }
     }
 
     fn names(&self, asked: &Asked<'_>) -> bool {

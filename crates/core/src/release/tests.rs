@@ -31,6 +31,7 @@ fn asks() -> Vec<(&'static str, WrapperToBridge)> {
         proof: "0b".repeat(64),
         within_ms: 30_000,
         statement: Statement { facets: facets(), wrapper: Some("0c".repeat(32)), agent: None },
+        node: None,
     };
     let items = vec![
         Item::Read { path: "secret/data/db".to_owned(), version: Some(3) },

@@ -139,16 +139,30 @@ fn decided(tally: &Tally) -> Claim {
 
 fn hardware(tally: &Tally) -> Claim {
     let weakest = tally.weakest().map_or("none", Assurance::as_str);
-    let high: u64 = tally.assurance.range(Assurance::L3..).map(|(_, count)| count).sum();
+    let high: u64 = tally.assurance.range(Assurance::L1..).map(|(_, count)| count).sum();
+    let all = tally.released;
+    let mut because = format!(
+        "receipts say L1 or more of {high} of {all} releases (weakest: {weakest}), and this version \
+         verifies no hardware evidence"
+    );
+    if tally.attested > 0 {
+        because.push_str(&format!(
+            "; of {} the statement is here that the node signed by a key in software, which shows \
+             who said so and not that it is so (L0)",
+            tally.attested
+        ));
+    }
+    let standing = if tally.overstated > 0 {
+        because = format!("{} receipts say more than their statements show", tally.overstated);
+        Standing::Fail
+    } else {
+        Standing::NotProvable
+    };
     Claim {
         id: "C4",
         claim: "each release went to a key that hardware evidence binds to a measured machine",
-        standing: Standing::NotProvable,
-        because: format!(
-            "receipts say L3 or more of {high} of {} releases (weakest: {weakest}), and this \
-             version verifies no hardware evidence",
-            tally.released
-        ),
+        standing,
+        because,
         assumptions: &["A6", "A7"],
     }
 }

@@ -1,10 +1,11 @@
 //! What receipts say, counted; and whether they contradict each other.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, btree_map::Entry};
 
 use cloudtaser_core::level::Verdict;
 use serde::Serialize;
 
+use super::nodes::Uses;
 use crate::{
     hash::Digest,
     receipt::{Assurance, Decision, Receipt},
@@ -80,6 +81,10 @@ pub struct Tally {
     pub with_evidence: u64,
     /// How many of those statements are here.
     pub documents: u64,
+    /// Releases whose statement is here, is signed, and is of their launch.
+    pub attested: u64,
+    /// Of those, releases whose receipt says a higher level than the statement shows.
+    pub overstated: u64,
     /// Checkpoints from elsewhere that nothing here relates to.
     pub unrelated_checkpoints: u64,
     /// Distinct names of secrets.
@@ -91,7 +96,7 @@ pub struct Tally {
     #[serde(skip)]
     collect: Collect,
     #[serde(skip)]
-    evidence: BTreeSet<Digest>,
+    evidence: BTreeMap<Digest, Uses>,
     #[serde(skip)]
     last: BTreeMap<String, Last>,
     /// OpenBao's ids of requests, by which its audit log is compared.
@@ -173,8 +178,11 @@ impl Tally {
             }
         }
         self.secrets = self.register.len();
-        if self.collect.evidence {
-            self.evidence.extend(draft.evidence);
+        if let Some(evidence) = draft.evidence.filter(|_hash| self.collect.evidence) {
+            match self.evidence.entry(evidence) {
+                Entry::Occupied(mut known) => known.get_mut().add(receipt),
+                Entry::Vacant(new) => drop(new.insert(Uses::of(receipt))),
+            }
         }
         *self.policies.entry(draft.policy).or_default() += 1;
         if let Decision::Refused(reason) = &draft.decision {
@@ -287,11 +295,11 @@ impl Tally {
         self.register.get(&name).map(|secret| secret.releases)
     }
 
-    /// Takes a document; false where no receipt names it.
-    pub(super) fn add_document(&mut self, hash: Digest) -> bool {
-        let named = self.evidence.contains(&hash);
-        self.documents += u64::from(named);
-        named
+    /// Takes a document; what receipts say that name it, or nothing where none does.
+    pub(super) fn add_document(&mut self, hash: Digest) -> Option<&Uses> {
+        let uses = self.evidence.get(&hash);
+        self.documents += u64::from(uses.is_some());
+        uses
     }
 
     /// Refusals.

@@ -1,5 +1,9 @@
 use std::fs;
 
+use cloudtaser_core::{
+    node::Hash,
+    release::{self, nodes::NodeFile, policy::PolicyFile},
+};
 use minicbor::bytes::ByteVec;
 
 use super::*;
@@ -8,9 +12,10 @@ use crate::{
     export::{Selection, export},
     log::{Clock, Log, Options},
     names::NameKey,
+    node,
     note::{KeyKind, Signer},
     receipt::{
-        Draft,
+        Assurance, Draft, Sealing,
         tests::{draft, name},
     },
 };
@@ -374,4 +379,62 @@ fn the_corpus_is_of_things_that_verify() {
         }
         assert!(path.exists(), "{}", path.display());
     }
+}
+
+/// A bundle of two receipts of one launch, with what its node signed.
+fn attested(change: impl Fn(&mut Draft)) -> Bundle {
+    let folder = tempfile::tempdir().unwrap();
+    let log = Log::open(folder.path(), signer(), Options::default()).unwrap();
+    let document = node::tests::document(Digest::of(b"session"), Digest::of(b"sealing"));
+    let document = document.to_bytes().unwrap();
+    let suite = name("X-Wing");
+    let sealing = Some(Sealing { suite, recipient: Digest::of(b"sealing") });
+    let evidence = Some(log.keep(&document).unwrap());
+    let mut draft = Draft { evidence, sealing, ..draft() };
+    log.append(draft.clone()).unwrap();
+    change(&mut draft);
+    log.append(draft).unwrap();
+    drop(log);
+    let mut bundle = bundled(folder.path(), &[0, 1]);
+    bundle.documents.push(ByteVec::from(document));
+    bundle
+}
+
+#[test]
+fn what_a_node_signed_is_held_against_the_receipts_that_name_it() {
+    let report = judged(&attested(|_| ()), "dpo").unwrap();
+    assert_eq!((report.tally.documents, report.tally.attested), (1, 2));
+    let [seen] = &report.nodes[..] else { panic!("{:?}", report.nodes) };
+    assert_eq!((seen.state, seen.releases, seen.statements), ("enforcing", 2, 1));
+    assert_eq!((seen.assurance, seen.name.as_deref()), (Assurance::L0, None));
+    assert_eq!(standing(&report, "C4"), Standing::NotProvable, "a key in software is no hardware");
+    let other = Digest::of(b"other");
+    for (what, bundle) in [
+        ("another session", attested(|draft| draft.session = other)),
+        ("another recipient", attested(|draft| draft.sealing = None)),
+        ("another pod", attested(|draft| draft.workload.pod = name("another"))),
+    ] {
+        let refused = judged(&bundle, "dpo");
+        assert!(matches!(refused, Err(Refusal::Statement { .. })), "{what}: {refused:?}");
+    }
+    let overstated = judged(&attested(|draft| draft.assurance = Assurance::L1), "dpo").unwrap();
+    assert_eq!(standing(&overstated, "C4"), Standing::Fail);
+}
+
+#[test]
+fn a_node_has_the_name_that_the_policy_which_decided_gives_it() {
+    let bundle = attested(|_| ());
+    let key = node::Document::parse(&bundle.documents[0]).unwrap().key;
+    let node = NodeFile { name: "worker-1".to_owned(), key: Hash::new(*key.as_bytes()) };
+    let file = PolicyFile { node: vec![node], ..PolicyFile::default() };
+    let policy_of = release::policy::Policy::compile(file).unwrap();
+    let seen = |hash| {
+        let given = ReleasePolicy { hash, policy: policy_of.clone() };
+        let given = Given { release_policies: vec![given], ..Given::default() };
+        let bytes = bundle.to_bytes().unwrap();
+        let report = super::bundle(&bytes, &policy("dpo"), &given).unwrap();
+        report.nodes[0].name.clone()
+    };
+    assert_eq!(seen(Digest::of(b"policy")).as_deref(), Some("worker-1"));
+    assert_eq!(seen(Digest::of(b"a later policy")), None, "it did not decide");
 }

@@ -7,7 +7,7 @@
 //!
 //! Invariant: nothing leaves before its receipt is durable.
 //!
-//! Reading order: [`config`], [`token`], `ledger`, [`receipt`], `books`, `policy`, `workload`,
+//! Reading order: [`config`], [`token`], `attest`, `ledger`, [`receipt`], `books`, `policy`, `workload`,
 //! `dialogue`, `line`, [`changes`], [`standing`].
 
 pub mod changes;
@@ -17,6 +17,7 @@ pub mod receipt;
 pub mod standing;
 pub mod token;
 
+mod attest;
 mod books;
 mod dialogue;
 mod ledger;

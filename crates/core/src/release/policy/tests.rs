@@ -21,11 +21,16 @@ fn rule(name: &str, paths: &[&str], identities: &[&str], require: &str) -> RuleF
         identities: all(identities),
         operations: vec![Action::Read],
         require: Requirement::parse_list(require).unwrap(),
+        node: None,
     }
 }
 
+fn file(rules: Vec<RuleFile>) -> PolicyFile {
+    PolicyFile { rule: rules, ..PolicyFile::default() }
+}
+
 fn policy(rules: Vec<RuleFile>) -> Policy {
-    Policy::compile(PolicyFile { rule: rules }).unwrap()
+    Policy::compile(file(rules)).unwrap()
 }
 
 fn who(text: &str) -> Identity {
@@ -38,7 +43,8 @@ fn who(text: &str) -> Identity {
 /// `r:NAME` released, `l:NAME` better protection, `i` not this workload, `p` no such path.
 fn said(policy: &Policy, identity: &str, path: &str, memory: Memory) -> String {
     let identity = who(identity);
-    let asked = Asked { identity: &identity, action: Action::Read, path, level: &level(memory) };
+    let level = &level(memory);
+    let asked = Asked { identity: &identity, action: Action::Read, path, level, node: None };
     match policy.decide(&asked) {
         Decision::Release { rule } => format!("r:{rule}"),
         Decision::Level { rule, .. } => format!("l:{rule}"),
@@ -108,7 +114,7 @@ fn reading_is_not_writing() {
     let policy = policy(vec![rule("r", &["secret"], &["eu:a/b"], ""), writes]);
     let (identity, level) = (who("eu:a/b"), level(Memory::Sealed));
     let ask = |action, path| {
-        let asked = Asked { identity: &identity, action, path, level: &level };
+        let asked = Asked { identity: &identity, action, path, level: &level, node: None };
         matches!(policy.decide(&asked), Decision::Release { .. })
     };
     assert!(ask(Action::Read, "secret/x") && ask(Action::Write, "pki/issue/web"));
@@ -135,8 +141,7 @@ fn the_order_of_rules_decides_nothing() {
 
 #[test]
 fn what_cannot_be_meant_is_refused_with_the_rules_name() {
-    let bad =
-        |rule: RuleFile| Policy::compile(PolicyFile { rule: vec![rule] }).unwrap_err().to_string();
+    let bad = |rule: RuleFile| Policy::compile(file(vec![rule])).unwrap_err().to_string();
     let ok = ["eu:a/b"];
     for path in ["", "*", "a/*/b", "a//b", "../a", "a/b*c"] {
         let error = bad(rule("bad", &[path], &ok, ""));
@@ -148,7 +153,7 @@ fn what_cannot_be_meant_is_refused_with_the_rules_name() {
     }
     assert!(bad(rule("bad", &[], &ok, "")).contains("no path"));
     assert!(bad(rule("bad", &["a/b"], &[], "")).contains("no identity"));
-    let twice = PolicyFile { rule: vec![rule("x", &["a"], &ok, ""), rule("x", &["b"], &ok, "")] };
+    let twice = file(vec![rule("x", &["a"], &ok, ""), rule("x", &["b"], &ok, "")]);
     assert!(Policy::compile(twice).is_err());
 }
 

@@ -103,11 +103,11 @@ impl Books {
             secrets: secrets.collect::<Option<Vec<_>>>()?,
             policy: Digest::from_hex(&first.policy)?,
             protection: Rows::of(&ProtectionLevel::from_facets(facets, Vec::new())),
-            // Nothing but the wrapper's word: no hardware has signed it.
-            assurance: Assurance::L0,
+            // Without evidence it is nothing but the wrapper's word.
+            assurance: first.evidence.as_ref().map_or(Assurance::L0, |kept| kept.assurance),
             wrapper: first.wrapper.as_deref().and_then(Digest::from_hex),
             session: Digest::from_hex(&first.session)?,
-            evidence: None,
+            evidence: first.evidence.as_ref().map(|kept| kept.hash),
             decision: match first.decision.as_str() {
                 RELEASED => Decision::Released,
                 word => Decision::Refused(name(word)?),
@@ -140,6 +140,10 @@ impl ReceiptSink for Books {
                     places.iter().filter_map(|at| receipts.get(*at)).collect();
                 let odd = || io::Error::other("a receipt has not what the log demands");
                 let draft = self.draft(&part).ok_or_else(odd)?;
+                if let Some(kept) = part.first().and_then(|first| first.evidence.as_ref()) {
+                    // Before the receipt that has its hash.
+                    self.log.keep(&kept.document).map_err(|error| told(&error))?;
+                }
                 let appended = self.log.append(draft).map_err(|error| told(&error))?;
                 let leaf = Recorded { number: appended.index, hash: appended.hash().to_string() };
                 for at in places {

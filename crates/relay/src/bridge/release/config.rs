@@ -29,6 +29,8 @@ pub struct ReleaseConfig {
     pub limits: LoginLimits,
     /// How long a login waits for a wrapper that lost its connection.
     pub linger_seconds: u32,
+    /// For how long what a node signed counts; a session that lasts longer is asked for another.
+    pub statement_seconds: u32,
     /// Whose tokens are accepted.
     pub issuers: Vec<Issuer>,
     /// Where receipts are kept for an auditor.
@@ -144,6 +146,8 @@ pub(crate) struct Section {
     unclean: Unclean,
     #[serde(default = "quarter")]
     linger_seconds: u32,
+    #[serde(default = "hour")]
+    statement_seconds: u32,
     #[serde(default)]
     issuer: Vec<IssuerSection>,
     #[serde(default)]
@@ -187,6 +191,11 @@ const fn three() -> u32 {
 
 const fn quarter() -> u32 {
     900
+}
+
+/// Longer than most launches read anything, and not much longer than an agent may be degraded unseen.
+const fn hour() -> u32 {
+    3600
 }
 
 impl Section {
@@ -245,6 +254,7 @@ impl Section {
                 unclean: self.unclean,
             },
             linger_seconds: self.linger_seconds,
+            statement_seconds: self.statement_seconds,
             issuers,
             log,
             openbao_audit: self.openbao_audit.map(|path| beside(file, &path)),

@@ -18,6 +18,7 @@ use tracing::{info, warn};
 
 use super::{
     Releaser,
+    attest::Evidence,
     books::RELEASED,
     changes::{Inbox, Watcher},
     receipt::{Event, Receipt},
@@ -158,6 +159,10 @@ impl Dialogue {
 
     fn read(&mut self, read: Read) -> BridgeToWrapper {
         let Read { id, within_ms, items } = read;
+        if let Some(mut refused) = self.stale(Operation::Read) {
+            refused.id = Some(id);
+            return BridgeToWrapper::Refused(refused);
+        }
         let deadline = deadline(within_ms);
         let mut receipts = Vec::with_capacity(items.len());
         let mut answers = Vec::with_capacity(items.len());
@@ -177,6 +182,14 @@ impl Dialogue {
             refused.id = Some(id);
             BridgeToWrapper::Refused(*refused)
         })
+    }
+
+    /// A refusal where what the node signed was signed too long ago.
+    fn stale(&self, operation: Operation) -> Option<Refused> {
+        let lasts = Duration::from_secs(self.releaser.config.statement_seconds.into());
+        let signed = self.workload.as_ref()?.node.as_ref()?;
+        let meaning = "what the node signed for this session is too old: open another".to_owned();
+        signed.is_older_than(lasts).then(|| Refused::denied(operation, Denial::Stale, meaning))
     }
 
     /// Seals answers to the launch's key, so that they open with these receipts alone.
@@ -248,7 +261,11 @@ impl Dialogue {
         let loaded = self.releaser.policy.now();
         receipt.policy.clone_from(&loaded.hash);
         let (identity, level) = (&workload.identity, &workload.level);
-        let decision = loaded.policy.decide(&Asked { identity, action, path, level });
+        let node = workload.node.as_ref().map(Evidence::attested);
+        if let Some(known) = node.and_then(|node| loaded.policy.node(&node.key)) {
+            receipt.node = Some(known.name.clone());
+        }
+        let decision = loaded.policy.decide(&Asked { identity, action, path, level, node });
         let denial = match &decision {
             Decision::Release { rule } => {
                 receipt.rule = Some((*rule).to_owned());
@@ -271,6 +288,10 @@ impl Dialogue {
     fn renew(&mut self, renew: Renew) -> BridgeToWrapper {
         let Renew { id, within_ms, what } = renew;
         let deadline = deadline(within_ms);
+        if let Some(mut refused) = self.stale(Operation::RenewToken) {
+            refused.id = Some(id);
+            return BridgeToWrapper::Refused(refused);
+        }
         let renewed = match what {
             Renewing::Token => match &mut self.workload {
                 Some(workload) => workload.renew(&deadline),
@@ -354,6 +375,8 @@ impl Dialogue {
             bridge: if heap::state().is_sealed() { "sealed" } else { "wiped" },
             request: None,
             sealed_to: self.recipient.as_ref().map(|recipient| recipient.hash.clone()),
+            node: None,
+            evidence: workload.and_then(|workload| workload.node.as_ref()).map(Evidence::kept),
             log: None,
         }
     }

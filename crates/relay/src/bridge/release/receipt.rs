@@ -8,13 +8,14 @@ use std::{
     io::{self, Read as _, Seek as _, SeekFrom, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::Path,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use cloudtaser_core::{
     level::Facets,
     release::{Recorded, policy},
 };
+use cloudtaser_evidence::receipt::Assurance;
 use cloudtaser_tls::{Digest, MacKey};
 use data_encoding::HEXLOWER;
 use serde::Serialize;
@@ -83,9 +84,32 @@ pub struct Receipt {
     /// SHA-256 of the key that the answer is sealed to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sealed_to: Option<String>,
+    /// What the policy calls the node that signed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// What it signed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Kept>,
     /// Where the Merkle log has it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log: Option<Recorded>,
+}
+
+/// Evidence that is kept beside the log; written down by its hash.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    /// SHA-256 of the document.
+    pub hash: cloudtaser_evidence::Digest,
+    /// The document.
+    pub document: Arc<[u8]>,
+    /// How far it reaches.
+    pub assurance: Assurance,
+}
+
+impl Serialize for Kept {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.hash.serialize(serializer)
+    }
 }
 
 /// What happened.
@@ -282,6 +306,8 @@ mod tests {
             bridge: "sealed",
             request: None,
             sealed_to: None,
+            node: None,
+            evidence: None,
             log: None,
         }
     }

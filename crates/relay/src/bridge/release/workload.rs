@@ -19,6 +19,7 @@ use cloudtaser_tls::{Authorities, SpkiPin, TlsClient, TlsOptions, Trust};
 
 use super::{
     ReleaseError,
+    attest::Evidence,
     config::{AuthMethod, Issuer, ReleaseConfig},
     token::Bearer,
 };
@@ -35,6 +36,8 @@ pub(super) struct Workload {
     pub(super) role: Option<String>,
     pub(super) statement: Statement,
     pub(super) level: ProtectionLevel,
+    /// What its node signed.
+    pub(super) node: Option<Evidence>,
     /// Whether anything was released to it.
     pub(super) released: bool,
     client: Client,
@@ -51,6 +54,7 @@ pub(super) struct Login<'a> {
     pub(super) instance: [u8; 32],
     pub(super) claims: Claims,
     pub(super) token: Secret,
+    pub(super) signed: Option<Evidence>,
 }
 
 /// A connection to OpenBao that has asked nothing yet.
@@ -79,7 +83,7 @@ pub(super) fn client(config: &ReleaseConfig) -> Result<Client, ReleaseError> {
 impl Workload {
     /// Logs in with the workload's own token, once it was verified.
     pub(super) fn login(client: Client, login: Login<'_>) -> Result<Self, BaoError> {
-        let Login { issuer, bearer, instance, claims, token } = login;
+        let Login { issuer, bearer, instance, claims, token, signed } = login;
         let role = claims.role.clone();
         let jwt = Credential::Value(token);
         let method = match issuer.auth {
@@ -101,6 +105,7 @@ impl Workload {
             role,
             statement,
             level,
+            node: signed,
             released,
             client,
             session,
@@ -109,7 +114,8 @@ impl Workload {
     }
 
     /// Takes over what a wrapper that came back says of itself now.
-    pub(super) fn resumed(&mut self, statement: Statement) {
+    pub(super) fn resumed(&mut self, statement: Statement, signed: Option<Evidence>) {
+        self.node = signed;
         self.level = ProtectionLevel::from_facets(statement.facets, Vec::new());
         self.statement = statement;
     }

@@ -17,12 +17,14 @@ use super::{Dialogue, Recipient, short, word};
 use crate::{
     bridge::release::{
         Releaser,
+        attest::{self, Evidence},
         ledger::{Leaving, LedgerError},
         receipt::{Event, Receipt},
         token,
         workload::{self, Workload},
     },
     clock::unix_seconds,
+    log::chain,
 };
 
 impl Dialogue {
@@ -112,17 +114,33 @@ impl Dialogue {
                 LedgerError::Held | LedgerError::Restarts => Denial::Replay,
                 LedgerError::Write(_) => Denial::Record,
             };
-            deny(denial, crate::log::chain(&error))
+            deny(denial, chain(&error))
         };
+        let signed = match &claims.node {
+            Some(signed) => {
+                let place = attest::Place {
+                    session: self.binding,
+                    sealing: sealing_hash,
+                    pod: &bearer.pod,
+                    wrapper: claims.statement.wrapper.as_deref(),
+                };
+                let signed = Evidence::judge(signed, &place, now);
+                Some(signed.map_err(|error| {
+                    deny(Denial::Evidence, format!("the node's statement: {}", chain(&error)))
+                })?)
+            }
+            None => None,
+        };
+        receipt.evidence = signed.as_ref().map(Evidence::kept);
         releaser.ledger.check(&pod, &instance, &releaser.present).map_err(held)?;
         if let Some(mut workload) = releaser.lingered(&instance) {
             releaser.ledger.take(&pod, &instance, &releaser.present, now).map_err(held)?;
-            workload.resumed(claims.statement);
+            workload.resumed(claims.statement, signed);
             return Ok((workload, true));
         }
         let client = workload::client(&releaser.config)
-            .map_err(|error| deny(Denial::Busy, crate::log::chain(&error)))?;
-        let login = workload::Login { issuer, bearer, instance, claims, token };
+            .map_err(|error| deny(Denial::Busy, chain(&error)))?;
+        let login = workload::Login { issuer, bearer, instance, claims, token, signed };
         let workload = Workload::login(client, login).map_err(|error| Box::new(error.carry()))?;
         // Only now: a login that OpenBao refuses takes nothing. Of two at once one comes second.
         if let Err(error) = releaser.ledger.take(&pod, &instance, &releaser.present, now) {
@@ -179,7 +197,7 @@ impl Dialogue {
                 info!(client = self.client, "a workload has left");
             }
             Ok(None) => {}
-            Err(error) => warn!(error = crate::log::chain(&error), "a leave is not written down"),
+            Err(error) => warn!(error = chain(&error), "a leave is not written down"),
         }
     }
 
@@ -188,7 +206,7 @@ impl Dialogue {
             && let Err(error) = workload.revoke()
         {
             // Its time to live ends it.
-            warn!(error = crate::log::chain(&error), "a login could not be given back");
+            warn!(error = chain(&error), "a login could not be given back");
         }
     }
 }

@@ -20,9 +20,12 @@ use serde_json::json;
 use super::*;
 use crate::bridge::release::{
     config::{LogConfig, LoginLimits, ReleaseConfig, Trust, Unclean, Unsealed},
+    ledger::Ledger,
     receipt::ReceiptSink,
     token::{fuzz::issuer, tests::signed},
 };
+
+mod nodes;
 
 const POLICY: &str = r#"
 [[rule]]
@@ -122,6 +125,7 @@ impl Place {
             doors: Vec::new(),
             limits: LoginLimits { at_once: 1, restarts: 1, unclean: Unclean::Refuse },
             linger_seconds: 60,
+            statement_seconds: 3600,
             issuers: vec![issuer().unwrap()],
             log: LogConfig {
                 name: "log.example".to_owned(),
@@ -183,6 +187,7 @@ fn hello(key: &KeyPair, number: u8) -> WrapperToBridge {
         proof: HEXLOWER.encode(&proof),
         within_ms: 5000,
         statement: Statement { facets, wrapper: None, agent: None },
+        node: None,
     };
     WrapperToBridge::Hello(Box::new(Hello { claims, token: Secret::from(token) }))
 }
