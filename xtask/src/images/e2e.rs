@@ -145,6 +145,30 @@ mod tests {
     }
 
     #[test]
+    fn an_archive_has_the_name_by_which_a_runtime_finds_it() {
+        let name = format!("cloudtaser-e2e-{}", std::process::id());
+        let folder = env::temp_dir().join(&name);
+        fs::create_dir_all(&folder).unwrap();
+        let file = folder.join("program");
+        fs::write(&file, b"program").unwrap();
+        let files = [("bin/sh".to_owned(), file.clone()), ("subject".to_owned(), file)];
+        write(&folder, "image", &files, USER, "tag").unwrap();
+        let archive = folder.join("image.oci.tar");
+        let text = String::from_utf8_lossy(&fs::read(&archive).unwrap()).into_owned();
+        assert!(text.contains(r#""io.containerd.image.name":"cloudtaser.invalid/e2e/image:tag""#));
+        if find("skopeo").is_some() {
+            let source = format!("oci-archive:{}", archive.display());
+            let seen = command::read(program("skopeo").args(["inspect", "--raw", &source]));
+            assert!(seen.is_ok_and(|text| text.contains("manifest.v1+json")));
+        }
+        let parts: Vec<Parts> = vec![("image", files.to_vec())];
+        let before = tag(&parts).unwrap();
+        fs::write(folder.join("program"), b"another").unwrap();
+        assert!(before.len() == 12 && tag(&parts).unwrap() != before);
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
     fn a_script_is_no_static_program() {
         assert!(!is_static(Path::new("/etc/passwd")));
     }
