@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-use super::{Recipe, USER, architecture, oci, recipes, tar, version};
+use super::{ROOT, USER, architecture, oci, tar, version};
 use crate::artifacts;
 use crate::command::{self, cargo, find, program};
 use crate::elf::Headers;
@@ -21,8 +21,8 @@ use crate::ui;
 const NOWHERE: &str = "cloudtaser.invalid/e2e";
 /// The package of the suite.
 const SUITE: &str = "cloudtaser-cluster";
-/// Images of the installation; the road has its own tests.
-const INSTALLED: &[&str] = &["cloudtaser-agent", "cloudtaser-operator", "cloudtaser-wrapper"];
+/// The image whose program is root of its node.
+const AGENT: &str = "cloudtaser-agent";
 
 /// The verb.
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
@@ -31,12 +31,14 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     if is_wanted(arguments) {
         tools::ensure(Need::Build)?;
         tools::ensure(Need::Demo)?;
-        let built = artifacts::build_contained()?;
         let programs = artifacts::build_programs()?;
+        let agent = artifacts::build_agent(&["--bins"])?;
+        let operator = artifacts::build_operator()?;
         let folder = place::target().join("e2e-images");
         drop(fs::remove_dir_all(&folder));
         fs::create_dir_all(&folder)?;
-        pack(&folder, &recipes(&built))?;
+        let wrapper = programs.wrapper.clone();
+        pack(&folder, &[vec![agent, wrapper.clone()], vec![operator], vec![wrapper]])?;
         suite.env("CLOUDTASER_CLI", programs.cli).env("CLOUDTASER_E2E_IMAGES", folder);
     }
     Err(suite.exec()).context("cannot run the suite")
@@ -51,25 +53,28 @@ fn is_wanted(arguments: &[String]) -> bool {
 }
 
 /// One image: its name, its files by their place.
-type Parts = (&'static str, Vec<(String, PathBuf)>);
+type Parts = (String, Vec<(String, PathBuf)>);
 
-fn pack(folder: &Path, recipes: &[Recipe]) -> anyhow::Result<()> {
+/// Images of an installation are called after the first of their programs.
+fn pack(folder: &Path, installed: &[Vec<PathBuf>]) -> anyhow::Result<()> {
     let subject = subject(folder)?;
     let mut images: Vec<Parts> = Vec::new();
-    for recipe in recipes.iter().filter(|recipe| INSTALLED.contains(&recipe.name)) {
+    for files in installed {
         let in_root = |file: &PathBuf| Some((file.file_name()?.to_str()?.to_owned(), file.clone()));
-        images.push((recipe.name, recipe.files.iter().filter_map(in_root).collect()));
+        let files: Vec<_> = files.iter().filter_map(in_root).collect();
+        let name = files.first().map(|(name, _)| name.clone());
+        images.push((name.context("a program without a name")?, files));
     }
     let app = ("subject".to_owned(), subject);
-    images.push(("cloudtaser-e2e-openbao", vec![("bao".to_owned(), place::bao())]));
+    images.push(("cloudtaser-e2e-openbao".to_owned(), vec![("bao".to_owned(), place::bao())]));
     if let Some(shell) = find("busybox").filter(|path| is_static(path)) {
         let at = |name: &str| (format!("bin/{name}"), shell.clone());
-        images.push(("cloudtaser-e2e-shell", vec![at("env"), at("sh"), app.clone()]));
+        images.push(("cloudtaser-e2e-shell".to_owned(), vec![at("env"), at("sh"), app.clone()]));
     }
-    images.push(("cloudtaser-e2e-subject", vec![app]));
+    images.push(("cloudtaser-e2e-subject".to_owned(), vec![app]));
     let tag = tag(&images)?;
     for (name, files) in &images {
-        let user = recipes.iter().find(|recipe| recipe.name == *name).map_or(USER, |r| r.user);
+        let user = if name == AGENT { ROOT } else { USER };
         write(folder, name, files, user, &tag)?;
     }
     fs::write(folder.join("TAG"), &tag)?;
@@ -142,6 +147,30 @@ mod tests {
         let words = |text: &str| -> Vec<String> { text.split(' ').map(str::to_owned).collect() };
         assert!(!is_wanted(&words("--help --load-with x")));
         assert!(!is_wanted(&words("--keep")));
+    }
+
+    #[test]
+    fn an_archive_has_the_name_by_which_a_runtime_finds_it() {
+        let name = format!("cloudtaser-e2e-{}", std::process::id());
+        let folder = env::temp_dir().join(&name);
+        fs::create_dir_all(&folder).unwrap();
+        let file = folder.join("program");
+        fs::write(&file, b"program").unwrap();
+        let files = [("bin/sh".to_owned(), file.clone()), ("subject".to_owned(), file)];
+        write(&folder, "image", &files, USER, "tag").unwrap();
+        let archive = folder.join("image.oci.tar");
+        let text = String::from_utf8_lossy(&fs::read(&archive).unwrap()).into_owned();
+        assert!(text.contains(r#""io.containerd.image.name":"cloudtaser.invalid/e2e/image:tag""#));
+        if find("skopeo").is_some() {
+            let source = format!("oci-archive:{}", archive.display());
+            let seen = command::read(program("skopeo").args(["inspect", "--raw", &source]));
+            assert!(seen.is_ok_and(|text| text.contains("manifest.v1+json")));
+        }
+        let parts: Vec<Parts> = vec![("image".to_owned(), files.to_vec())];
+        let before = tag(&parts).unwrap();
+        fs::write(folder.join("program"), b"another").unwrap();
+        assert!(before.len() == 12 && tag(&parts).unwrap() != before);
+        fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]
