@@ -28,7 +28,7 @@ use crate::scale::eventually;
 use crate::wrapped;
 
 /// An agent under emulation needs seconds to load, and the machine may be busy.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
 
 /// The whole of a run.
 pub(crate) struct Scenario {
