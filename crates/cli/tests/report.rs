@@ -10,6 +10,10 @@ mod report {
         fs,
         path::PathBuf,
         process::{Command, Output},
+        sync::{
+            Arc,
+            atomic::{AtomicU64, Ordering},
+        },
     };
 
     use cloudtaser_core::level::Verdict;
@@ -105,12 +109,15 @@ mod report {
             let key = place.path("log.key");
             let signer = keys::make_signer(&key, "eu.example/log", KeyKind::Log).unwrap();
             let log_key = signer.verifier();
+            let now = Arc::new(AtomicU64::new(story.from_ms));
+            let clock = Clock::new({
+                let now = Arc::clone(&now);
+                move || now.load(Ordering::SeqCst)
+            });
+            // Opened once: a child of another test may hold the lock for a moment longer.
+            let options = Options::default().clock(clock);
+            let log = Log::open(&place.path("log"), signer, options).unwrap();
             for number in 0..story.releases + story.refusals {
-                // A log reads its clock more often than once a receipt.
-                let now = story.from_ms + number * 6 * 3_600_000;
-                let signer = keys::read_signer(&key).unwrap();
-                let options = Options::default().clock(Clock::new(move || now));
-                let log = Log::open(&place.path("log"), signer, options).unwrap();
                 let mut draft = draft(story.cluster, number);
                 if number >= story.releases {
                     draft.decision = Decision::Refused(name("level-too-low"));
@@ -118,7 +125,9 @@ mod report {
                 }
                 (story.but)(number, &mut draft);
                 drop(log.append(draft).unwrap());
+                now.fetch_add(6 * 3_600_000, Ordering::SeqCst);
             }
+            drop(log);
             let witness = Signer::from_seed("dpo.example", KeyKind::Witness, &[2; 32]).unwrap();
             let path = place.path("log/checkpoint");
             let text = fs::read_to_string(&path).unwrap();

@@ -23,6 +23,11 @@ pub(crate) const HOME: &str = "cloudtaser-e2e";
 /// The same, where the restricted standard is enforced.
 pub(crate) const STRICT: &str = "cloudtaser-e2e-strict";
 
+/// The same, where every pod is admitted.
+pub(crate) const OPEN: &str = "cloudtaser-e2e-open";
+/// All of them.
+pub(crate) const PLACES: [&str; 3] = [HOME, STRICT, OPEN];
+
 /// Everything.
 #[derive(Debug)]
 pub(crate) struct World {

@@ -278,8 +278,16 @@ impl Releases {
     /// # Errors
     /// What it says where it fails.
     pub fn evidence(&self, words: &[&str]) -> Result<String, String> {
+        self.cli("evidence", words)
+    }
+
+    /// Runs a verb of the command line in the scratch folder; gives its output, or its error's words.
+    ///
+    /// # Errors
+    /// What it said.
+    pub fn cli(&self, verb: &str, words: &[&str]) -> Result<String, String> {
         let mut command = std::process::Command::new(cli());
-        let output = command.arg("evidence").args(words).current_dir(self.scratch.path()).output();
+        let output = command.arg(verb).args(words).current_dir(self.scratch.path()).output();
         let output = output.expect("the command line");
         if output.status.success() {
             Ok(String::from_utf8(output.stdout).expect("text"))

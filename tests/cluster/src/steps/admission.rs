@@ -4,7 +4,10 @@ use anyhow::{Context as _, bail, ensure};
 use serde_json::{Value, json};
 
 use super::{Said, done};
-use crate::{pods, world::World};
+use crate::{
+    pods,
+    world::{OPEN, World},
+};
 
 /// A pod without the label has what its author wrote, and what the API server adds.
 pub(super) fn others(world: &mut World) -> anyhow::Result<Said> {
@@ -20,6 +23,39 @@ pub(super) fn others(world: &mut World) -> anyhow::Result<Said> {
     ensure!(there.pointer("/spec/initContainers").is_none(), "it has init containers");
     world.home.delete("pod", "plain")?;
     done("")
+}
+
+/// The agent's socket is a folder of the node: one standard admits that, and the others say so.
+pub(super) fn agent(world: &mut World) -> anyhow::Result<Said> {
+    let mut pod = pods::pod(
+        "asks",
+        pods::spec(&json!([pods::container(world, "app", &["serve", "PASSWORD"])])),
+    );
+    if let Some(metadata) = pod.pointer_mut("/metadata").and_then(Value::as_object_mut) {
+        metadata.insert("annotations".to_owned(), json!({ "cloudtaser.io/agent": "use" }));
+    }
+    match world.home.create(&pod) {
+        Ok(_) => bail!("a namespace under the baseline standard took a hostPath"),
+        Err(error) => {
+            let said = format!("{error:#}");
+            ensure!(
+                said.contains("violates PodSecurity") && said.contains("cloudtaser-agent"),
+                "{said}"
+            );
+        }
+    }
+    let open = world.home.within(OPEN);
+    open.create(&pod)?;
+    let fields = world.openbao()?.fields("e2e/app")?;
+    let value = fields.get("password").and_then(Value::as_str).unwrap_or_default();
+    pods::has(&open, "asks", "app", "PASSWORD", value)?;
+    let log = open.logs("asks", "app")?;
+    let level = log.lines().find(|line| line.contains("protection-level")).unwrap_or_default();
+    let level: Value = serde_json::from_str(level).context("no level in the log")?;
+    let agent = level.pointer("/level/facets/agent").and_then(Value::as_str).unwrap_or_default();
+    let said = agent.to_owned();
+    open.delete("pod", "asks")?;
+    done(format!("the level says agent={said}"))
 }
 
 /// Each pod that could not work as its author means it is refused in words that say what to do.

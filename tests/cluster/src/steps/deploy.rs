@@ -11,7 +11,7 @@ use crate::{
     kubectl::{Kubectl, until},
     openbao::OpenBao,
     pods,
-    world::{HOME, STRICT, World},
+    world::{HOME, OPEN, PLACES, STRICT, World},
 };
 
 /// What every object of an installation carries.
@@ -33,15 +33,15 @@ pub(super) fn cluster(world: &mut World) -> anyhow::Result<Said> {
     let version = text(first, "/status/nodeInfo/kubeletVersion");
     let left = leftovers(&world.home)?;
     ensure!(left.is_empty(), "there is a cloudtaser already: {}", left.join(", "));
-    for name in [HOME, STRICT] {
+    for name in PLACES {
         let there = world.home.get(&["namespace", name]).is_ok();
         ensure!(!there, "namespace {name} is there already: an earlier run left it, take it away");
     }
-    for (name, level) in [(HOME, "baseline"), (STRICT, "restricted")] {
+    for (name, level) in [(HOME, "baseline"), (STRICT, "restricted"), (OPEN, "privileged")] {
         world.home.create(&json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": {
             "name": name, "labels": { "pod-security.kubernetes.io/enforce": level } } }))?;
     }
-    for place in [HOME, STRICT] {
+    for place in PLACES {
         let home = world.home.within(place);
         until("the account of the namespace", PATIENCE, || {
             Ok(home.get(&["serviceaccount", "default"]).is_ok().then_some(()))
@@ -110,7 +110,7 @@ pub(super) fn uninstall_refused(world: &mut World) -> anyhow::Result<Said> {
 
 /// The workloads go, then cloudtaser; then nothing of it is there, and other pods start.
 pub(super) fn uninstall(world: &mut World) -> anyhow::Result<Said> {
-    for name in [HOME, STRICT] {
+    for name in PLACES {
         let home = world.home.within(name);
         home.run(&["delete", "deployments,statefulsets,daemonsets,jobs,cronjobs", "--all"])?;
         home.run(&["delete", "pods", "--selector=cloudtaser.io/inject", "--timeout=120s"])?;
@@ -138,7 +138,7 @@ pub(super) fn clean(world: &mut World) -> anyhow::Result<Said> {
         ensure!(ran.code == 0, "{}", ran.err);
     }
     world.home.delete("clusterrolebinding", pods::REVIEWER)?;
-    for name in [HOME, STRICT] {
+    for name in PLACES {
         world.home.delete("namespace", name)?;
     }
     let left = leftovers(&world.home)?;

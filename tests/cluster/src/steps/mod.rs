@@ -55,6 +55,7 @@ const STEPS: &[Step] = &[
     Step { name: "files, ConfigMaps, bulk", needs: &[INSTALL], work: workloads::others },
     Step { name: "who did not ask is not touched", needs: &[INSTALL], work: admission::others },
     Step { name: "what cannot work is refused", needs: &[INSTALL], work: admission::refused },
+    Step { name: "the agent's socket", needs: &[INSTALL], work: admission::agent },
     Step { name: "exec sees references", needs: &[APP], work: seen::by_exec },
     Step { name: "no object holds a value", needs: &[APP], work: seen::in_objects },
     Step { name: "status", needs: &[APP], work: seen::by_status },
