@@ -73,14 +73,14 @@ int BPF_PROG(lsm_bprm_check_security, struct linux_binprm *bprm)
 	__u64 size = file->f_inode->i_size;
 	struct ct_content content = {};
 	struct ct_image image = {};
+	__u32 listed, look;
 	__u32 *marks;
-	__u32 look;
 
-	if (ct_marks(file->f_inode)) {
-		/* As the interpreter of a script, too. */
+	listed = ct_marks(file->f_inode);
+	if (listed) /* as the interpreter of a script, too */
 		bpf_bprm_opts_set(bprm, BPF_F_BPRM_SECUREEXEC);
+	if (listed & CT_FILE_LOADER)
 		return ct_taint(file);
-	}
 	if (!bpf_map_lookup_elem(&ct_sizes, &size))
 		return 0;
 	if (bpf_ima_file_hash(file, &content, sizeof(content)) != HASH_ALGO_SHA256) {

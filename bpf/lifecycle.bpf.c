@@ -5,7 +5,7 @@
  * It is inherited in security_task_alloc, which can still fail the fork, and which io_uring's
  * worker threads pass as well (they do not pass the fork tracepoint). The number of the child is
  * not known there, so the table by thread group is filled in sched_process_fork, before the child
- * runs.
+ * runs. Either of the two is enough.
  */
 #define CLONE_THREAD 0x00010000
 
@@ -41,6 +41,21 @@ static __always_inline void ct_forget(__u32 tgid)
 		ct_count(-1);
 }
 
+/*
+ * What a child process of this one is, or a thread of one that is guarded.
+ *
+ * SECURITY: only threads are the agent. A child has its memory and descriptors until it executes a
+ * program, so it is guarded until then, and nothing after.
+ */
+static __always_inline struct ct_task ct_as_child(struct ct_task *parent)
+{
+	struct ct_task child = { .group = parent->group };
+
+	child.role = parent->role & CT_ROLES_TRUSTED ? CT_ROLE_GUARDED | CT_ROLE_UNTIL_EXEC :
+						       parent->role & ~CT_ROLE_BY_HAND;
+	return child;
+}
+
 CT_HOOK(task_alloc, struct task_struct *task, unsigned long clone_flags)
 {
 	struct ct_task *parent = ct_current();
@@ -56,17 +71,16 @@ CT_HOOK(task_alloc, struct task_struct *task, unsigned long clone_flags)
 		ct_deny(CT_HOOK_TASK_ALLOC, 0);
 		return -EAGAIN;
 	}
+	/* SECURITY: trust is in the table alone, out of which an exec takes it without fail. */
+	if (parent->role & CT_ROLES_TRUSTED && clone_flags & CLONE_THREAD)
+		return 0;
 	child = bpf_task_storage_get(&ct_tasks, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
-	if (!child) /* better no child than one without a guard */
-		return -ENOMEM;
-	child->group = parent->group;
-	child->role = parent->role & ~CT_ROLE_BY_HAND;
 	/*
-	 * SECURITY: only threads are the agent. A child has its memory and descriptors until it
-	 * executes a program, so it is guarded until then, and nothing after.
+	 * KERNEL: where it preempts, there is none to be had while somebody else on this processor is
+	 * in there. The child is in the table before it runs, and its parent stands for it until then.
 	 */
-	if (parent->role & CT_ROLES_TRUSTED && !(clone_flags & CLONE_THREAD))
-		child->role = CT_ROLE_GUARDED | CT_ROLE_UNTIL_EXEC;
+	if (child)
+		*child = ct_as_child(parent);
 	return 0;
 }
 
@@ -78,9 +92,16 @@ int BPF_PROG(ct_sched_process_fork, struct task_struct *parent, struct task_stru
 	__u32 tgid;
 
 	/* A thread's group is there already. */
-	if (!known || child->pid != child->tgid)
+	if (child->pid != child->tgid)
 		return 0;
-	copy = *known;
+	if (known) {
+		copy = *known;
+	} else {
+		known = ct_task_of(parent);
+		if (!known)
+			return 0;
+		copy = ct_as_child(known);
+	}
 	tgid = child->tgid;
 	if (bpf_map_update_elem(&ct_groups, &tgid, &copy, BPF_ANY))
 		ct_report(CT_EVENT_TABLE_FULL, CT_HOOK_TASK_ALLOC, tgid);
@@ -103,8 +124,8 @@ static __always_inline void ct_make_heir(struct task_struct *task, __u32 tgid)
 
 	if (task->ptrace || task->seccomp.mode || (__u32)bpf_get_current_uid_gid())
 		return;
-	if (!bpf_map_update_elem(&ct_groups, &tgid, &heir, BPF_ANY))
-		bpf_task_storage_get(&ct_tasks, task, &heir, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	/* SECURITY: not into its storage, which an exec cannot always take away: see task_alloc. */
+	bpf_map_update_elem(&ct_groups, &tgid, &heir, BPF_ANY);
 }
 
 SEC("tp_btf/sched_process_exec")
@@ -119,8 +140,10 @@ int BPF_PROG(ct_sched_process_exec, struct task_struct *task)
 	__u32 by_group;
 
 	/* Each for itself: the agent may be writing a new mark at this moment. */
-	if (by_task & leaving)
+	if (known && by_task & leaving) {
+		known->role = 0; /* it may be kept from going, as in task_alloc */
 		bpf_task_storage_delete(&ct_tasks, task);
+	}
 	known = bpf_map_lookup_elem(&ct_groups, &tgid);
 	by_group = known ? known->role : 0;
 	if (by_group & leaving)

@@ -21,7 +21,7 @@ CT_HOOK(ptrace_access_check, struct task_struct *child, unsigned int mode)
 
 	if (!(mode & PTRACE_MODE_ATTACH))
 		return 0;
-	target = ct_task_of(child);
+	target = ct_target(child);
 	if (target ? ct_may_reach(target) : !ct_runs(child) && !ct_runs_content(child))
 		return 0;
 	if (target) /* a listed loader is nobody's to attach to */

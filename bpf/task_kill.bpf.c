@@ -88,7 +88,7 @@ static __always_inline bool ct_would_dump(struct task_struct *task, int signal)
 
 CT_HOOK(task_kill, struct task_struct *task, struct kernel_siginfo *info, int signal)
 {
-	struct ct_task *target = ct_task_of(task);
+	struct ct_task *target = ct_target(task);
 
 	if (!target || signal == 0 || signal == SIGCONT || ct_may_reach(target))
 		return 0;

@@ -5,7 +5,7 @@
  */
 CT_HOOK(task_setrlimit, struct task_struct *task)
 {
-	struct ct_task *target = ct_task_of(task);
+	struct ct_task *target = ct_target(task);
 
 	if (!target || ct_may_reach(target))
 		return 0;

@@ -56,6 +56,10 @@ enum {
 /* Only the commands that are judged; the values are ABI. */
 enum bpf_cmd {
 	BPF_PROG_LOAD = 5,
+	BPF_PROG_ATTACH = 8,
+	BPF_PROG_TEST_RUN = 10,
+	BPF_RAW_TRACEPOINT_OPEN = 17,
+	BPF_LINK_CREATE = 28,
 	BPF_LINK_UPDATE = 29,
 	BPF_LINK_GET_FD_BY_ID = 30,
 	BPF_LINK_DETACH = 34,

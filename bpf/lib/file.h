@@ -82,13 +82,18 @@ static __always_inline void ct_judge_process(struct pid *pid, struct dentry *den
 	struct task_struct *task;
 	struct ct_name name = {};
 	struct ct_task *target;
+	__u32 tgid;
 
 	if (!node) /* it has ended */
 		return;
 	task = (void *)node - bpf_core_field_offset(struct task_struct, pid_links[PIDTYPE_PID]);
-	target = ct_task_by_address(task, &finding->target_tgid);
-	if (!target || finding->target_tgid == bpf_get_current_pid_tgid() >> 32 || ct_may_reach(target))
+	tgid = BPF_CORE_READ(task, tgid);
+	if (tgid == bpf_get_current_pid_tgid() >> 32) /* its own, before anything is looked up */
 		return;
+	target = ct_task_by_address(task, tgid);
+	if (!target || ct_may_reach(target))
+		return;
+	finding->target_tgid = tgid;
 	ct_read_name(&name, dentry);
 	finding->denied = ct_shows_memory(&name);
 	finding->grant.kind = CT_GRANT_MEMORY;

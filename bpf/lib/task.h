@@ -15,13 +15,12 @@
  * Between the moment when a child becomes visible and sched_process_fork, which enters it into
  * the table, its parent stands for it: the parent is still in its fork.
  */
-static __always_inline struct ct_task *ct_task_by_address(struct task_struct *task, __u32 *tgid)
+static __always_inline struct ct_task *ct_task_by_address(struct task_struct *task, __u32 tgid)
 {
 	struct ct_task *known;
 	__u32 parent;
 
-	*tgid = BPF_CORE_READ(task, tgid);
-	known = bpf_map_lookup_elem(&ct_groups, tgid);
+	known = bpf_map_lookup_elem(&ct_groups, &tgid);
 	if (known)
 		return known;
 	parent = BPF_CORE_READ(task, real_parent, tgid);
@@ -34,9 +33,12 @@ static __always_inline struct ct_task *ct_task_by_address(struct task_struct *ta
 #ifdef CT_PROBE
 static __always_inline struct ct_task *ct_task_of(struct task_struct *task)
 {
-	__u32 tgid;
+	return ct_task_by_address(task, BPF_CORE_READ(task, tgid));
+}
 
-	return ct_task_by_address(task, &tgid);
+static __always_inline struct ct_task *ct_target(struct task_struct *task)
+{
+	return ct_task_of(task);
 }
 
 static __always_inline struct ct_task *ct_current(void)
@@ -46,17 +48,35 @@ static __always_inline struct ct_task *ct_current(void)
 	return bpf_map_lookup_elem(&ct_groups, &tgid);
 }
 #else
-/* What this task is; NULL for the rest of the system. */
+/*
+ * What this task is; NULL for the rest of the system.
+ *
+ * KERNEL: where it preempts, a storage is not found while somebody else on this processor looks for
+ * one, so nothing may hang on it alone. Nobody who is trusted has one: see task_alloc.
+ */
 static __always_inline struct ct_task *ct_task_of(struct task_struct *task)
 {
 	struct ct_task *known = bpf_task_storage_get(&ct_tasks, task, 0, 0);
 	__u32 tgid;
 
-	if (known)
+	if (known && known->role) /* 0: it has executed, and the kernel kept the storage */
 		return known;
 	/* A thread that was there before its process was marked has no storage of its own. */
 	tgid = task->tgid;
 	return bpf_map_lookup_elem(&ct_groups, &tgid);
+}
+
+/* The same for a task that may be so new that only its parent is known: see ct_task_by_address. */
+static __always_inline struct ct_task *ct_target(struct task_struct *task)
+{
+	struct ct_task *known = ct_task_of(task);
+	__u32 parent;
+
+	if (known)
+		return known;
+	parent = CT_AT(task, real_parent, tgid);
+	known = bpf_map_lookup_elem(&ct_groups, &parent);
+	return known && known->role & CT_ROLES_TRUSTED ? 0 : known;
 }
 
 static __always_inline struct ct_task *ct_current(void)

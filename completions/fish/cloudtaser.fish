@@ -89,7 +89,9 @@ complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand status" -s h -l he
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand status" -s V -l version -d 'Print version'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand doctor" -l kubeconfig -d 'The file that says where the cluster is; else KUBECONFIG, else ~/.kube/config' -r -F
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand doctor" -l context -d 'The context in it; else its current one' -r
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand doctor" -l declared -d 'Where parts of the deployment stand and who runs them, which nobody can measure' -r -F
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand doctor" -l local -d 'Look at this machine instead of a cluster'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand doctor" -l sovereignty -d 'Say what lies outside of a claim for the EU, and what nobody can show'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand doctor" -l json -d 'Print the result as JSON'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand doctor" -s h -l help -d 'Print help'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand doctor" -s V -l version -d 'Print version'
@@ -144,11 +146,12 @@ complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand probe" -l no-activ
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand probe" -l destructive -d 'Also kill the target to get a core file from the kernel'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand probe" -s h -l help -d 'Print help'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand probe" -s V -l version -d 'Print version'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand policy; and not __fish_seen_subcommand_from check explain help" -s h -l help -d 'Print help'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand policy; and not __fish_seen_subcommand_from check explain help" -s V -l version -d 'Print version'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand policy; and not __fish_seen_subcommand_from check explain help" -f -a "check" -d 'Read a policy, and say what is wrong with it'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand policy; and not __fish_seen_subcommand_from check explain help" -f -a "explain" -d 'Say whether a path would be released to a workload, and which rule decides'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand policy; and not __fish_seen_subcommand_from check explain help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand policy; and not __fish_seen_subcommand_from check explain test help" -s h -l help -d 'Print help'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand policy; and not __fish_seen_subcommand_from check explain test help" -s V -l version -d 'Print version'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand policy; and not __fish_seen_subcommand_from check explain test help" -f -a "check" -d 'Read a policy, and say what is wrong with it'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand policy; and not __fish_seen_subcommand_from check explain test help" -f -a "explain" -d 'Say whether a path would be released to a workload, and which rule decides'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand policy; and not __fish_seen_subcommand_from check explain test help" -f -a "test" -d 'Try a file of cases'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand policy; and not __fish_seen_subcommand_from check explain test help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand policy; and __fish_seen_subcommand_from check" -s h -l help -d 'Print help'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand policy; and __fish_seen_subcommand_from check" -s V -l version -d 'Print version'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand policy; and __fish_seen_subcommand_from explain" -l identity -d 'Who asks: issuer:namespace/serviceaccount' -r
@@ -157,11 +160,18 @@ complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand policy; and __fish
 read\t''
 write\t''"
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand policy; and __fish_seen_subcommand_from explain" -l level -d 'What the launch has reached, such as memory=sealed,agent=enforcing. What is not named is at its weakest' -r
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand policy; and __fish_seen_subcommand_from explain" -l json -d 'Print the answer as JSON: {released, rule?, why}'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand policy; and __fish_seen_subcommand_from explain" -l approved-by -d 'Who has approved it' -r
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand policy; and __fish_seen_subcommand_from explain" -l released -d 'How often it was released to this pod before' -r
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand policy; and __fish_seen_subcommand_from explain" -l last-hour -d 'How often of that in the last hour' -r
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand policy; and __fish_seen_subcommand_from explain" -l json -d 'Print the answer as JSON: {released, rule?, line?, why}'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand policy; and __fish_seen_subcommand_from explain" -s h -l help -d 'Print help'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand policy; and __fish_seen_subcommand_from explain" -s V -l version -d 'Print version'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand policy; and __fish_seen_subcommand_from test" -l json -d 'Print one JSON object: {passed, failed, cases [{name, passed, expected, got, rule, line, why}]}'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand policy; and __fish_seen_subcommand_from test" -s h -l help -d 'Print help'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand policy; and __fish_seen_subcommand_from test" -s V -l version -d 'Print version'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand policy; and __fish_seen_subcommand_from help" -f -a "check" -d 'Read a policy, and say what is wrong with it'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand policy; and __fish_seen_subcommand_from help" -f -a "explain" -d 'Say whether a path would be released to a workload, and which rule decides'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand policy; and __fish_seen_subcommand_from help" -f -a "test" -d 'Try a file of cases'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand policy; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand compose; and not __fish_seen_subcommand_from check export explain help" -s h -l help -d 'Print help'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand compose; and not __fish_seen_subcommand_from check export explain help" -s V -l version -d 'Print version'
@@ -169,6 +179,8 @@ complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand compose; and not _
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand compose; and not __fish_seen_subcommand_from check export explain help" -f -a "export" -d 'Print what cloudtaser needs, in another tool\'s language'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand compose; and not __fish_seen_subcommand_from check export explain help" -f -a "explain" -d 'Explain a rule, or list all of them'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand compose; and not __fish_seen_subcommand_from check export explain help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand compose; and __fish_seen_subcommand_from check" -l kubeconfig -d 'The file that says where the cluster is; else KUBECONFIG, else ~/.kube/config' -r -F
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand compose; and __fish_seen_subcommand_from check" -l context -d 'The context in it; else its current one' -r
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand compose; and __fish_seen_subcommand_from check" -l format -d 'How to tell it' -r -f -a "json\t''
 sarif\t''
 text\t''"
@@ -182,7 +194,8 @@ complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand compose; and __fis
 block\t''"
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand compose; and __fish_seen_subcommand_from check" -l wrapper -d 'The wrapper in a pod' -r
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand compose; and __fish_seen_subcommand_from check" -l token -d 'The token that the wrapper logs in with' -r
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand compose; and __fish_seen_subcommand_from check" -l fix -d 'Write exceptions into the files'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand compose; and __fish_seen_subcommand_from check" -l cluster -d 'Ask a running cluster for its policies and workloads, besides the files: those are judged as if they were applied to it'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand compose; and __fish_seen_subcommand_from check" -l fix -d 'Write exceptions into the files; of a cluster\'s objects a patch is printed, and nothing is changed there'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand compose; and __fish_seen_subcommand_from check" -s h -l help -d 'Print help'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand compose; and __fish_seen_subcommand_from check" -s V -l version -d 'Print version'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand compose; and __fish_seen_subcommand_from export" -l wrapper -d 'The wrapper in a pod' -r
@@ -242,6 +255,7 @@ complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fi
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from reconcile" -s V -l version -d 'Print version'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand report" -l policy -d 'Whom to believe (C2SP tlog-policy)' -r -F
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand report" -l seen -d 'A checkpoint of the same log that came another way, to find a fork' -r -F
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand report" -l release-policy -d 'A release policy of the bridge\'s, to name the nodes whose statements are in a bundle' -r -F
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand report" -l bao-audit -d 'OpenBao\'s audit log, to find releases without a receipt' -r -F
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand report" -l prefix -d 'Paths that only the bridge may read; without it, all paths of secrets engines' -r
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand report" -l framework -d 'For which rules' -r -f -a "dora\t'Regulation (EU) 2022/2554 and its technical standard 2024/1774'
@@ -292,6 +306,7 @@ complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fi
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and not __fish_seen_subcommand_from agent run demo install status doctor discover migrate upgrade uninstall probe policy compose evidence report witness bridge broker completions man help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and __fish_seen_subcommand_from policy" -f -a "check" -d 'Read a policy, and say what is wrong with it'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and __fish_seen_subcommand_from policy" -f -a "explain" -d 'Say whether a path would be released to a workload, and which rule decides'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and __fish_seen_subcommand_from policy" -f -a "test" -d 'Try a file of cases'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and __fish_seen_subcommand_from compose" -f -a "check" -d 'Say what in these files would break a step of ours, or leak a value'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and __fish_seen_subcommand_from compose" -f -a "export" -d 'Print what cloudtaser needs, in another tool\'s language'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and __fish_seen_subcommand_from compose" -f -a "explain" -d 'Explain a rule, or list all of them'

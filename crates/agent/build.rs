@@ -17,15 +17,21 @@ fn main() -> Result<(), Box<dyn Error>> {
     // libbpf-sys names its headers by its `links` key.
     let libbpf = PathBuf::from(env::var("DEP_BPF_INCLUDE")?);
     println!("cargo::rerun-if-changed={}", sources.display());
-    let guest = home.join("examples/guest/second.bpf.c");
-    println!("cargo::rerun-if-changed={}", guest.display());
+    // Programs that are not ours, for the virtual machines.
+    let guest = ["second", "cut", "floor"].map(|name| {
+        let source = home.join(format!("examples/guest/{name}.bpf.c"));
+        println!("cargo::rerun-if-changed={}", source.display());
+        source
+    });
+    let [second, cut, floor] = &guest;
     let own = Path::new("agent.bpf.c");
-    let objects: [(&Path, &[&str], &str); 3] = [
+    let objects: [(&Path, &[&str], &str); 5] = [
         (own, &[], "agent.bpf.o"),
         // The same verdicts for a kernel without trampolines.
         (own, &["-DCT_PROBE"], "probe.bpf.o"),
-        // Another product on the same hooks, for the virtual machines.
-        (&guest, &[], "second.bpf.o"),
+        (second, &[], "second.bpf.o"),
+        (cut, &[], "cut.bpf.o"),
+        (floor, &[], "floor.bpf.o"),
     ];
     for (source, flags, object) in objects {
         compile(&sources, &libbpf, (source, flags), &out.join(object))?;

@@ -376,9 +376,13 @@ DRAFT = is_map(
         11: is_hash,
         12: is_name,
         13: is_map({0: is_name, 1: is_hash}),
+        20: lambda value: value != []
+        and is_list(is_map({0: lambda kind: kind in (0, 1), 1: is_hash}), 16)(value),
     },
 )
 RECEIPT = is_map({0: lambda v: v == 1, 1: is_number, 2: is_number, 4: DRAFT}, {3: is_hash})
+SAID = is_map({0: is_name, 1: is_name}, {2: is_hash, 3: is_hash, 4: is_name})
+NOTICE = is_map({0: lambda v: v == 1, 1: is_number, 2: is_number, 5: SAID}, {3: is_hash})
 BUNDLE = is_map(
     {
         0: lambda value: isinstance(value, str),
@@ -406,16 +410,20 @@ class Count:
         self.clusters = {}
         self.names = {}
         self.evidence = set()
+        self.notices = 0
+        self.orders = {}
 
     def add(self, index, leaf):
         need(len(leaf) <= 16384, "a receipt's length")
         receipt = decode_all(leaf)
-        need(RECEIPT(receipt), "a receipt")
-        draft, sequence, time = receipt[4], receipt[1], receipt[2]
+        notice = NOTICE(receipt)
+        need(notice or RECEIPT(receipt), "a receipt or a notice")
+        sequence, time = receipt[1], receipt[2]
+        stream = "@bridge" if notice else receipt[4][0]
         need((sequence == 0) == (3 not in receipt), "a first receipt, and no other, has none before")
         first = index if self.range is None else self.range[0]
-        complete = index - first == self.receipts
-        before = self.clusters.get(draft[0])
+        complete = index - first == self.receipts + self.notices
+        before = self.clusters.get(stream)
         if before:
             need(sequence > before[0] and time >= before[1], "numbers and times rise")
             if sequence == before[0] + 1:
@@ -424,8 +432,14 @@ class Count:
             self.missing += sequence - before[0] - 1
         else:
             need(sequence == 0 or not complete or first > 0, "no gap at the beginning")
-        self.clusters[draft[0]] = (sequence, time, sha256(b"\0", leaf))
+        self.clusters[stream] = (sequence, time, sha256(b"\0", leaf))
         self.range = (first, index)
+        if notice:
+            self.notices += 1
+            if receipt[5][0] == "break-glass" and 2 in receipt[5]:
+                self.orders.setdefault(receipt[5][2], [1, None, None])
+            return
+        draft = receipt[4]
         self.receipts += 1
         released = draft[10] == [0]
         self.released += released
@@ -433,6 +447,29 @@ class Count:
             self.names[secret[0]] = self.names.get(secret[0], 0) + released
         if 9 in draft:
             self.evidence.add(draft[9])
+        for order in draft.get(20, []):
+            known = self.orders.setdefault(order[1], [order[0], None, None])
+            known[1] = time if known[1] is None else known[1]
+            known[2] = time
+
+
+def verify_order(document, known):
+    """What people signed: the signature, its kind, and that decisions were within its time."""
+    try:
+        kept = json.loads(document)
+        order = json.loads(kept["order"])
+        need(kept["key"].startswith("ed25519:"), "an order's key")
+        key, signature = unbase64(kept["key"][8:]), bytes.fromhex(kept["signature"])
+        kind = 0 if "approve" in order["act"] else 1
+        begins, ends = order["from"], order["until"]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise Refused("an order") from error
+    message = b"cloudtaser release order, version 1\n" + kept["order"].encode()
+    need(ed25519_verifies(key, message, signature), "the signature of an order")
+    need(kind == known[0], "an order of the kind that receipts say")
+    if known[1] is not None:
+        need(known[1] >= (begins - 300) * 1000, "an order that had begun")
+        need(known[2] <= (ends + 300) * 1000, "an order that had not ended")
 
 
 def opening_hash(opening):
@@ -462,7 +499,11 @@ def verify_bundle(data, policy):
         need(found is not None, "an opening of a name that is here")
         names[opening[0] + "#" + ",".join(opening[1])] = found
     for document in bundle[3]:
-        need(sha256(document) in count.evidence, "a document that a receipt names")
+        order = count.orders.get(sha256(document))
+        if order:
+            verify_order(document, order)
+        else:
+            need(sha256(document) in count.evidence, "a document that a receipt names")
     grown = []
     for earlier in bundle[4]:
         older = checkpoint(earlier[0])
@@ -525,6 +566,7 @@ def main(arguments):
         "witnesses": seen,
         "receipts": count.receipts,
         "released": count.released,
+        "notices": count.notices,
         "missing": count.missing,
         "names": names,
         "grown_from": grown,

@@ -22,10 +22,10 @@ use crate::ui;
 const WRAPPER_MAX_BYTES: u64 = 4 << 20;
 
 /// Beacon and broker face others: what is in them is what can be attacked.
-const BEACON_MAX_BYTES: u64 = 4 << 20;
+const BEACON_MAX_BYTES: u64 = 6 << 20;
 
 /// The bridge listens on nothing; it speaks HTTP and JSON to OpenBao, seals, and keeps the log.
-const BRIDGE_MAX_BYTES: u64 = 7 << 20;
+const BRIDGE_MAX_BYTES: u64 = 12 << 20;
 
 /// What a user starts; the demo and the bench need no more.
 #[derive(Debug)]
@@ -85,14 +85,20 @@ pub(crate) struct Guest {
     pub(crate) guest: PathBuf,
 }
 
-/// Builds what goes into a virtual machine.
+/// Builds what goes into a virtual machine. Whoever has the static programs that attack and deliver
+/// there already names them, as the tests are told.
 pub(crate) fn build_guest() -> anyhow::Result<Guest> {
     let (target, linkage_flags) = static_target();
     let agent = build_agent(&["--bins", "--examples"])?;
     let examples = agent.with_file_name("examples");
-    let cli = build_one("cloudtaser", &target, linkage_flags)?.join("cloudtaser");
-    let wrapper = build_one("cloudtaser-wrapper", &target, linkage_flags)?;
-    let wrapper = wrapper.join("cloudtaser-wrapper");
+    let made = |package: &str, variable: &str| -> anyhow::Result<PathBuf> {
+        match env::var_os(variable) {
+            Some(program) => Ok(PathBuf::from(program)),
+            None => Ok(build_one(package, &target, linkage_flags)?.join(package)),
+        }
+    };
+    let cli = made("cloudtaser", "CLOUDTASER_CLI")?;
+    let wrapper = made("cloudtaser-wrapper", "CLOUDTASER_WRAPPER")?;
     Ok(Guest { cli, agent, wrapper, guest: examples.join("guest") })
 }
 

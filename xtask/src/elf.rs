@@ -60,6 +60,11 @@ impl Headers {
         Ok(headers)
     }
 
+    /// Whether it starts without anything beside it.
+    pub(crate) const fn is_alone(&self) -> bool {
+        !self.interpreter && !self.libraries
+    }
+
     /// Each promise that the file breaks, in words; empty when it keeps them all.
     pub(crate) fn broken_promises(&self, linkage: Linkage) -> Vec<&'static str> {
         let own = linkage == Linkage::Static;

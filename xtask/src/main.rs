@@ -50,6 +50,8 @@ cargo xtask VERB: the chores of this repository
                     whose name holds the words, such as 6.12 or fmod_ret, --keep takes what the
                     same machine found earlier
   fuzz [SECONDS]    each target of fuzz/ for so long (default 60; needs nightly and cargo-fuzz)
+  e2e [ARGS]        an installation on the cluster of KUBECONFIG, from install to uninstall;
+                    `cargo xtask e2e --help` says how images get there
   images            the programs as reproducible OCI image archives in target/images, no engine needed
   dist              release build of the programs into target/dist, with their sha256
   tools             installs what is missing for the verbs above, and says what
@@ -70,7 +72,8 @@ fn main() -> ExitCode {
         ui::complain(HELP);
         return ExitCode::from(USAGE);
     };
-    let takes_arguments = matches!(verb.as_str(), "bench" | "demo" | "fuzz" | "soak" | "vm");
+    let takes_arguments =
+        matches!(verb.as_str(), "bench" | "demo" | "e2e" | "fuzz" | "soak" | "vm");
     if !rest.is_empty() && !takes_arguments {
         return misused(&format!("{verb} takes no arguments"));
     }
@@ -86,6 +89,7 @@ fn main() -> ExitCode {
             None => return misused("fuzz takes one number of seconds, at least 1"),
         },
         "dist" => dist::run(),
+        "e2e" => images::e2e::run(rest),
         "soak" => soak::run(rest),
         "images" => images::run(),
         "vm" => match vm::Wanted::parse(rest) {

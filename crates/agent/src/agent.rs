@@ -14,11 +14,12 @@ use crate::audit::{Counts, Sinks};
 use crate::bpf::{self, Attached, Choice, Tier};
 use crate::canary::{self, Attackers, Way};
 use crate::devices::Devices;
+use crate::earlier;
 use crate::host::{self, Preemption};
 use crate::late::Late;
 use crate::loaders::{self, Contents, Listed};
 use crate::metrics::{Kept, Metrics, Proved};
-use crate::neighbours::Watch;
+use crate::neighbours::{Neighbours, Watch};
 use crate::net;
 use crate::orders::Orders;
 use crate::pins::{Decoy, Pins};
@@ -40,8 +41,10 @@ pub(crate) struct Agent {
     pub(crate) loaders: usize,
     /// Those that are known by their content.
     pub(crate) contents: Contents,
-    /// Who else is on the hooks.
-    pub(crate) watch: Watch,
+    /// Who looks for others on the hooks, until the canary's thread has it.
+    pub(crate) watch: Option<Watch>,
+    /// Who else is there.
+    pub(crate) neighbours: Neighbours,
     pub(crate) before: Attack,
     pub(crate) now: Attack,
     pub(crate) proved: Instant,
@@ -53,6 +56,8 @@ pub(crate) struct Agent {
     pub(crate) devices: Devices,
     /// Who ran before the agent did.
     pub(crate) late: Late,
+    /// Programs that hold from before what works on beside the agent.
+    pub(crate) holders: usize,
     /// What an operator ordered.
     pub(crate) orders: Orders,
     /// Whether guarded processes may connect to listed networks only.
@@ -114,7 +119,8 @@ impl Agent {
         let own = attached.own()?;
         let now = canary::round(&table, &attackers, own, decoy.as_deref(), way)
             .context("the first attack")?;
-        let watch = Watch::new(tier, attached.programs());
+        let mut watch = Watch::new(tier, attached.programs(), contents.again()?);
+        let neighbours = watch.look().clone();
         let unproved = contents.prove(wanted.contents())?;
         lasting.extend(unproved.map(|why| format!("loaders of images are not let in: {why}")));
         let mut agent = Self {
@@ -124,7 +130,8 @@ impl Agent {
             tier,
             loaders,
             contents,
-            watch,
+            watch: Some(watch),
+            neighbours,
             before,
             now,
             proved: Instant::now(),
@@ -134,6 +141,7 @@ impl Agent {
             devices,
             orders,
             late: Late::default(),
+            holders: 0,
             egress,
             lasting,
             counts: Arc::default(),
@@ -141,7 +149,6 @@ impl Agent {
             shown: None,
             events,
         };
-        agent.watch.look(&agent.contents);
         agent.judge(None);
         match pins {
             Some(pins) if !matches!(agent.state, State::Off(_)) => {
@@ -149,6 +156,9 @@ impl Agent {
                 agent.estate = Some(Estate::found(pins, &mut agent.attached, &agent.table, terms)?);
             }
             _ => drop(agent.decoy.as_deref().map(Decoy::remove)),
+        }
+        if !matches!(agent.state, State::Off(_)) {
+            agent.holders = earlier::tell(&agent.attached.map("ct_loaders")?);
         }
         Ok(agent)
     }
@@ -179,8 +189,9 @@ impl Agent {
         let events = loaded.map("ct_events")?;
         let orders = Orders::open(loaded.map("ct_authority")?, loaded.map("ct_grants")?)?;
         let mut attached = loaded.attach()?;
-        let watch = Watch::new(tier, attached.programs());
+        let mut watch = Watch::new(tier, attached.programs(), contents.again()?);
         let estate = earlier.hand_over(&mut attached, &table, &args.leave_open, away)?;
+        let neighbours = watch.look().clone();
         let now = canary::round(&table, &attackers, attached.own()?, Some(&decoy), Way::of(tier))
             .context("the first attack")?;
         let mut agent = Self {
@@ -190,7 +201,8 @@ impl Agent {
             tier,
             loaders: earlier.loaders()?,
             contents,
-            watch,
+            watch: Some(watch),
+            neighbours,
             before: earlier.before.clone(),
             now,
             proved: Instant::now(),
@@ -200,6 +212,7 @@ impl Agent {
             devices,
             orders,
             late: Late::default(),
+            holders: 0,
             egress: earlier.authority.egress,
             lasting: Vec::new(),
             counts: Arc::default(),
@@ -207,7 +220,6 @@ impl Agent {
             shown: None,
             events,
         };
-        agent.watch.look(&agent.contents);
         agent.judge(None);
         Ok(agent)
     }
@@ -244,7 +256,7 @@ impl Agent {
             at: self.proved,
             programs: self.attached.len(),
             skipped: self.attached.skipped(),
-            neighbours: self.watch.found().clone(),
+            neighbours: self.neighbours.clone(),
             verified: self.attached.verified(),
         }
     }
@@ -260,7 +272,7 @@ impl Agent {
         if self.devices.are_left_open() {
             doubts.add("block devices are left open (--block-devices)");
         }
-        if let Some(strangers) = self.watch.found().strangers() {
+        if let Some(strangers) = self.neighbours.strangers() {
             doubts.add(strangers);
         }
         for open in self.orders.doubts() {

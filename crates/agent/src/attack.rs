@@ -143,6 +143,7 @@ fn roads_of(args: &AttackArgs, road: &mut Visit<'_>) {
     road("ports", &|| roads::take_ports());
     road("swap", &|| open_swap());
     road("bpf-program", &|| roads::load_program());
+    road("bpf-attach", &|| roads::attach_program(-1));
     road("init-module", &|| roads::offer_module());
     road("finit-module", &|| own_program().and_then(|file| roads::offer_module_file(&file)));
     road("kexec", &|| roads::offer_kernel());

@@ -8,6 +8,8 @@ use std::ffi::OsStr;
 use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::sync::Mutex;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, ensure};
 use libbpf_rs::btf::{Btf, types};
@@ -101,6 +103,13 @@ const PROBING: &[&str] = &[
     "socket_sendmsg",
     "task_kill",
 ];
+
+/// The name of three programs that every set has, as far as the kernel keeps names.
+const LIFE: &str = "ct_sched_proces";
+
+/// The kernel needs milliseconds, and a busy real-time one some seconds. Another agent's trial may be
+/// there for as long as it likes.
+const LETTING_GO: Duration = Duration::from_secs(30);
 
 /// The hook that recognises programs by their content; it refuses nothing.
 const CONTENT: &str = "bprm_check_security";
@@ -414,6 +423,17 @@ impl Counters {
     /// Reports that found no room.
     pub(crate) fn lost(&self) -> anyhow::Result<u64> {
         sum(&self.lost, 0)
+    }
+}
+
+/// Waits, for a while, until the kernel has let go of programs that nothing holds any more: those of
+/// a set that was unloaded a moment ago would judge the attack that is to show what a node is like
+/// without an agent.
+pub(crate) fn wait_for_earlier() {
+    let until = Instant::now() + LETTING_GO;
+    let there = || ProgInfoIter::default().any(|info| info.name == LIFE);
+    while there() && Instant::now() < until {
+        thread::sleep(Duration::from_millis(20));
     }
 }
 

@@ -11,6 +11,7 @@ use cloudtaser_core::agent::{Answer, Question};
 use cloudtaser_core::exit::Code;
 use cloudtaser_core::level;
 
+use crate::pins::Pins;
 use crate::socket::ask;
 
 /// What `status` ends with when some roads are open.
@@ -48,7 +49,7 @@ pub(crate) fn status(args: StatusArgs, socket: &Path) -> anyhow::Result<u8> {
     let answer = match ask(socket, &Question::Status) {
         Ok(answer) => answer,
         Err(error) => {
-            print(&format!("OFF({error:#})"))?;
+            print(&format!("OFF({error:#}{})", pinned()))?;
             return Ok(Code::Unavailable.number());
         }
     };
@@ -81,6 +82,14 @@ pub(crate) fn guard(args: &GuardArgs, socket: &Path) -> anyhow::Result<u8> {
     let Some((program, arguments)) = args.command.split_first() else { bail!("no program") };
     // The mark is on this process and stays over the exec.
     Err(Command::new(program).args(arguments).exec().into())
+}
+
+/// What an agent that is gone left in the kernel, as far as this process may look.
+fn pinned() -> String {
+    match Pins::find().map_or(0, |pins| pins.count()) {
+        0 => String::new(),
+        count => format!("; {count} programs of an earlier agent are still pinned"),
+    }
 }
 
 fn print(text: &str) -> io::Result<()> {

@@ -188,6 +188,18 @@ impl Contents {
         })
     }
 
+    /// More handles to the same maps, for another thread.
+    pub(crate) fn again(&self) -> anyhow::Result<Self> {
+        let again = |map: &MapHandle| MapHandle::try_from(map);
+        Ok(Self {
+            files: again(&self.files)?,
+            contents: again(&self.contents)?,
+            homes: again(&self.homes)?,
+            sizes: again(&self.sizes)?,
+            looks: again(&self.looks)?,
+        })
+    }
+
     fn add(&self, content: &Content, mark: u32) -> anyhow::Result<()> {
         let known = self.mark(content)?;
         self.contents.update(&content.sha256, &(known | mark).to_ne_bytes(), MapFlags::ANY)?;

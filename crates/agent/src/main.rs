@@ -20,6 +20,7 @@ mod caller;
 mod canary;
 mod client;
 mod devices;
+mod earlier;
 mod egress;
 mod events;
 mod from_node;

@@ -117,6 +117,10 @@ pub(crate) struct Watch {
     functions: BTreeMap<u32, (&'static str, Place)>,
     seen: BTreeSet<(u32, u32)>,
     found: Neighbours,
+    /// Who is listed.
+    listed: Contents,
+    /// What reading means on this kernel, once it was asked for.
+    readers: Option<Readers>,
 }
 
 /// Which of a hook's two functions.
@@ -130,21 +134,16 @@ enum Place {
 
 impl Watch {
     /// For programs of ours that are attached.
-    pub(crate) fn new(tier: Tier, ours: &[u32]) -> Self {
+    pub(crate) fn new(tier: Tier, ours: &[u32], listed: Contents) -> Self {
         let functions = Btf::from_vmlinux().map(|btf| functions(&btf)).unwrap_or_default();
         let ours: BTreeSet<u32> = ours.iter().copied().collect();
         let first = ours.first().copied().unwrap_or_default();
         let (seen, found) = (BTreeSet::new(), Neighbours::default());
-        Self { tier, ours, first, functions, seen, found }
+        Self { tier, ours, first, functions, seen, found, listed, readers: None }
     }
 
-    /// What is there.
-    pub(crate) const fn found(&self) -> &Neighbours {
-        &self.found
-    }
-
-    /// Looks again. Owners are looked for only where a program came or went.
-    pub(crate) fn look(&mut self, listed: &Contents) {
+    /// Looks again, which may take a second. Owners are looked for only where a program came or went.
+    pub(crate) fn look(&mut self) -> &Neighbours {
         let mut tied: BTreeMap<u32, Vec<Tied>> = BTreeMap::new();
         let mut seen = BTreeSet::new();
         for link in LinkInfoIter::default() {
@@ -161,7 +160,7 @@ impl Watch {
         let programs: Vec<_> = ProgInfoIter::default().collect();
         seen.extend(programs.iter().map(|program| (0, program.id)));
         if seen == self.seen {
-            return;
+            return &self.found;
         }
         let earlier = std::mem::replace(&mut self.seen, seen);
         let names: BTreeMap<u32, String> = programs
@@ -171,12 +170,13 @@ impl Watch {
         let others = programs.iter().any(|program| !self.ours.contains(&program.id));
         let owners = if others { Owners::find() } else { Owners::default() };
         let hooks = self.hooks(&tied, &names, &owners);
-        let tracers = if others { self.tracers(&owners, listed) } else { Vec::new() };
+        let tracers = if others { self.tracers(&owners) } else { Vec::new() };
         let found = Neighbours { hooks, tracers };
         if !earlier.is_empty() || found != Neighbours::default() {
             tell(&self.found, &found);
         }
         self.found = found;
+        &self.found
     }
 
     fn hooks(
@@ -216,16 +216,16 @@ impl Watch {
         hooks
     }
 
-    fn tracers(&self, owners: &Owners, listed: &Contents) -> Vec<Tracer> {
+    fn tracers(&mut self, owners: &Owners) -> Vec<Tracer> {
         let mut known = BTreeMap::new();
-        let readers = Readers::of_this_kernel();
+        let readers = self.readers.get_or_insert_with(Readers::of_this_kernel).clone();
         let options = ProgInfoQueryOptions::default().include_xlated_prog_insns(true);
         let programs = ProgInfoIter::with_query_opts(options);
         let others = programs.filter(|program| !self.ours.contains(&program.id));
         let each = others.filter_map(|program| {
             let owner = owners.of(program.id);
             let pid = owner.pid.unwrap_or_default();
-            let listed = *known.entry(pid).or_insert_with(|| listed.lists(pid));
+            let listed = *known.entry(pid).or_insert_with(|| self.listed.lists(pid));
             Some(Tracer {
                 id: program.id,
                 name: program.name.to_string_lossy().into_owned(),

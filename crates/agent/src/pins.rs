@@ -72,6 +72,11 @@ impl Pins {
         Ok(names.collect())
     }
 
+    /// How many links are pinned, of all sets.
+    pub(crate) fn count(&self) -> usize {
+        self.sets().iter().filter_map(|set| self.links(*set).ok()).map(|links| links.len()).sum()
+    }
+
     /// Opens one link of a set.
     pub(crate) fn link(&self, set: u32, program: &str) -> anyhow::Result<Link> {
         Ok(Link::open(self.set(set).join(program))?)
@@ -152,7 +157,7 @@ impl Pins {
     /// Takes away the links of a set that are there.
     pub(crate) fn drop_set(&self, set: u32) -> anyhow::Result<()> {
         let Ok(links) = self.links(set) else { return Ok(()) };
-        for name in links {
+        for name in in_turn(links) {
             let path = self.set(set).join(&name);
             gone(fs::remove_file(&path)).with_context(|| format!("the pin of {name}"))?;
         }
@@ -193,6 +198,26 @@ impl Pins {
         let key = abi::loader(data.ino(), data.dev());
         Ok(listed.update(&key, &1_u32.to_ne_bytes(), MapFlags::ANY)?)
     }
+}
+
+/// The program that makes heirs.
+const HEIRS: &str = "ct_sched_process_exec";
+/// The program that refuses forks, by a count that others keep.
+const FORKS: &str = "task_alloc";
+
+/// Links in the order in which they may go, where whoever takes them away can be ended at any moment.
+///
+/// SECURITY: a node where nobody is made an heir and somebody is still asked for being one takes no
+/// agent before it boots again. So what makes heirs goes last; and first what would refuse forks by
+/// a count that nobody keeps any more.
+fn in_turn(links: BTreeSet<String>) -> Vec<String> {
+    let mut links: Vec<String> = links.into_iter().collect();
+    links.sort_by_key(|name| match name.as_str() {
+        HEIRS => 2,
+        name if name.ends_with(FORKS) => 0,
+        _ => 1,
+    });
+    links
 }
 
 /// Folder of the decoy.
@@ -244,5 +269,21 @@ fn gone(removed: io::Result<()>) -> io::Result<()> {
     match removed {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_makes_heirs_goes_last_and_what_refuses_forks_first() {
+        let names = ["ct_sched_process_exec", "ct_sched_process_exit", "lsm_bpf", "lsm_task_alloc"];
+        let order = in_turn(names.map(str::to_owned).into());
+        assert_eq!(order.first().map(String::as_str), Some("lsm_task_alloc"));
+        assert_eq!(order.last().map(String::as_str), Some("ct_sched_process_exec"));
+        assert_eq!(order.len(), names.len());
+        let program = crate::bpf::OBJECT.windows(HEIRS.len()).any(|part| part == HEIRS.as_bytes());
+        assert!(program, "no program is named {HEIRS}");
     }
 }

@@ -78,6 +78,7 @@ const LATE: &[&str] = &[
 /// KERNEL: `environ` and `mem` are not among them: the kernel looks for a deadly signal before it
 /// touches foreign pages.
 const SHARED: &[&str] = &[
+    "bpf-attach",
     "bpf-program",
     "dev-mem",
     "dev-port",

@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::agent::Agent;
 use crate::attest::Signer;
 use crate::audit::{AuditArgs, Sinks};
-use crate::bpf::Tier;
+use crate::bpf::{self, Tier};
 use crate::devices::Keep;
 use crate::egress::Destination;
 use crate::events;
@@ -198,6 +198,10 @@ fn start(args: &RunArgs) -> Result<Agent, Vec<String>> {
     match pins.as_ref().map(Earlier::open) {
         // An order to unload was taken, and whoever took it was ended before it was done.
         Ok(Ok(Some(earlier))) if earlier.authority.unloading => {
+            events::write(&json!({
+                "event": "an unload that was cut off is brought to its end",
+                "programs_left": earlier.pins.count(),
+            }));
             if let Err(error) = earlier.pins.remove_all() {
                 return Err(vec![format!("{error:#}")]);
             }
@@ -208,6 +212,7 @@ fn start(args: &RunArgs) -> Result<Agent, Vec<String>> {
         Ok(Err(error)) => return Err(vec![format!("{error:#}")]),
         Ok(Ok(None)) | Err(_) => {}
     }
+    bpf::wait_for_earlier();
     let has_lsm = host::has_bpf_lsm();
     let tiers = match args.tier() {
         Some(tier) => vec![tier],

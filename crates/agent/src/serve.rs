@@ -17,6 +17,7 @@ use serde_json::json;
 use crate::agent::Agent;
 use crate::canary::{self, Way};
 use crate::events;
+use crate::neighbours::Neighbours;
 use crate::orders::{self, Taken};
 use crate::peers::{Asked, Peers};
 use crate::road::Attack;
@@ -31,7 +32,7 @@ const TICK: Duration = Duration::from_millis(500);
 const SILENCE: Duration = Duration::from_secs(60);
 
 /// What a round gave, or why it gave nothing.
-type Round = Result<Attack, String>;
+type Round = Result<(Attack, Neighbours), String>;
 
 impl Agent {
     /// Answers, and has the canary attacked again and again.
@@ -81,13 +82,15 @@ impl Agent {
     }
 
     /// A thread of its own: an attack takes longer than a peer should wait.
-    fn attack_on_demand(&self, asked: Receiver<()>) -> anyhow::Result<Receiver<Round>> {
+    fn attack_on_demand(&mut self, asked: Receiver<()>) -> anyhow::Result<Receiver<Round>> {
         let (tell, told): (Sender<Round>, _) = mpsc::channel();
         let (table, attackers) = (Arc::clone(&self.table), Arc::clone(&self.attackers));
         let (own, decoy, way) = (self.attached.own()?, self.decoy.clone(), Way::of(self.tier));
+        let mut watch = self.watch.take().context("the canary's thread is there already")?;
         thread::Builder::new().name("canary".to_owned()).spawn(move || {
             while asked.recv().is_ok() {
                 let round = canary::round(&table, &attackers, own, decoy.as_deref(), way);
+                let round = round.map(|attack| (attack, watch.look().clone()));
                 if tell.send(round.map_err(|error| format!("{error:#}"))).is_err() {
                     return;
                 }
@@ -102,8 +105,8 @@ impl Agent {
         for round in answers.try_iter() {
             heard = true;
             match round {
-                Ok(attack) => {
-                    self.watch.look(&self.contents);
+                Ok((attack, neighbours)) => {
+                    self.neighbours = neighbours;
                     self.now = attack;
                     self.proved = Instant::now();
                     self.change(None);
@@ -136,11 +139,18 @@ impl Agent {
             let (since, long) = (away.since_boot_s, away.for_s);
             words.push_str(&format!(", and no agent ran for {long} s from {since} s after boot"));
         }
-        if let Some(others) = self.watch.found().words() {
+        if let Some(others) = self.neighbours.words() {
             words.push_str(&format!("; {others}"));
         }
         if let Some(late) = self.late.words() {
             words.push_str(&format!("; {late}"));
+        }
+        if self.holders > 0 {
+            let count = self.holders;
+            words.push_str(&format!(
+                "; BPF programs or perf events from before the agent go on (unlisted processes that \
+                 hold some: {count})"
+            ));
         }
         words
     }
@@ -228,7 +238,8 @@ impl Agent {
         report.away = self.estate.as_ref().and_then(|estate| estate.away);
         report.guarded = self.table.len();
         report.late = self.late;
-        report.neighbours = self.watch.found().shortened();
+        report.earlier_holders = self.holders;
+        report.neighbours = self.neighbours.shortened();
         report.contents = self.contents.looks().unwrap_or_default();
         if let Ok(room) = self.attached.map("ct_room").and_then(|map| terms::room(&map)) {
             report.most_guarded = room.most;

@@ -142,6 +142,8 @@ pub(crate) struct Report {
     pub(crate) guarded: usize,
     /// Wrappers that ran before the agent.
     pub(crate) late: Late,
+    /// Processes, of no listed loader, that hold BPF programs or perf events from before the agent.
+    pub(crate) earlier_holders: usize,
     /// How many there may be.
     pub(crate) most_guarded: u64,
     /// Who else is on the hooks.
@@ -190,6 +192,7 @@ impl Report {
             away: None,
             guarded: 0,
             late: Late::default(),
+            earlier_holders: 0,
             most_guarded: 0,
             neighbours: Neighbours::default(),
             contents: Looks::default(),

@@ -181,10 +181,12 @@ impl Table {
         // By number first: it covers the threads that are there already.
         self.groups.update(&number, &value, MapFlags::ANY).map_err(refused)?;
         let handle = process.as_raw_fd().to_ne_bytes();
-        let marked = self
-            .tasks
-            .as_ref()
-            .map_or(Ok(()), |tasks| tasks.update(&handle, &value, MapFlags::ANY).map_err(refused));
+        // SECURITY: an exec cannot always take it away again; trust is in the table alone.
+        let trusted = abi::parse_task(&value).is_some_and(|(_, role)| role & abi::ROLE_AGENT != 0);
+        let marked =
+            self.tasks.as_ref().filter(|_| !trusted).map_or(Ok(()), |tasks| {
+                tasks.update(&handle, &value, MapFlags::ANY).map_err(refused)
+            });
         if marked.is_err() || has_ended(process) {
             // The number may be somebody else's by now, who would be guarded by mistake.
             self.groups.delete(&number).map_err(refused)?;

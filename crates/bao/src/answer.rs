@@ -254,6 +254,11 @@ pub(crate) fn parse(text: &[u8], path: String) -> Result<Answer, Failure> {
     Ok(Answer { fields: Fields::parse(object)?, lease, path, version, warnings, request })
 }
 
+/// OpenBao's name of the request, as its audit log has it.
+pub(crate) fn request_id(text: &[u8]) -> Option<String> {
+    envelope(text).ok()?.request_id.filter(|id| !id.is_empty())
+}
+
 /// Why a 404 came: a deleted version says so in its body.
 pub(crate) fn missing(text: &[u8]) -> Option<Failure> {
     let envelope = envelope(text).ok()?;

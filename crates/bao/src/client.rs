@@ -33,6 +33,15 @@ pub struct Client {
     pub(crate) mounts: Mutex<Mounts>,
 }
 
+/// What Transit gave.
+#[derive(Debug)]
+pub struct Decrypted {
+    /// The plaintexts.
+    pub texts: Vec<Secret>,
+    /// OpenBao's names of the requests, one per batch.
+    pub requests: Vec<String>,
+}
+
 /// Ends what a client is doing, from another thread.
 #[derive(Clone)]
 pub struct Stopper {
@@ -107,10 +116,28 @@ impl Client {
         ciphertexts: &[&str],
         deadline: &Deadline,
     ) -> Result<Vec<Secret>, BaoError> {
+        Ok(self.transit_decrypt_named(session, key, ciphertexts, deadline)?.texts)
+    }
+
+    /// As [`Self::transit_decrypt`], with OpenBao's names of the requests that it took.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn transit_decrypt_named(
+        &self,
+        session: &Session,
+        key: &TransitKey,
+        ciphertexts: &[&str],
+        deadline: &Deadline,
+    ) -> Result<Decrypted, BaoError> {
         let mut plaintexts = Vec::with_capacity(ciphertexts.len());
+        let mut requests = Vec::new();
         for batch in ciphertexts.chunks(key.batch.max(1)) {
             let request = key.request(batch);
-            let take = |text: &[u8]| transit::plaintexts(text, batch.len());
+            let take = |text: &[u8]| {
+                requests.extend(answer::request_id(text));
+                transit::plaintexts(text, batch.len())
+            };
             let mut decrypted = self.ask(&request, Some(session.token()), deadline, take);
             if let Err(error) = &mut decrypted
                 && let Failure::Entry { index, .. } = &mut *error.failure
@@ -119,7 +146,7 @@ impl Client {
             }
             plaintexts.extend(decrypted?);
         }
-        Ok(plaintexts)
+        Ok(Decrypted { texts: plaintexts, requests })
     }
 
     /// Renews the token, and gives what holds from now on.

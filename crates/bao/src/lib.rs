@@ -40,7 +40,7 @@ mod store;
 
 pub use address::{Address, Plaintext};
 pub use answer::{Answer, Fields, Lease, Session};
-pub use client::{Client, Stopper};
+pub use client::{Client, Decrypted, Stopper};
 pub use deadline::Deadline;
 pub use error::{BaoError, Failure, Operation, Place};
 pub use health::Seal;

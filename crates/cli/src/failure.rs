@@ -11,6 +11,7 @@ use crate::{
     compose::{FileError, NoSuchRule, WrongEndpoint},
     demo::interrupt::Interrupted,
     deploy::DeployError,
+    doctor::DeclaredError,
     evidence::EvidenceError,
     policy::PolicyFileError,
     probe::{ProbeError, as_uid::AsUidError, needle::NeedleError},
@@ -56,6 +57,7 @@ fn code(error: &anyhow::Error) -> Code {
     let usage = error.is::<NeedleError>()
         || error.is::<YamlError>()
         || error.is::<PolicyFileError>()
+        || error.is::<DeclaredError>()
         || error.is::<ToolError>();
     let usage =
         usage || error.is::<FileError>() || error.is::<NoSuchRule>() || error.is::<WrongEndpoint>();

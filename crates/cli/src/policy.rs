@@ -1,6 +1,6 @@
 //! `cloudtaser policy`: what a release policy would do, before a bridge does it.
 
-use std::{fs, path::PathBuf, process::ExitCode, str::FromStr};
+use std::{collections::BTreeMap, fs, path::PathBuf, process::ExitCode, str::FromStr};
 
 use anyhow::Result;
 use clap::{Args, Subcommand, ValueEnum};
@@ -11,11 +11,15 @@ use cloudtaser_core::{
         Agent, Attach, Environ, Facets, Memory, Requirement, RequirementError, Supervisor,
         Transport,
     },
-    release::policy::{Action, Asked, Decision, Identity, Policy, PolicyError, PolicyFile},
+    release::policy::{
+        Action, Asked, Decision, Identity, Policy, PolicyError, PolicyFile, terms::Standing,
+    },
 };
 use serde_json::json;
 
 use crate::ui;
+
+mod cases;
 
 const AFTER: &str = "\
 Examples:
@@ -23,9 +27,23 @@ Examples:
   cloudtaser policy explain policy.toml --identity cluster-1:shop/web --path secret/shop/db
   cloudtaser policy explain policy.toml --identity cluster-1:shop/web --path pki/issue/web \\
       --action write --level memory=sealed,agent=enforcing --json
+  cloudtaser policy test policy.toml cases.toml
 
-Exit: 0 the policy is good, or it would release; 64 usage, or a policy with a slip; 77 it would
-not release.";
+A case, of which only the first three are needed:
+  [[case]]
+  identity = \"cluster-1:shop/web\"
+  path = \"secret/shop/db\"
+  expect = \"released\"      # refused, level, approvals, limit, identity, path
+  rule = \"shop\"            # that has to decide
+  action = \"read\"
+  level = \"memory=sealed\"
+  approved_by = [\"anna\"]
+  released = 3             # to this pod before
+  last_hour = 1
+  break_glass = [{ by = \"dora\", rule = \"shop\", relax = [\"level\"] }]
+
+Exit: 0 the policy is good, would release, or all cases are as expected; 64 usage, or a file with a
+slip; 77 it would not release, or a case is not as expected.";
 
 /// Says what a release policy of a bridge would do.
 #[derive(Args, Debug)]
@@ -44,6 +62,8 @@ enum Verb {
     },
     /// Say whether a path would be released to a workload, and which rule decides.
     Explain(Explain),
+    /// Try a file of cases.
+    Test(cases::Test),
 }
 
 #[derive(Args, Debug)]
@@ -63,7 +83,16 @@ struct Explain {
     /// its weakest.
     #[arg(long, value_name = "LIST", default_value = "")]
     level: Reached,
-    /// Print the answer as JSON: {released, rule?, why}.
+    /// Who has approved it.
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    approved_by: Vec<String>,
+    /// How often it was released to this pod before.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    released: u64,
+    /// How often of that in the last hour.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    last_hour: u64,
+    /// Print the answer as JSON: {released, rule?, line?, why}.
     #[arg(long)]
     json: bool,
 }
@@ -88,6 +117,15 @@ pub(crate) enum PolicyFileError {
     /// A rule.
     #[error("{path} cannot be used")]
     Rule { path: String, source: PolicyError },
+    /// The form of a file of cases.
+    #[error("{path} has no cases that can be read")]
+    Cases { path: String, source: Box<toml::de::Error> },
+    /// A case.
+    #[error("case {number} ({name}): {what}")]
+    Case { number: usize, name: String, what: String },
+    /// It is empty, which is no test.
+    #[error("{0} has no [[case]]")]
+    NoCase(String),
 }
 
 #[derive(Clone, Debug)]
@@ -154,7 +192,7 @@ impl FromStr for Reached {
 pub(crate) fn run(args: &PolicyArgs) -> Result<ExitCode> {
     match &args.verb {
         Verb::Check { file } => {
-            let policy = read(file)?;
+            let Read { policy, .. } = read(file)?;
             let rules = policy.len();
             ui::line(&match rules {
                 0 => "the policy is good, and releases nothing".to_owned(),
@@ -164,11 +202,12 @@ pub(crate) fn run(args: &PolicyArgs) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Verb::Explain(asked) => explain(asked),
+        Verb::Test(args) => cases::run(args),
     }
 }
 
 fn explain(asked: &Explain) -> Result<ExitCode> {
-    let policy = read(&asked.file)?;
+    let Read { policy, lines } = read(&asked.file)?;
     let level = ProtectionLevel::from_facets(asked.level.0, Vec::new());
     let action = match asked.action {
         Doing::Decrypt => Action::Decrypt,
@@ -176,25 +215,37 @@ fn explain(asked: &Explain) -> Result<ExitCode> {
         Doing::Write => Action::Write,
     };
     let identity = &asked.identity.0;
-    let question = Asked { identity, action, path: &asked.path, level: &level, node: None };
-    let decision = policy.decide(&question);
-    let (released, rule) = match &decision {
-        Decision::Release { rule } => (true, Some(*rule)),
-        Decision::Level { rule, .. } => (false, Some(*rule)),
-        Decision::Identity { .. } | Decision::Path => (false, None),
+    let standing = &Standing {
+        approved_by: asked.approved_by.clone(),
+        released: asked.released,
+        last_hour: asked.last_hour,
+        ..Standing::default()
     };
+    let question =
+        Asked { identity, action, path: &asked.path, level: &level, standing, node: None };
+    let decision = policy.decide(&question);
+    let released = matches!(decision, Decision::Release { .. });
+    let rule = decision.rule();
+    let line = rule.and_then(|rule| lines.get(rule));
+    let why = decision.to_string();
     if asked.json {
-        let why = decision.to_string();
-        ui::line(&json!({ "released": released, "rule": rule, "why": why }).to_string());
+        let answer = json!({ "released": released, "rule": rule, "line": line, "why": why });
+        ui::line(&answer.to_string());
     } else {
-        ui::line(&decision.to_string());
+        let place = line.map(|line| format!(" ({}:{line})", asked.file.display()));
+        ui::line(&format!("{why}{}", place.unwrap_or_default()));
     }
     let code = if released { Code::Ok } else { Code::Denied };
     Ok(ExitCode::from(code.number()))
 }
 
-/// Reads a release policy.
-pub(crate) fn read(file: &PathBuf) -> Result<Policy, PolicyFileError> {
+/// A policy, and where its rules stand.
+pub(crate) struct Read {
+    pub(crate) policy: Policy,
+    lines: BTreeMap<String, usize>,
+}
+
+pub(crate) fn read(file: &PathBuf) -> Result<Read, PolicyFileError> {
     let path = file.display().to_string();
     let text = match fs::read_to_string(file) {
         Ok(text) => text,
@@ -204,5 +255,7 @@ pub(crate) fn read(file: &PathBuf) -> Result<Policy, PolicyFileError> {
         Ok(parsed) => parsed,
         Err(source) => return Err(PolicyFileError::Form { path, source: Box::new(source) }),
     };
-    Policy::compile(parsed).map_err(|source| PolicyFileError::Rule { path, source })
+    let policy = Policy::compile(parsed);
+    let policy = policy.map_err(|source| PolicyFileError::Rule { path, source })?;
+    Ok(Read { policy, lines: cases::lines(&text) })
 }

@@ -22,7 +22,7 @@ mod compose_cluster {
         let workload = json!({ "apiVersion": "apps/v1", "kind": "Deployment",
             "metadata": { "name": "web", "namespace": "pay" },
             "spec": { "selector": { "matchLabels": { "app": "web" } }, "template": pod } });
-        let mut owned = pod.clone();
+        let mut owned = pod;
         owned["apiVersion"] = "v1".into();
         owned["kind"] = "Pod".into();
         owned["metadata"]["name"] = "web-1".into();

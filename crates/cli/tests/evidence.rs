@@ -101,6 +101,7 @@ mod evidence {
                 bridge: Some(Digest::of(b"bridge")),
                 key_exchange: Some(name("X25519MLKEM768")),
                 sealing: None,
+                orders: None,
             }
         }
 

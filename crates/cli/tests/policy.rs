@@ -48,7 +48,10 @@ require = ["memory=sealed"]
     #[test]
     fn an_explanation_names_the_rule_and_what_is_missing() {
         let sealed = ["secret/data/shop/db", "--level", "memory=sealed"];
-        assert_eq!(explain(&sealed), (Some(0), "released by rule \"shop\"\n".to_owned()));
+        assert_eq!(
+            explain(&sealed),
+            (Some(0), "released by rule \"shop\" (p.toml:3)\n".to_owned())
+        );
         let (code, said) = explain(&["secret/shop/db"]);
         assert_eq!(code, Some(77));
         assert!(said.contains("memory=sealed is required, memory=plain"), "{said}");
@@ -59,6 +62,91 @@ require = ["memory=sealed"]
         let (_, said) = explain(&["secret/shop", "--level=memory=sealed", "--json"]);
         let json: serde_json::Value = serde_json::from_str(&said).unwrap();
         assert_eq!((&json["released"], &json["rule"]), (&true.into(), &"shop".into()));
+        assert_eq!(json["line"], 3);
         assert_eq!(explain(&["secret/shop", "--level", "T3=closed"]).0, Some(64));
+    }
+
+    const TERMS: &str = r#"
+[[signer]]
+name = "anna"
+key = "ed25519:AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE="
+
+[[signer]]
+name = "bert"
+key = "ed25519:AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI="
+
+[break-glass]
+needed = 1
+by = ["bert"]
+
+[[rule]]
+name = "pay"
+paths = ["secret/pay"]
+identities = ["eu:shop/pay"]
+limit = { releases = 3 }
+approvals = { needed = 1, by = ["anna"] }
+"#;
+
+    /// Tries these cases; the code and what was printed.
+    fn tried(cases: &str, more: &[&str]) -> (Option<i32>, String) {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("p.toml"), TERMS).unwrap();
+        std::fs::write(folder.path().join("c.toml"), cases).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cloudtaser"));
+        command.current_dir(folder.path()).args(["policy", "test", "p.toml", "c.toml"]).args(more);
+        let output = command.output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(said).unwrap())
+    }
+
+    fn case(more: &str) -> String {
+        format!("[[case]]\nidentity = \"eu:shop/pay\"\npath = \"secret/data/pay/db\"\n{more}\n")
+    }
+
+    #[test]
+    fn cases_say_what_a_policy_has_to_come_to() {
+        let good = [
+            "expect = \"approvals\"",
+            "expect = \"refused\"",
+            "approved_by = [\"anna\"]\nexpect = \"released\"\nrule = \"pay\"",
+            "approved_by = [\"bert\"]\nexpect = \"approvals\"",
+            "approved_by = [\"anna\"]\nreleased = 3\nexpect = \"limit\"",
+            "action = \"write\"\nexpect = \"identity\"",
+            "break_glass = [{ by = \"bert\", rule = \"pay\", relax = [\"approvals\"] }]\n\
+             expect = \"released\"",
+        ];
+        let cases = good.map(case).concat();
+        assert_eq!(tried(&cases, &[]), (Some(0), "7 cases as expected, 0 not\n".to_owned()));
+        let bad = case("name = \"paid\"\nexpect = \"released\"");
+        let (code, said) = tried(&(cases + &bad), &[]);
+        assert_eq!(code, Some(77));
+        assert!(said.contains("paid: expected released, and it is rule \"pay\" needs"), "{said}");
+        assert!(
+            said.contains("p.toml:15") && said.contains("7 cases as expected, 1 not"),
+            "{said}"
+        );
+        let (code, said) = tried(&bad, &["--json"]);
+        let json: serde_json::Value = serde_json::from_str(&said).unwrap();
+        assert_eq!(
+            (code, &json["failed"], &json["cases"][0]["line"]),
+            (Some(77), &1.into(), &15.into())
+        );
+        let wrong_rule = case("approved_by = [\"anna\"]\nexpect = \"released\"\nrule = \"x\"");
+        assert_eq!(tried(&wrong_rule, &[]).0, Some(77));
+    }
+
+    #[test]
+    fn a_case_with_a_slip_is_named_and_no_case_is_no_test() {
+        for (cases, part) in [
+            (String::new(), "c.toml has no [[case]]"),
+            (case("expect = \"granted\""), "c.toml has no cases that can be read"),
+            (case("expect = \"released\"\nlevel = \"memory=safe\""), "case 1 (eu:shop/pay"),
+            (case("expect = \"released\"\napproved_by = [\"zoe\"]"), "no [[signer]] \"zoe\""),
+            (case("expect = \"released\"").replace("eu:shop/pay", "shop"), "identity: write"),
+        ] {
+            let (code, said) = tried(&cases, &[]);
+            assert_eq!(code, Some(64), "{said}");
+            assert!(said.contains(part), "{part:?} is not in {said}");
+        }
     }
 }

@@ -184,7 +184,7 @@ mod posture {
             keys::make_signer(&folder.join("log.key"), "eu.example/log", KeyKind::Log).unwrap();
         let policy = format!("log {}\nquorum none\n", signer.verifier());
         fs::write(folder.join("policy"), policy).unwrap();
-        let log = Log::open(&folder.join("log"), signer, Options::default()).unwrap();
+        drop(signer);
         let draft = |pod: &str, decision: Decision| Draft {
             cluster: name("prod"),
             workload: Workload {
@@ -204,17 +204,26 @@ mod posture {
             bridge: None,
             key_exchange: None,
             sealing: None,
+            orders: None,
         };
         let refused =
             Draft { secrets: Vec::new(), ..draft(uid, Decision::Refused(name("level-too-low"))) };
-        drop(log.append(refused).unwrap());
-        drop(log.append(draft("another-pod", Decision::Released)).unwrap());
-        let (evidence, policy) = (folder.join("log"), folder.join("policy"));
-        let more = ["--evidence", evidence.to_str().unwrap(), "--policy", policy.to_str().unwrap()];
-        let none = page(&double, &more, 1);
+        let others = [refused, draft("another-pod", Decision::Released)];
+        // A log is read after it was closed: what it publishes, it publishes behind its answers.
+        let write = |to: &str, drafts: &[Draft]| {
+            let signer = keys::read_signer(&folder.join("log.key")).unwrap();
+            let log = Log::open(&folder.join(to), signer, Options::default()).unwrap();
+            drafts.iter().for_each(|draft| drop(log.append(draft.clone()).unwrap()));
+        };
+        write("none", &others);
+        write("log", &[&others[..], &[draft(uid, Decision::Released)]].concat());
+        let policy = folder.join("policy");
+        let policy = policy.to_str().unwrap();
+        let (empty, evidence) = (folder.join("none"), folder.join("log"));
+        let none = ["--evidence", empty.to_str().unwrap(), "--policy", policy];
+        let none = page(&double, &none, 1);
         assert!(none.contains("<td class=\"nowrap\">not shown</td>"), "no release of this pod");
-        drop(log.append(draft(uid, Decision::Released)).unwrap());
-        drop(log);
+        let more = ["--evidence", evidence.to_str().unwrap(), "--policy", policy];
         let json: Vec<&str> = ["status", "--json"].into_iter().chain(more).collect();
         let json: Value = serde_json::from_str(&ends(&double.run(&json), 1)).unwrap();
         let last = json["pods"][0]["last_release"].as_str().unwrap();

@@ -10,6 +10,10 @@ mod report {
         fs,
         path::PathBuf,
         process::{Command, Output},
+        sync::{
+            Arc,
+            atomic::{AtomicU64, Ordering},
+        },
     };
 
     use cloudtaser_core::level::Verdict;
@@ -19,7 +23,9 @@ mod report {
         date, keys,
         log::{Clock, Options},
         note::{KeyKind, Signer},
-        receipt::{Assurance, Decision, Name, Rows, Sealing, SecretEntry, Workload},
+        receipt::{
+            Act, Assurance, Decision, Name, Rows, Sealing, SecretEntry, SignedBefore, Workload,
+        },
     };
     use serde_json::Value;
     use tempfile::TempDir;
@@ -91,6 +97,7 @@ mod report {
                 suite: name("X-Wing/HKDF-SHA256/AES-256-GCM"),
                 recipient: Digest::of(b"recipient"),
             }),
+            orders: None,
         }
     }
 
@@ -105,12 +112,15 @@ mod report {
             let key = place.path("log.key");
             let signer = keys::make_signer(&key, "eu.example/log", KeyKind::Log).unwrap();
             let log_key = signer.verifier();
+            let now = Arc::new(AtomicU64::new(story.from_ms));
+            let clock = Clock::new({
+                let now = Arc::clone(&now);
+                move || now.load(Ordering::SeqCst)
+            });
+            // Opened once: a child of another test may hold the lock for a moment longer.
+            let options = Options::default().clock(clock);
+            let log = Log::open(&place.path("log"), signer, options).unwrap();
             for number in 0..story.releases + story.refusals {
-                // A log reads its clock more often than once a receipt.
-                let now = story.from_ms + number * 6 * 3_600_000;
-                let signer = keys::read_signer(&key).unwrap();
-                let options = Options::default().clock(Clock::new(move || now));
-                let log = Log::open(&place.path("log"), signer, options).unwrap();
                 let mut draft = draft(story.cluster, number);
                 if number >= story.releases {
                     draft.decision = Decision::Refused(name("level-too-low"));
@@ -118,7 +128,9 @@ mod report {
                 }
                 (story.but)(number, &mut draft);
                 drop(log.append(draft).unwrap());
+                now.fetch_add(6 * 3_600_000, Ordering::SeqCst);
             }
+            drop(log);
             let witness = Signer::from_seed("dpo.example", KeyKind::Witness, &[2; 32]).unwrap();
             let path = place.path("log/checkpoint");
             let text = fs::read_to_string(&path).unwrap();
@@ -390,6 +402,35 @@ mod report {
             }
         }
         assert!(emptied >= 4, "{emptied} lines stand on one claim alone");
+    }
+
+    #[test]
+    fn a_policy_that_was_set_aside_stands_before_every_rule() {
+        let quiet = Place::new();
+        let line = "report log --policy policy --framework all --out all.html";
+        assert!(quiet.run(line).status.success());
+        let page = fs::read_to_string(quiet.path("all.html")).unwrap();
+        assert!(!page.contains("To be heard first"));
+        let broken = |number, draft: &mut Draft| {
+            let order = Digest::of(b"an order");
+            let orders = vec![SignedBefore { act: Act::BreakGlass, order }];
+            draft.orders = (number == 3).then_some(orders);
+        };
+        let place = Place::of(&Story { but: broken, ..SEVEN });
+        assert!(place.run(line).status.success());
+        let page = fs::read_to_string(place.path("all.html")).unwrap();
+        let heard = page.find("To be heard first").expect("it is not on the page");
+        assert!(heard < page.find("Rule by rule, worst first").unwrap());
+        assert!(page.contains("with the policy set aside"), "{page}");
+        let json = place.json("evidence verify log --policy policy --json");
+        assert_eq!(
+            (&json["tally"]["break_glass"], &json["tally"]["loud_total"]),
+            (&1.into(), &1.into())
+        );
+        let shown = place.run("evidence show log --last 1");
+        let shown = String::from_utf8(shown.stdout).unwrap();
+        let first = shown.lines().next().unwrap_or_default();
+        assert!(first.contains("to be heard first: 1"), "{shown}");
     }
 
     #[test]

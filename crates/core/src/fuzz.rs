@@ -7,7 +7,9 @@ use crate::{
     LaunchPlan,
     agent::{ANSWER_MAX, Answer, QUESTION_MAX, Question, order::Order},
     cgroup::{self, Workload},
-    level::Requirement,
+    level::{
+        Agent, Attach, Environ, Facets, Memory, ProtectionLevel, Requirement, Supervisor, Transport,
+    },
     node::{NodeStatement, STATEMENT_MAX},
     plan::Period,
     reference::{
@@ -16,7 +18,8 @@ use crate::{
     release::{
         BridgeToWrapper, Message, WrapperToBridge, decode, encode,
         nodes::{Attested, Demand, Nodes},
-        policy,
+        order::{KeptOrder, SignedOrder},
+        policy::{self, Action, Asked, Decision, Identity, Policy, PolicyFile, terms::Standing},
     },
 };
 
@@ -232,6 +235,80 @@ pub fn release(bytes: &[u8]) {
     }
 }
 
+/// Any bytes as a policy (its JSON form): whatever it says, nothing is released of a path that none of
+/// its rules names, to whom none names, or without what every rule of that path demands; and a rule
+/// that is taken away opens nothing that no wider rule opens.
+pub fn policy(bytes: &[u8]) {
+    let Ok(file) = serde_json::from_slice::<PolicyFile>(bytes) else { return };
+    let Ok(policy) = Policy::compile(file.clone()) else { return };
+    let identity = Identity {
+        issuer: "eu".to_owned(),
+        namespace: "shop".to_owned(),
+        service_account: "web".to_owned(),
+    };
+    let weakest = Facets {
+        memory: Memory::Plain,
+        environ: Environ::Plain,
+        supervisor: Supervisor::Wiped,
+        attach: Attach::Open,
+        transport: Transport::Hybrid,
+        agent: Agent::Off,
+    };
+    let level = ProtectionLevel::from_facets(weakest, Vec::new());
+    let paths = file.rule.iter().flat_map(|rule| &rule.paths).map(String::as_str);
+    for path in paths.chain(["secret/x", "", "..", "secret/data/x"]) {
+        for action in [Action::Read, Action::Write, Action::Decrypt] {
+            let standing = &Standing::default();
+            let asked =
+                Asked { identity: &identity, action, path, level: &level, standing, node: None };
+            let Decision::Release { rule, grounds } = policy.decide(&asked) else { continue };
+            let rule = file.rule.iter().find(|other| other.name == rule);
+            let rule = rule.filter(|rule| rule.operations.contains(&action));
+            assert!(rule.is_some(), "released by a rule that is not there");
+            let Some(rule) = rule else { continue };
+            assert!(rule.approvals.is_none(), "released without an approval");
+            assert!(level.unmet(&rule.require).is_empty(), "released below the level");
+            assert!(grounds.approved_by.is_empty() && grounds.relaxed.is_empty());
+            assert_eq!(grounds.limited, rule.limit.is_some());
+            let full = Standing { released: u64::MAX, last_hour: u64::MAX, ..Standing::default() };
+            let later = policy.decide(&Asked { standing: &full, ..asked });
+            let lets = |rule: &policy::RuleFile| rule.limit.is_none();
+            assert!(file.rule.iter().any(lets) || !matches!(later, Decision::Release { .. }));
+        }
+    }
+    let path = "\u{1}";
+    let standing = &Standing::default();
+    let asked = Asked {
+        identity: &identity,
+        action: Action::Read,
+        path,
+        level: &level,
+        standing,
+        node: None,
+    };
+    assert_eq!(policy.decide(&asked), Decision::Path);
+}
+
+/// Any text as an order to a bridge, alone, in its file, and as a log keeps it: what is taken is
+/// written and read again, ends in time, and is on one line.
+pub fn release_order(text: &str) {
+    use crate::release::order::{APPROVAL_SECONDS_MAX, Order};
+    let orders = [
+        Order::parse(text).ok(),
+        SignedOrder::parse(text).ok().map(|(_, order)| order),
+        KeptOrder::parse(text.as_bytes()).ok().map(|(_, order)| order),
+    ];
+    for order in orders.into_iter().flatten() {
+        assert!(!order.reason.contains(char::is_control));
+        assert!(
+            order.until - order.from <= APPROVAL_SECONDS_MAX && !order.is_in_force(order.until)
+        );
+        if let Ok(written) = order.to_text() {
+            assert!(Order::parse(&written).is_ok_and(|again| again == order));
+        }
+    }
+}
+
 fn release_of<M: Message>(bytes: &[u8]) {
     if let Ok(Some((message, len))) = decode::<M>(bytes) {
         assert!(len <= bytes.len());
@@ -256,6 +333,8 @@ mod tests {
         replay("order", |bytes| super::order(&String::from_utf8_lossy(bytes)));
         replay("cgroup", |bytes| super::cgroup(&String::from_utf8_lossy(bytes)));
         replay("release", super::release);
+        replay("release_policy", super::policy);
+        replay("release_order", |bytes| super::release_order(&String::from_utf8_lossy(bytes)));
         replay("words", |bytes| super::words(&String::from_utf8_lossy(bytes)));
     }
 }

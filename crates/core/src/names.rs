@@ -85,6 +85,9 @@ pub mod kubernetes {
     pub const COMMAND: &str = "cloudtaser.io/command";
     /// `true`: exec probes and lifecycle hooks get the secrets too, with a login of their own each.
     pub const PROBES: &str = "cloudtaser.io/probes";
+    /// `use`: the node agent's socket is mounted from the node; `require`: and without its guard no
+    /// app starts. Namespaces under the baseline or restricted standard admit neither.
+    pub const AGENT: &str = "cloudtaser.io/agent";
     /// Levels below which the app is not started, such as `memory=sealed`.
     pub const REQUIRE: &str = "cloudtaser.io/require";
     /// How values reach the app: `auto`, `follow`, `one-shot`, `plain`.
@@ -134,6 +137,10 @@ pub mod kubernetes {
     pub const TOKEN_MOUNT: &str = "/cloudtaser/identity";
     /// The token in a container.
     pub const TOKEN_PATH: &str = "/cloudtaser/identity/token";
+    /// Volume with the node agent's socket, where a pod asks for it.
+    pub const AGENT_VOLUME: &str = "cloudtaser-agent";
+    /// Where that is, on the node and in a container: the folder of [`super::AGENT_SOCKET`].
+    pub const AGENT_FOLDER: &str = "/run/cloudtaser-agent";
     /// Whom the token is for, unless the operator's configuration says otherwise.
     pub const TOKEN_AUDIENCE: &str = "cloudtaser";
     /// PEM text that `cloudtaser-wrapper deliver` writes beside the wrapper; certificates only.

@@ -7,7 +7,7 @@ use crate::{
     checkpoint::SignedCheckpoint,
     hash::Digest,
     names::Opening,
-    receipt::Receipt,
+    notice::Leaf,
     tiles::{Tiles, WIDTH},
     tree,
     verify::{Refusal, published},
@@ -34,7 +34,9 @@ pub struct Selection {
 }
 
 impl Selection {
-    fn takes(&self, receipt: &Receipt) -> bool {
+    fn takes(&self, entry: &Leaf) -> bool {
+        // A notice is in every bundle: it is there to be heard.
+        let Some(receipt) = entry.receipt() else { return true };
         let draft = &receipt.draft;
         let is = |wanted: &Option<String>, found: &str| wanted.as_ref().is_none_or(|w| w == found);
         is(&self.cluster, draft.cluster.as_str())
@@ -71,14 +73,13 @@ pub fn export(
             if index < from || index >= after {
                 continue;
             }
-            let receipt =
-                Receipt::parse(&leaf).map_err(|source| Refusal::Receipt { index, source })?;
-            if !selection.takes(&receipt) {
+            let entry = Leaf::parse(&leaf).map_err(|source| Refusal::Receipt { index, source })?;
+            if !selection.takes(&entry) {
                 continue;
             }
             let path = tree::inclusion(&tiles, index, size)?;
             bundle.receipts.push(Item { index, leaf: leaf.into(), path });
-            bundle.documents.extend(receipt.draft.evidence.and_then(|hash| {
+            bundle.documents.extend(entry.documents().filter_map(|hash| {
                 let path = folder.join(DOCUMENTS).join(hash.to_string());
                 // Evidence that was not kept is not there; verification counts what is.
                 fs::read(path).ok().map(Into::into)

@@ -12,9 +12,9 @@ use crate::{
     names::NameKey,
     node::Document,
     note::{Note, Signer, VerifierKey},
+    notice::Leaf,
     policy::Policy,
     proof::Proof,
-    receipt::Receipt,
     reconcile::reconcile,
     tiles,
     verify::{self, Given, tally::Tally},
@@ -27,9 +27,9 @@ const STRANGER: &str =
 
 /// Any bytes as a receipt: what is read is written again, byte for byte.
 pub fn receipt(bytes: &[u8]) {
-    if let Ok(receipt) = Receipt::parse(bytes) {
-        assert_eq!(receipt.to_bytes().as_deref(), Ok(bytes));
-        let text = serde_json::to_string(&receipt).unwrap_or_default();
+    if let Ok(leaf) = Leaf::parse(bytes) {
+        assert_eq!(leaf.to_bytes().as_deref(), Ok(bytes));
+        let text = serde_json::to_string(&leaf).unwrap_or_default();
         assert!(!text.is_empty() && !text.contains('\n'));
     }
 }

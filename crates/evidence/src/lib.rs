@@ -5,7 +5,7 @@
 //! gets a bundle verifies all of it without a network and without trusting this machine.
 //! `docs/protocol/evidence.md` says each byte.
 //!
-//! Reading order: [`receipt`] (what is written down), [`names`] (what is hidden), [`hash`] and
+//! Reading order: [`receipt`] and [`notice`] (what is written down), [`names`] (what is hidden), [`hash`] and
 //! [`tree`] (RFC 6962), [`note`], [`checkpoint`], [`proof`] and [`tiles`] (C2SP), and [`log`], which
 //! writes them; then [`bundle`] and [`mod@export`] (what an auditor gets), [`policy`] (whom to believe), [`verify`],
 //! [`reconcile`], and [`witness`]; beside them [`node`] (what a node signed) and [`attest`].
@@ -25,6 +25,7 @@ pub mod log;
 pub mod names;
 pub mod node;
 pub mod note;
+pub mod notice;
 pub mod policy;
 pub mod proof;
 pub mod receipt;
@@ -36,4 +37,5 @@ pub mod witness;
 
 pub use hash::Digest;
 pub use log::{Appended, Log, LogError};
+pub use notice::{Leaf, Notice, Remark};
 pub use receipt::{Draft, Receipt};

@@ -23,8 +23,9 @@ use crate::{
     export::{DOCUMENT_MAX, DOCUMENTS},
     hash::Digest,
     note::{KeyKind, NoteError, Signer},
+    notice::{Leaf, Remark},
     proof::Proof,
-    receipt::{Draft, Receipt},
+    receipt::Draft,
     witness::remote::Witnesses,
 };
 
@@ -84,8 +85,8 @@ impl Options {
 pub struct Appended {
     /// Position in the log.
     pub index: u64,
-    /// What was logged: the draft with number and time.
-    pub receipt: Receipt,
+    /// What was logged, with number and time.
+    pub entry: Leaf,
     /// The bytes that were logged.
     pub leaf: Vec<u8>,
     /// That they are in the log.
@@ -129,8 +130,14 @@ pub struct Log {
 
 /// One receipt to write, and where to answer.
 struct Request {
-    draft: Draft,
+    content: Content,
     answer: mpsc::SyncSender<Result<Appended, LogError>>,
+}
+
+/// What a leaf is made of.
+enum Content {
+    Draft(Box<Draft>),
+    Remark(Remark),
 }
 
 impl Log {
@@ -159,9 +166,21 @@ impl Log {
     /// # Errors
     /// [`LogError`]: then nothing may be released.
     pub fn append(&self, draft: Draft) -> Result<Appended, LogError> {
+        self.send(Content::Draft(Box::new(draft)))
+    }
+
+    /// Says something aloud; returns once it is safe.
+    ///
+    /// # Errors
+    /// [`LogError`]: then what it was about must not go on.
+    pub fn notice(&self, remark: Remark) -> Result<Appended, LogError> {
+        self.send(Content::Remark(remark))
+    }
+
+    fn send(&self, content: Content) -> Result<Appended, LogError> {
         let (answer, answered) = mpsc::sync_channel(1);
         let requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
-        let request = Request { draft, answer };
+        let request = Request { content, answer };
         let sent = requests.as_ref().is_some_and(|requests| requests.send(request).is_ok());
         drop(requests);
         if sent { answered.recv().unwrap_or(Err(LogError::Closed)) } else { Err(LogError::Closed) }

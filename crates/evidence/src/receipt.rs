@@ -13,6 +13,8 @@ use crate::hash::Digest;
 
 /// The format that this code writes and reads.
 pub const FORMAT: u8 = 1;
+/// More orders than one decision stands on.
+pub const ORDERS_MAX: usize = 16;
 /// More secrets than one release names.
 pub const SECRETS_MAX: usize = 64;
 /// Longest text; a Kubernetes name has at most 253.
@@ -33,6 +35,9 @@ pub enum ReceiptError {
     /// It is of a format that came later.
     #[error("the receipt has format {0}, and this program knows {FORMAT}")]
     Format(u8),
+    /// It names too many orders, or an empty list of them.
+    #[error("a receipt names 1 to {ORDERS_MAX} orders, or has no list of them")]
+    Orders,
     /// It names too many secrets.
     #[error("a receipt names at most {SECRETS_MAX} secrets")]
     TooManySecrets,
@@ -109,6 +114,29 @@ pub struct Sealing {
     pub recipient: Digest,
 }
 
+/// What people signed, on which a decision stood.
+#[derive(Clone, Debug, Decode, Encode, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[cbor(map)]
+pub struct SignedBefore {
+    /// What for.
+    #[n(0)]
+    pub act: Act,
+    /// Hash of the order, which is kept beside the log.
+    #[n(1)]
+    pub order: Digest,
+}
+
+/// What people sign for a bridge.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[repr(u8)]
+pub enum Act {
+    /// This path may be released to this workload.
+    Approval,
+    /// Demands of the policy are set aside.
+    BreakGlass,
+}
+
 /// What was decided.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -170,6 +198,9 @@ pub struct Draft {
     /// To which key the answer was sealed, where it was.
     #[n(13)]
     pub sealing: Option<Sealing>,
+    /// What people signed for it, where it stood on that.
+    #[n(20)]
+    pub orders: Option<Vec<SignedBefore>>,
 }
 
 /// A leaf of the log.
@@ -208,6 +239,9 @@ impl Receipt {
         if self.draft.secrets.len() > SECRETS_MAX {
             return Err(ReceiptError::TooManySecrets);
         }
+        if self.draft.orders.as_ref().is_some_and(|all| !(1..=ORDERS_MAX).contains(&all.len())) {
+            return Err(ReceiptError::Orders);
+        }
         let bytes = to_vec(self).map_err(|error| ReceiptError::Form(error.to_string()))?;
         if bytes.len() > RECEIPT_MAX { Err(ReceiptError::TooLong) } else { Ok(bytes) }
     }
@@ -235,6 +269,12 @@ impl Receipt {
     #[must_use]
     pub fn is_release(&self) -> bool {
         self.draft.decision == Decision::Released
+    }
+
+    /// Whether demands of the policy were set aside for it.
+    #[must_use]
+    pub fn is_break_glass(&self) -> bool {
+        self.draft.orders.iter().flatten().any(|order| order.act == Act::BreakGlass)
     }
 }
 
@@ -386,6 +426,26 @@ impl<'b, C> Decode<'b, C> for Assurance {
     fn decode(decoder: &mut Decoder<'b>, _: &mut C) -> Result<Self, decode::Error> {
         let level = usize::from(decoder.u8()?);
         Self::ALL.get(level).copied().ok_or_else(|| decode::Error::message("levels are 0 to 4"))
+    }
+}
+
+impl<C> Encode<C> for Act {
+    fn encode<W: encode::Write>(
+        &self,
+        encoder: &mut Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), encode::Error<W::Error>> {
+        encoder.u8(*self as u8)?.ok()
+    }
+}
+
+impl<'b, C> Decode<'b, C> for Act {
+    fn decode(decoder: &mut Decoder<'b>, _: &mut C) -> Result<Self, decode::Error> {
+        match decoder.u8()? {
+            0 => Ok(Self::Approval),
+            1 => Ok(Self::BreakGlass),
+            _ => Err(decode::Error::message("an order is an approval or break-glass")),
+        }
     }
 }
 

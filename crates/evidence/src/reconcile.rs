@@ -44,6 +44,17 @@ pub struct Answered {
     pub who: String,
 }
 
+/// What one line says.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Heard {
+    /// A secret was given out.
+    Gave(Answered),
+    /// Something else happened.
+    Nothing,
+    /// The line is no audit entry.
+    Unreadable,
+}
+
 /// What came of the comparison.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Reconciliation {
@@ -150,6 +161,16 @@ pub fn reconcile(
     Ok(found)
 }
 
+/// Reads one line, as [`reconcile`] does; its number is 0.
+#[must_use]
+pub fn heard(text: &[u8], prefixes: &[String]) -> Heard {
+    let Ok(entry) = serde_json::from_slice::<Entry>(text) else { return Heard::Unreadable };
+    if !entry.gives(prefixes) {
+        return Heard::Nothing;
+    }
+    entry.answered(0).map_or(Heard::Nothing, Heard::Gave)
+}
+
 /// Reads a line, of an overlong one only so much that it is seen to be one; false at the end.
 fn read_line(audit: &mut impl BufRead, text: &mut Vec<u8>) -> io::Result<bool> {
     let limit = u64::try_from(LINE_MAX).unwrap_or(u64::MAX).saturating_add(1);
@@ -169,6 +190,30 @@ fn push<T>(list: &mut Vec<T>, item: T) {
     }
 }
 
+impl Entry {
+    /// Whether it says that a secret was given out, of one of these paths.
+    fn gives(&self, prefixes: &[String]) -> bool {
+        let Some(request) = self.request.as_ref().filter(|_| self.kind == "response") else {
+            return false;
+        };
+        let gave = self.response.as_ref().is_some_and(|gave| {
+            gave.data.is_some() || gave.secret.is_some() || gave.wrap_info.is_some()
+        });
+        let reads = matches!(request.operation.as_str(), "read" | "update" | "create");
+        let wanted = match prefixes {
+            [] => !NOT_SECRETS.iter().any(|other| request.path.starts_with(other)),
+            prefixes => prefixes.iter().any(|prefix| request.path.starts_with(prefix.as_str())),
+        };
+        gave && reads && wanted && self.error.is_empty() && !gives_no_secret(request)
+    }
+
+    fn answered(self, line: u64) -> Option<Answered> {
+        let who = self.auth.map(|auth| auth.display_name).unwrap_or_default();
+        let AuditRequest { id: request, path, .. } = self.request?;
+        Some(Answered { line, time: self.time, request, path, who })
+    }
+}
+
 impl Reconciliation {
     fn take(
         &mut self,
@@ -177,20 +222,12 @@ impl Reconciliation {
         prefixes: &[String],
         open: &mut BTreeMap<&str, bool>,
     ) {
-        let Some(request) = entry.request else { return };
+        let Some(request) = &entry.request else { return };
         if entry.kind != "response" {
             return;
         }
         let known = open.get_mut(request.id.as_str()).map(|audited| *audited = true).is_some();
-        let gave = entry.response.is_some_and(|gave| {
-            gave.data.is_some() || gave.secret.is_some() || gave.wrap_info.is_some()
-        });
-        let reads = matches!(request.operation.as_str(), "read" | "update" | "create");
-        let wanted = match prefixes {
-            [] => !NOT_SECRETS.iter().any(|other| request.path.starts_with(other)),
-            prefixes => prefixes.iter().any(|prefix| request.path.starts_with(prefix.as_str())),
-        };
-        if !(gave && reads && wanted && entry.error.is_empty()) || gives_no_secret(&request) {
+        if !entry.gives(prefixes) {
             return;
         }
         self.answered += 1;
@@ -199,9 +236,9 @@ impl Reconciliation {
             return;
         }
         self.unreceipted_total += 1;
-        let who = entry.auth.map(|auth| auth.display_name).unwrap_or_default();
-        let (time, request, path) = (entry.time, request.id, request.path);
-        push(&mut self.unreceipted, Answered { line, time, request, path, who });
+        if let Some(answered) = entry.answered(line) {
+            push(&mut self.unreceipted, answered);
+        }
     }
 
     /// Whether neither side lacks anything.
@@ -265,7 +302,7 @@ mod tests {
             draft.secrets[0].request = request.map(name);
             let receipt = Receipt::new(draft, number, 0, previous);
             let leaf = Digest::leaf(&receipt.to_bytes().unwrap());
-            tally.add(number, &receipt, leaf).unwrap();
+            tally.add(number, &receipt.into(), leaf).unwrap();
             previous = Some(leaf);
         }
         tally

@@ -4,30 +4,37 @@
 //! is wrong there is a [`Refusal`] and nothing else. What holds then is counted ([`tally`]) and said
 //! as claims ([`mod@claims`]), each with the assumptions that it stands on.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use serde::Serialize;
 
 use crate::{
     bundle::{Bundle, BundleError},
     checkpoint::SignedCheckpoint,
+    export::DOCUMENTS,
     hash::Digest,
     names::Opening,
     node::NodeError,
     note::NoteError,
+    notice::Leaf,
     policy::{Disbelief, Policy, Seen},
     proof::{Proof, ProofTextError},
-    receipt::{Receipt, ReceiptError},
+    receipt::ReceiptError,
     tiles::{TileError, Tiles, nodes_at},
     tree::{self, Edge, Nodes as _, ProofError},
 };
 
 pub mod claims;
 pub mod nodes;
+pub mod orders;
 pub mod tally;
 
 use claims::{Claim, claims};
 use nodes::{NodeSeen, Nodes, ReleasePolicy};
+use orders::OrderRefused;
 use tally::{ChainError, Collect, Tally};
 
 /// Why nothing of it is to be believed.
@@ -85,6 +92,14 @@ pub enum Refusal {
     /// A document is of no receipt here.
     #[error("the document {0} is in the bundle, and no receipt names it")]
     Document(Digest),
+    /// What people signed is not what receipts say that they signed.
+    #[error("the order {hash} is refused")]
+    Order {
+        /// Its hash.
+        hash: Digest,
+        /// Why.
+        source: OrderRefused,
+    },
     /// What a node is said to have signed is not of the launch whose receipts name it.
     #[error("the node's statement {document} is refused")]
     Statement {
@@ -181,6 +196,10 @@ pub fn bundle(bytes: &[u8], policy: &Policy, given: &Given) -> Result<Report, Re
     let mut nodes = Nodes::default();
     for document in &bundle.documents {
         let hash = Digest::of(document);
+        let named = tally.add_order(hash, document);
+        if named.map_err(|source| Refusal::Order { hash, source })? {
+            continue;
+        }
         let uses = tally.add_document(hash).ok_or(Refusal::Document(hash))?;
         nodes.check(document, uses, &given.release_policies)?;
     }
@@ -271,6 +290,17 @@ pub fn folder(folder: &Path, policy: &Policy, given: &Given) -> Result<Report, R
         }
     }
     tally.whole_log = true;
+    for hash in tally.orders.keys().copied().collect::<Vec<_>>() {
+        // One that was not kept is not there, and the report says so.
+        let Ok(document) = fs::read(folder.join(DOCUMENTS).join(hash.to_string())) else {
+            continue;
+        };
+        if Digest::of(&document) != hash {
+            return Err(Refusal::Document(hash));
+        }
+        let taken = tally.add_order(hash, &document);
+        taken.map_err(|source| Refusal::Order { hash, source })?;
+    }
     report(&signed, witnesses, grown_from, tally, &given.openings)
 }
 
@@ -286,7 +316,7 @@ fn agree(tiles: &Tiles, edge: &Edge, level: u32, at: u64) -> Result<(), Refusal>
 /// [`Refusal::Read`], [`Refusal::Checkpoint`].
 pub fn published(folder: &Path) -> Result<SignedCheckpoint, Refusal> {
     let path = folder.join("checkpoint");
-    let text = std::fs::read_to_string(&path).map_err(|source| Refusal::Read { path, source })?;
+    let text = fs::read_to_string(&path).map_err(|source| Refusal::Read { path, source })?;
     Ok(SignedCheckpoint::parse(&text)?)
 }
 
@@ -305,8 +335,8 @@ fn is_of(
 }
 
 fn count(tally: &mut Tally, index: u64, bytes: &[u8], leaf: Digest) -> Result<(), Refusal> {
-    let receipt = Receipt::parse(bytes).map_err(|source| Refusal::Receipt { index, source })?;
-    tally.add(index, &receipt, leaf).map_err(|source| Refusal::Chain { index, source })
+    let entry = Leaf::parse(bytes).map_err(|source| Refusal::Receipt { index, source })?;
+    tally.add(index, &entry, leaf).map_err(|source| Refusal::Chain { index, source })
 }
 
 fn report(

@@ -61,6 +61,7 @@ mod killed {
             bridge: None,
             key_exchange: None,
             sealing: None,
+            orders: None,
         }
     }
 

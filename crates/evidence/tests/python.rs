@@ -8,16 +8,25 @@ mod python {
         process::{Command, Output},
     };
 
-    use cloudtaser_core::level::Verdict;
+    use cloudtaser_core::{
+        level::Verdict,
+        release::{
+            order,
+            policy::terms::{Relax, SignerKey},
+        },
+    };
     use cloudtaser_evidence::{
-        Digest, Draft, Log,
+        Digest, Draft, Log, Remark,
         bundle::Bundle,
         checkpoint::SignedCheckpoint,
         export::{Selection, export},
-        log::Options,
+        log::{Clock, Options},
         names::NameKey,
         note::{KeyKind, Signer},
-        receipt::{Assurance, Decision, Name, Rows, Sealing, SecretEntry, Workload},
+        notice,
+        receipt::{
+            Act, Assurance, Decision, Name, Rows, Sealing, SecretEntry, SignedBefore, Workload,
+        },
         verify::{self, Given, published},
     };
 
@@ -116,7 +125,44 @@ print(tried)
             sealing: number
                 .is_multiple_of(5)
                 .then(|| Sealing { suite: name("X-Wing"), recipient: Digest::of(b"key") }),
+            orders: (number == 2).then(|| {
+                let acts = [(Act::Approval, approval()), (Act::BreakGlass, glass())];
+                let named =
+                    |(act, order): (_, Vec<u8>)| SignedBefore { act, order: Digest::of(&order) };
+                acts.map(named).to_vec()
+            }),
         }
+    }
+
+    /// An order as a log keeps it.
+    fn kept(act: order::Act) -> Vec<u8> {
+        let key = ed25519_dalek::SigningKey::from_bytes(&[9; 32]);
+        let text = data_encoding::BASE64.encode(key.verifying_key().as_bytes());
+        let public = SignerKey::try_from(format!("ed25519:{text}")).unwrap();
+        // Days, so that the log's own clock is within them while a test runs.
+        let from = Clock::system().now_ms() / 1000 / 7200 * 7200;
+        let order = order::Order {
+            bridge: public,
+            by: "anna".to_owned(),
+            id: "ab".repeat(16),
+            from,
+            until: from + 12 * 3600,
+            reason: "the pump stands — \"all\" of it".to_owned(),
+            act,
+        };
+        let order = order.to_text().unwrap();
+        let signature = ed25519_dalek::Signer::sign(&key, &order::signed_bytes(&order));
+        let signature = data_encoding::HEXLOWER.encode(&signature.to_bytes());
+        order::KeptOrder { order, signature, key: public }.to_bytes()
+    }
+
+    fn approval() -> Vec<u8> {
+        let workload = "eu:shop/api".to_owned();
+        kept(order::Act::Approve { name: "ab".repeat(32), workload })
+    }
+
+    fn glass() -> Vec<u8> {
+        kept(order::Act::BreakGlass { rule: "pay".to_owned(), relax: vec![Relax::Level] })
     }
 
     struct Evidence {
@@ -133,12 +179,20 @@ print(tried)
         let open = || Log::open(&path, log_key(), Options::default()).unwrap();
         let log = open();
         log.keep(b"a statement").unwrap();
-        (0..7).for_each(|number| drop(log.append(draft(number, &key)).unwrap()));
+        for order in [approval(), glass()] {
+            log.keep(&order).unwrap();
+        }
+        (0..3).for_each(|number| drop(log.append(draft(number, &key)).unwrap()));
+        let words = name("anna sets level of rule pay aside");
+        let document = Some(Digest::of(&glass()));
+        let kind = name(notice::BREAK_GLASS);
+        log.notice(Remark { kind, words, document, name: None, request: None }).unwrap();
+        (3..6).for_each(|number| drop(log.append(draft(number, &key)).unwrap()));
         drop(log);
         let older = published(&path).unwrap();
         let log = open();
         let appended: Vec<_> =
-            (7..300).map(|number| log.append(draft(number, &key)).unwrap()).collect();
+            (6..299).map(|number| log.append(draft(number, &key)).unwrap()).collect();
         drop(log);
         let selection = Selection { from: Some(2), to: Some(4), ..Selection::default() };
         let opening = key.open("secret/data/db", &["password", "user"]).unwrap();
@@ -186,6 +240,10 @@ print(tried)
         assert_eq!(theirs["released"], ours.tally.released);
         assert_eq!(theirs["missing"], ours.tally.missing());
         assert_eq!(theirs["grown_from"], serde_json::json!(ours.grown_from));
+        assert_eq!(theirs["notices"], 1);
+        assert_eq!(ours.tally.notices.values().sum::<u64>(), 1);
+        assert_eq!((ours.tally.approved, ours.tally.break_glass), (1, 1));
+        assert!(ours.tally.orders.values().all(|order| order.said.is_some()));
         assert_eq!(ours.tally.documents, 1);
         let times: serde_json::Map<_, _> = ours
             .witnesses

@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 
 use cloudtaser_core::{
-    level::Requirement,
+    level::{Agent, Requirement},
     names::{ANNOTATION_PREFIX, kubernetes as names},
     plan::{
         Auth, AuthMethod, Bulk, DeliveryMode, LaunchPlan, LogFormat, LogLevel, Missing, Mode,
@@ -49,10 +49,21 @@ pub struct Wishes {
     pub(crate) command: Option<Vec<String>>,
     /// Whether exec probes and hooks are wrapped.
     pub(crate) probes: bool,
+    /// Whether the node agent's socket is mounted, and how its folder must be there.
+    pub(crate) agent: Option<Folder>,
     /// Authorities of the server.
     pub(crate) ca: Option<String>,
     /// What the person who created the pod should know.
     pub(crate) warnings: Vec<String>,
+}
+
+/// What the kubelet does where the node has no folder of an agent.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Folder {
+    /// It makes an empty one: the launch goes on, and its level says that nobody listens.
+    Made,
+    /// It waits: the pod starts when the agent has been there.
+    Needed,
 }
 
 /// Which containers are wrapped.
@@ -93,6 +104,7 @@ impl Wishes {
             commands: BTreeMap::new(),
             command: given.words(names::COMMAND)?,
             probes: given.truth(names::PROBES)?.unwrap_or(false),
+            agent: given.choice(names::AGENT, AGENTS)?,
             ca: server.ca.clone(),
             warnings,
         };
@@ -129,6 +141,7 @@ impl Wishes {
     }
 }
 
+const AGENTS: &[(&str, Folder)] = &[("require", Folder::Needed), ("use", Folder::Made)];
 const DELIVERIES: &[(&str, DeliveryMode)] = &[
     ("auto", DeliveryMode::Auto),
     ("follow", DeliveryMode::Follow),
@@ -246,6 +259,11 @@ fn requirements_of(given: &Given<'_>, config: &Config) -> Result<Vec<Requirement
         let more = Requirement::parse_list(&list)
             .map_err(|error| Refusal::annotation(names::REQUIRE, error.to_string()))?;
         all.extend(more);
+    }
+    let is_agent = |each: &Requirement| matches!(each, Requirement::Agent(_));
+    // Who says a weaker word of the agent in `require` means that.
+    if given.choice(names::AGENT, AGENTS)? == Some(Folder::Needed) && !all.iter().any(is_agent) {
+        all.push(Requirement::Agent(Agent::Enforcing));
     }
     Ok(all)
 }

@@ -1,16 +1,22 @@
 //! Looks for opted-in pods that run unwrapped: those that were created while the webhooks were not
 //! registered, or whose label came later.
 //!
-//! Nothing is done to them; a number and a line in the log say that they are there. Only the leader
-//! looks, page by page, and keeps nothing of what it read.
+//! Nothing is done to them; a number, a line in the log and an event of each say that they are
+//! there. Only the leader looks, page by page, and keeps nothing of what it read but names.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
+use cloudtaser_core::names::kubernetes as names;
 use cloudtaser_k8s::{Config, inject::Standing, inject::standing};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tracing::warn;
 
 use crate::{
+    clock,
     cluster::{ApiError, Cluster},
     log::chain,
     metrics::{self, Metrics},
@@ -23,8 +29,15 @@ const EVERY: Duration = Duration::from_secs(60);
 const SOON: Duration = Duration::from_secs(2);
 /// Pods of one answer; each is some kilobytes.
 const PAGE: usize = 200;
-/// Names in one round's log: a list that nobody reads to its end helps nobody.
+/// Names in one round's log, and events of one round: a list that nobody reads to its end helps
+/// nobody.
 const MOST_NAMED: usize = 20;
+/// API servers forget an event after an hour; what still holds is then said again.
+const FORGOTTEN: Duration = Duration::from_secs(3600);
+/// What events are found by.
+const REASON: &str = "RunsUnwrapped";
+const MESSAGE: &str = "the pod is opted in and runs without the wrapper: it was created while no \
+    webhook was registered, or its label came later; delete it, and its controller makes it anew";
 
 /// What looks.
 #[derive(Debug)]
@@ -38,7 +51,15 @@ pub(crate) struct Watch {
 #[derive(Debug, Default)]
 struct Seen {
     counts: BTreeMap<&'static str, i64>,
-    unwrapped: Vec<String>,
+    unwrapped: Vec<Unwrapped>,
+}
+
+/// A pod that runs unwrapped, as events name it.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+struct Unwrapped {
+    namespace: String,
+    name: String,
+    uid: String,
 }
 
 impl Watch {
@@ -48,7 +69,7 @@ impl Watch {
 
     /// Goes on until the program stops.
     pub(crate) fn run(self, stop: &Stop) {
-        let mut told = Vec::new();
+        let mut told = BTreeMap::new();
         loop {
             let leads = self.metrics.leader.get() == 1;
             if leads {
@@ -71,7 +92,7 @@ impl Watch {
         for known in ["outdated", "unwrapped", "wrapped"] {
             seen.counts.insert(known, 0);
         }
-        let label = cloudtaser_core::names::kubernetes::INJECT.replace('/', "%2F");
+        let label = names::INJECT.replace('/', "%2F");
         let base = format!("/api/v1/pods?labelSelector={label}%3Dtrue&limit={PAGE}");
         let mut next = String::new();
         loop {
@@ -89,16 +110,74 @@ impl Watch {
         }
     }
 
-    fn tell(&self, seen: Seen, told: &mut Vec<String>) {
+    fn tell(&self, seen: Seen, told: &mut BTreeMap<Unwrapped, Instant>) {
         for (standing, count) in &seen.counts {
             self.metrics.pods.get_or_create(&metrics::Standing { standing }).set(*count);
         }
-        if !seen.unwrapped.is_empty() && seen.unwrapped != *told {
-            let pods = seen.unwrapped.join(" ");
-            let count = seen.counts.get("unwrapped");
-            warn!(count, pods, "opted-in pods run without the wrapper: create them anew");
+        // Who is gone, or was told so long ago that nobody remembers, is told anew.
+        told.retain(|pod, at| seen.unwrapped.contains(pod) && at.elapsed() < FORGOTTEN);
+        let new: Vec<_> =
+            seen.unwrapped.into_iter().filter(|pod| !told.contains_key(pod)).collect();
+        if new.is_empty() {
+            return;
         }
-        *told = seen.unwrapped;
+        let pods: Vec<_> =
+            new.iter().map(|pod| format!("{}/{}", pod.namespace, pod.name)).collect();
+        let count = seen.counts.get("unwrapped");
+        let pods = pods.join(" ");
+        warn!(count, pods, "opted-in pods run without the wrapper: create them anew");
+        for pod in new {
+            match self.event(&pod) {
+                Ok(()) => {}
+                // The log and the number have said it; nobody is asked again for what is refused.
+                Err(error) => warn!(error = chain(&error), "no event of a pod can be written"),
+            }
+            told.insert(pod, Instant::now());
+        }
+    }
+
+    /// Says it where the pod's owner looks.
+    fn event(&self, pod: &Unwrapped) -> Result<(), ApiError> {
+        let path = format!("/api/v1/namespaces/{}/events", pod.namespace);
+        match self.cluster.create(&path, &pod.event(&clock::micro_time())) {
+            // Another leader has said it within the hour.
+            Err(error) if error.is_conflict() => Ok(()),
+            done => done.map(drop),
+        }
+    }
+}
+
+impl Unwrapped {
+    fn of(pod: &Value) -> Self {
+        let text = |pointer: &str| {
+            pod.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
+        };
+        Self {
+            namespace: text("/metadata/namespace"),
+            name: text("/metadata/name"),
+            uid: text("/metadata/uid"),
+        }
+    }
+
+    /// One name for one pod, so that it is said once. A pod's name and uid are a name together.
+    fn event(&self, now: &str) -> Value {
+        let Self { namespace, name, uid } = self;
+        let tail = uid.split('-').next().unwrap_or_default();
+        json!({
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": { "name": format!("{name}.unwrapped-{tail}"), "namespace": namespace },
+            "action": "Watch",
+            "eventTime": now,
+            "involvedObject": {
+                "apiVersion": "v1", "kind": "Pod", "name": name, "namespace": namespace, "uid": uid,
+            },
+            "message": MESSAGE,
+            "reason": REASON,
+            "reportingComponent": names::OPERATOR,
+            "reportingInstance": names::OPERATOR,
+            "type": "Warning",
+        })
     }
 }
 
@@ -114,9 +193,7 @@ impl Seen {
             Standing::Outdated => "outdated",
             Standing::Unwrapped => {
                 if self.unwrapped.len() < MOST_NAMED {
-                    let name =
-                        format!("{}/{}", text("/metadata/namespace"), text("/metadata/name"));
-                    self.unwrapped.push(name);
+                    self.unwrapped.push(Unwrapped::of(pod));
                 }
                 "unwrapped"
             }

@@ -95,7 +95,9 @@ impl Bridge {
         let enrolment = config.enrolment.as_ref();
         let roster = enrolment.map(|it| Roster::open(&it.folder, it.certificate_hours));
         let roster = roster.transpose()?.map(Arc::new);
-        let releaser = config.release.take().map(Releaser::open).transpose()?.map(Arc::new);
+        let bridge = config.key.public();
+        let releaser = config.release.take().map(|release| Releaser::open(release, bridge));
+        let releaser = releaser.transpose()?.map(Arc::new);
         let known = config.clients.iter().map(|client| client.key).collect();
         // Who enrols is not known yet, and a session's key is made for it alone: what is shown
         // inside the session says whose it is, and which protocol follows.

@@ -9,14 +9,14 @@ use std::{
 };
 
 use anyhow::Context as _;
-use cloudtaser_core::{Secret, exit::Code};
+use cloudtaser_core::{Secret, exit::Code, release::order::OrderError};
 use cloudtaser_tls::raw::{KeyPair, PublicKey};
 use data_encoding::HEXLOWER;
 use tokio::signal::unix::{SignalKind, signal};
 
 pub use tokio::signal::unix::Signal;
 
-use crate::file::ConfigError;
+use crate::{bridge::release::orders::OrderFileError, file::ConfigError};
 
 /// Runs a program to its end; an error is one line on standard error.
 pub fn run(main: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {
@@ -24,7 +24,13 @@ pub fn run(main: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _closed = writeln!(io::stderr(), "error: {error:#}");
-            let code = if error.is::<ConfigError>() { Code::Usage } else { Code::Unavailable };
+            let code = match error.downcast_ref() {
+                Some(OrderFileError::Form(_)) => Code::Usage,
+                Some(OrderFileError::File { .. }) => Code::Unavailable,
+                Some(_) => Code::Denied,
+                None if error.is::<ConfigError>() || error.is::<OrderError>() => Code::Usage,
+                None => Code::Unavailable,
+            };
             ExitCode::from(code.number())
         }
     }

@@ -19,6 +19,7 @@ use cloudtaser_tls::{
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::socket::{setsockopt, sockopt},
 };
 use rustls::{ClientConfig, ClientConnection, NamedGroup, StreamOwned, pki_types::ServerName};
 use zeroize::Zeroizing;
@@ -35,6 +36,11 @@ use crate::{
 const DIAL_PATIENCE: Duration = Duration::from_secs(3);
 /// The beacon waits five seconds for a leg, and the handshake comes behind that.
 const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(15);
+
+/// Below the idle timers of the clouds' gateways (AWS 350 s, Azure 240 s), as on the beacon's side.
+const KEEPALIVE_IDLE_SECONDS: u32 = 75;
+const KEEPALIVE_INTERVAL_SECONDS: u32 = 15;
+const KEEPALIVE_PROBES: u32 = 3;
 
 /// Finds the addresses of a host; by the caller, whose resolver is its own.
 pub trait Resolve: Send + Sync + std::fmt::Debug {
@@ -217,7 +223,7 @@ impl Route {
             }
             match TcpStream::connect_timeout(&address, left) {
                 Ok(socket) => {
-                    socket.set_nodelay(true)?;
+                    prepare(&socket)?;
                     return Ok(socket);
                 }
                 Err(error) => last = error,
@@ -399,6 +405,17 @@ fn pass(
     }
 }
 
+/// No delay for small messages, and an end that is told of by the kernel where the other side has gone
+/// without a word: somebody may wait for it alone.
+fn prepare(socket: &TcpStream) -> io::Result<()> {
+    socket.set_nodelay(true)?;
+    setsockopt(socket, sockopt::KeepAlive, &true)?;
+    setsockopt(socket, sockopt::TcpKeepIdle, &KEEPALIVE_IDLE_SECONDS)?;
+    setsockopt(socket, sockopt::TcpKeepInterval, &KEEPALIVE_INTERVAL_SECONDS)?;
+    setsockopt(socket, sockopt::TcpKeepCount, &KEEPALIVE_PROBES)?;
+    Ok(())
+}
+
 /// What `poll` waits; it looks again where that is less than what is left.
 fn patience(until: Until) -> PollTimeout {
     // Rounded up, or the last millisecond would be spent asking.
@@ -422,4 +439,28 @@ fn explain(error: io::Error, beacon: &str) -> ClientError {
         _ => error,
     };
     ClientError::explain(error, beacon.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use nix::sys::socket::getsockopt;
+
+    use super::*;
+
+    #[test]
+    fn a_peer_that_goes_without_a_word_is_noticed_by_the_kernel() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        prepare(&socket).unwrap();
+        assert!(getsockopt(&socket, sockopt::KeepAlive).unwrap());
+        let got = [
+            getsockopt(&socket, sockopt::TcpKeepIdle).unwrap(),
+            getsockopt(&socket, sockopt::TcpKeepInterval).unwrap(),
+            getsockopt(&socket, sockopt::TcpKeepCount).unwrap(),
+        ];
+        let wanted = [KEEPALIVE_IDLE_SECONDS, KEEPALIVE_INTERVAL_SECONDS, KEEPALIVE_PROBES];
+        assert_eq!(got, wanted);
+    }
 }

@@ -21,8 +21,8 @@ mod tests;
 
 pub use descriptor::{Descriptor, open_process, take_descriptor};
 pub use kernel::{
-    BpfObject, detach_link, load_program, offer_kernel, offer_module, offer_module_file,
-    open_bpf_object, open_pinned, take_ports, try_unmount, update_link,
+    BpfObject, attach_program, detach_link, load_program, load_tracer, offer_kernel, offer_module,
+    offer_module_file, open_bpf_object, open_pinned, take_ports, try_unmount, update_link,
 };
 pub use memory::{
     RawMemory, open_raw_memory, read_memory, rewrite_core_limit, rewrite_memory, shares_memory,

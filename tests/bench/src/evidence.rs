@@ -160,6 +160,7 @@ fn draft(number: u64) -> anyhow::Result<(Draft, usize)> {
         bridge: Some(Digest::of(b"bridge")),
         key_exchange: Some(name("X25519MLKEM768")?),
         sealing: Some(Sealing { suite: name("X-Wing")?, recipient: Digest::of(b"key") }),
+        orders: None,
     };
     let previous = Some(Digest::of(b"previous"));
     let receipt = cloudtaser_evidence::Receipt::new(draft, 1 << 20, 1 << 41, previous);

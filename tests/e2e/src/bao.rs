@@ -42,6 +42,10 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const KEEPER: &str = r#""$0" "$@" </dev/null >log 2>&1 & server=$!
 echo "$server"; read -r _; kill "$server"; wait "$server"; cd / && rm -rf -- "$HOME""#;
 
+/// A test adds an audit device once there is somebody to hear it; OpenBao tries devices of its
+/// configuration when it starts.
+const CONFIG: &str = "unsafe_allow_api_audit_creation = true\n";
+
 /// What the app's token may do.
 const POLICY: &str = r#"
 path "secret/*" { capabilities = ["read"] }
@@ -78,9 +82,10 @@ impl Bao {
         let scratch = Scratch::new();
         let port = free_port();
         let root = canary();
+        fs::write(scratch.path().join("more.hcl"), CONFIG).expect("a file");
         let mut command = Command::new("/bin/sh");
         command.args(["-c", KEEPER]).arg(programs::bao());
-        command.args(["server", "-dev", "-dev-tls", "-dev-no-store-token"]);
+        command.args(["server", "-dev", "-dev-tls", "-dev-no-store-token", "-config=more.hcl"]);
         command.arg(format!("-dev-listen-address=127.0.0.1:{port}"));
         command.arg(format!("-dev-tls-cert-dir={}", scratch.path().display()));
         command.env_clear().env("PATH", crate::launch::PATH).env("HOME", scratch.path());

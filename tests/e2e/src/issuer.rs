@@ -108,10 +108,17 @@ impl Issuer {
     pub fn signed(&self, claims: &Value) -> String {
         let head = base64url(br#"{"alg":"RS256","kid":"one","typ":"JWT"}"#);
         let signed = format!("{head}.{}", base64url(claims.to_string().as_bytes()));
-        fs::write(self.folder.join("token.in"), &signed).expect("a file");
-        openssl(&self.folder, "dgst -sha256 -sign issuer.key -out token.sig token.in")
+        // Several may sign at once.
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let [from, to] = ["in", "sig"].map(|end| format!("token{number}.{end}"));
+        fs::write(self.folder.join(&from), &signed).expect("a file");
+        openssl(&self.folder, &format!("dgst -sha256 -sign issuer.key -out {to} {from}"))
             .expect("it was there before");
-        let signature = fs::read(self.folder.join("token.sig")).expect("a signature");
+        let signature = fs::read(self.folder.join(&to)).expect("a signature");
+        for file in [from, to] {
+            fs::remove_file(self.folder.join(file)).expect("a file that was made here");
+        }
         format!("{signed}.{}", base64url(&signature))
     }
 }

@@ -200,6 +200,20 @@ impl Releases {
         });
     }
 
+    /// Makes the bridge OpenBao's only audit device.
+    pub fn hear_openbao(&mut self) {
+        let file = self.scratch.path().join("bridge.toml");
+        let mut config = fs::read_to_string(&file).expect("the configuration");
+        config.push_str("[release.audit]\nsocket = \"audit.sock\"\npatience_seconds = 10\n");
+        fs::write(&file, config).expect("a file");
+        self.restart_bridge(Signal::SIGTERM);
+        self.bridge.until_logged("audit device is heard");
+        let address = self.scratch.path().join("audit.sock").display().to_string();
+        let options = json!({ "socket_type": "unix", "address": address });
+        let device = json!({ "type": "socket", "options": options });
+        self.networks.eu.within(|| self.bao.api("PUT", "sys/audit/bridge", &device));
+    }
+
     /// Lets the client have so many sessions at once, and starts the bridge anew.
     pub fn let_in(&mut self, sessions: u16) {
         let folder = self.scratch.path();
@@ -278,8 +292,16 @@ impl Releases {
     /// # Errors
     /// What it says where it fails.
     pub fn evidence(&self, words: &[&str]) -> Result<String, String> {
+        self.cli("evidence", words)
+    }
+
+    /// Runs a verb of the command line in the scratch folder; gives its output, or its error's words.
+    ///
+    /// # Errors
+    /// What it said.
+    pub fn cli(&self, verb: &str, words: &[&str]) -> Result<String, String> {
         let mut command = std::process::Command::new(cli());
-        let output = command.arg("evidence").args(words).current_dir(self.scratch.path()).output();
+        let output = command.arg(verb).args(words).current_dir(self.scratch.path()).output();
         let output = output.expect("the command line");
         if output.status.success() {
             Ok(String::from_utf8(output.stdout).expect("text"))

@@ -43,6 +43,9 @@ mod tests {
         "open_tree",
         "perf_event_open",
         "pivot_root",
+        // Docker's profile lets these two through, that of containerd does not.
+        "process_vm_readv",
+        "process_vm_writev",
         "quotactl",
         "reboot",
         "request_key",

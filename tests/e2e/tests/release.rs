@@ -172,6 +172,19 @@ require = ["memory=sealed", "transport=hybrid"]
             let found = claims.iter().find(|found| found["id"] == claim).expect("the claim");
             assert_eq!(found["standing"], standing, "{found}");
         }
+        let words = ["bundle", "--framework", "gdpr"];
+        let report = road.cli("report", &[&words[..], &policy].concat()).unwrap();
+        let report: Value = serde_json::from_str(&report).expect("JSON");
+        for (article, shown) in
+            [("Art. 25", "supported"), ("Art. 28", "not-shown"), ("Art. 44–46", "partly-supported")]
+        {
+            let lines = report["lines"].as_array().expect("lines");
+            let line = lines.iter().find(|line| line["article"] == article).expect("the line");
+            assert_eq!(line["shown"], shown, "{line}");
+        }
+        let out = ["--policy", "state/log.policy", "--out", "/dev/stdout"];
+        let page = road.cli("report", &[&words[..], &out].concat()).unwrap();
+        assert!(page.contains(&open) && !page.contains(&value), "the name alone is on the page");
     }
 
     /// Nothing in clear, and the key exchange is the hybrid one and no other.

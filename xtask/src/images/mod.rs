@@ -4,6 +4,7 @@
 //! same programs give the same bytes on any machine: times are zero, owners are numbers, entries
 //! are sorted, and nothing is compressed, since that differs by library and version.
 
+pub(crate) mod e2e;
 mod oci;
 mod sbom;
 mod tar;
@@ -124,6 +125,7 @@ fn pack(recipe: &Recipe) -> anyhow::Result<Vec<u8>> {
         version: &version()?,
         architecture: architecture()?,
         user: recipe.user,
+        reference: None,
         layers: vec![
             entries,
             vec![

@@ -22,6 +22,8 @@ pub(super) struct Image<'a> {
     pub(super) version: &'a str,
     pub(super) architecture: &'a str,
     pub(super) user: u32,
+    /// What containerd calls it once it is loaded; else whoever loads it says.
+    pub(super) reference: Option<&'a str>,
     pub(super) layers: Vec<Vec<Entry>>,
 }
 
@@ -57,8 +59,11 @@ impl Image<'_> {
             self.labels(),
         );
         let manifest = Blob::new(manifest.into_bytes())?;
+        let named =
+            self.reference.map(json).map(|name| format!(r#""io.containerd.image.name":{name},"#));
         let more = format!(
-            r#","annotations":{{"org.opencontainers.image.ref.name":{}}},"platform":{{"architecture":{},"os":"linux"}}"#,
+            r#","annotations":{{{}"org.opencontainers.image.ref.name":{}}},"platform":{{"architecture":{},"os":"linux"}}"#,
+            named.unwrap_or_default(),
             json(self.version),
             json(self.architecture),
         );

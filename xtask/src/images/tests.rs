@@ -15,6 +15,7 @@ fn image(files: Vec<(&str, Vec<u8>)>) -> Image<'static> {
         version: "0.1.0",
         architecture: architecture().unwrap(),
         user: USER,
+        reference: None,
         layers: vec![program, vec![tar::Entry::file("sbom.json", b"{}".to_vec())]],
     }
 }

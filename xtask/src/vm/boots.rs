@@ -125,6 +125,17 @@ impl Work {
         }
     }
 
+    /// Which takes longer than which, by some seconds more or less.
+    pub(super) const fn length(self) -> u32 {
+        match self {
+            Self::Killed => 1,
+            Self::Beside => 2,
+            Self::Crowds => 3,
+            Self::Attacks => 4,
+            Self::Tools => 5,
+        }
+    }
+
     /// MiB of memory.
     pub(super) const fn memory(self) -> u32 {
         match self {
@@ -179,8 +190,13 @@ const fn usual(name: &'static str, lsm: &'static str, expected: &'static str) ->
 pub(super) const BOOTS: &[Boot] = &[
     usual("lsm", WITH_BPF, "ENFORCING(lsm)"),
     usual("fmod_ret", WITHOUT_BPF, "ENFORCING(fmod_ret)"),
-    Boot { work: Work::Beside, ..usual("lsm, beside others", WITH_BPF, "ENFORCING(lsm)") },
     Boot {
+        matrix: Matrix::Full,
+        work: Work::Beside,
+        ..usual("lsm, beside others", WITH_BPF, "ENFORCING(lsm)")
+    },
+    Boot {
+        matrix: Matrix::Full,
         kind: Kind::Newest,
         work: Work::Beside,
         ..usual("fmod_ret, beside others", WITHOUT_BPF, "ENFORCING(fmod_ret)")

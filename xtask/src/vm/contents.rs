@@ -15,8 +15,10 @@ use crate::place;
 use crate::tools::{self, Need};
 
 /// What the guest program and the machine's first process call.
-const APPLETS: &[&str] =
-    &["cat", "chmod", "ip", "mkdir", "mount", "poweroff", "ps", "sh", "sleep", "umount", "uname"];
+const APPLETS: &[&str] = &[
+    "cat", "chmod", "insmod", "ip", "mkdir", "mount", "poweroff", "ps", "sh", "sleep", "umount",
+    "uname",
+];
 
 /// How the small processes are compiled: nothing but the kernel's own calls.
 const FREESTANDING: &str = "-O1 -ffreestanding -fno-pic -fno-stack-protector -fomit-frame-pointer \
@@ -31,18 +33,26 @@ pub(super) fn prepared() -> anyhow::Result<Option<Guest>> {
     artifacts::build_guest().map(Some)
 }
 
-/// Writes the initial file system for one kind of work.
-pub(super) fn archive(guest: &Guest, work: Work) -> anyhow::Result<PathBuf> {
+/// Writes the initial file system for one kind of work, with a module where the kernel needs it.
+pub(super) fn archive(
+    guest: &Guest,
+    work: Work,
+    name: &str,
+    module: Option<&Path>,
+) -> anyhow::Result<PathBuf> {
     let home = place::target().join("vm");
     fs::create_dir_all(&home).with_context(|| format!("in {}", home.display()))?;
     let mut archive = base(guest)?;
-    for (name, word) in [("small", "-m64"), ("small32", "-m32")] {
-        archive.program(&format!("bin/{name}"), &small(&home, name, word)?);
+    for (small, word) in [("small", "-m64"), ("small32", "-m32")] {
+        archive.program(&format!("bin/{small}"), &compiled(&home, small, word)?);
     }
     if work == Work::Tools {
         tools_too(&mut archive, guest)?;
     }
-    let file = home.join(format!("initramfs-{}", work.as_str()));
+    if let Some(module) = module {
+        archive.program("disks.ko", &fs::read(module)?);
+    }
+    let file = home.join(format!("initramfs-{name}"));
     fs::write(&file, archive.finish())?;
     Ok(file)
 }
@@ -139,16 +149,16 @@ pub(super) fn python_too(archive: &mut Initramfs, python: &Path) -> anyhow::Resu
 }
 
 /// Compiles the small processes for one size of machine words.
-fn small(home: &Path, name: &str, word: &str) -> anyhow::Result<Vec<u8>> {
-    let compiled = home.join(name);
+fn compiled(home: &Path, name: &str, word: &str) -> anyhow::Result<Vec<u8>> {
+    let program_file = home.join(name);
     let source = place::root().join("crates/agent/examples/guest/small.c");
     let mut compile = program("gcc");
     compile.arg(word).args(FREESTANDING.split_ascii_whitespace());
     // Debian keeps the kernel's headers for both in the folder of the longer one.
     let machine = read(program("gcc").arg("-print-multiarch"))?;
     compile.arg("-idirafter").arg(Path::new("/usr/include").join(machine.trim()));
-    run_command(compile.arg("-o").arg(&compiled).arg(source))?;
-    Ok(fs::read(compiled)?)
+    run_command(compile.arg("-o").arg(&program_file).arg(source))?;
+    Ok(fs::read(program_file)?)
 }
 
 /// A program of this machine, and the libraries that it is linked with.

@@ -31,7 +31,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     let home = place::target().join("vm");
     fs::create_dir_all(&home).with_context(|| format!("in {}", home.display()))?;
     let meta = kernels::KERNELS.last().context("no kernel is named")?;
-    let kernel = kernels::image(meta)?;
+    let kernel = kernels::of(meta)?.image;
     let initramfs = home.join("initramfs-demo");
     fs::write(&initramfs, pack(&home)?)?;
     let begin = Instant::now();

@@ -4,7 +4,7 @@
 //! What was unpacked once stays in `target/tools/kernels` until somebody removes it.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 
@@ -17,12 +17,25 @@ pub(super) const KERNELS: &[&str] = &["linux-image-cloud-amd64", "linux-image-6.
 /// The same with real-time preemption.
 pub(super) const REAL_TIME: &[&str] = &["linux-image-rt-amd64", "linux-image-6.12-rt-amd64"];
 
-/// The compressed kernel of a meta package, downloaded unless it is there.
-pub(super) fn image(meta: &str) -> anyhow::Result<PathBuf> {
+/// Needs no other module and no device.
+const MODULE: &str = "brd";
+
+/// What a machine boots.
+#[derive(Clone, Debug)]
+pub(super) struct Kernel {
+    /// Compressed, as it is in its package.
+    pub(super) image: PathBuf,
+    /// A module for disks in memory, where no driver of disks is built in.
+    pub(super) disks: Option<PathBuf>,
+}
+
+/// The kernel of a meta package, downloaded unless it is there.
+pub(super) fn of(meta: &str) -> anyhow::Result<Kernel> {
     let home = place::tools().join("kernels");
-    let image = home.join(meta);
-    if image.is_file() {
-        return Ok(image);
+    let disks = REAL_TIME.contains(&meta).then(|| home.join(format!("{meta}.{MODULE}")));
+    let kernel = Kernel { image: home.join(meta), disks };
+    if kernel.image.is_file() && kernel.disks.as_ref().is_none_or(|module| module.is_file()) {
+        return Ok(kernel);
     }
     find("apt-get").context("there is no apt-get here")?;
     fs::create_dir_all(&home).with_context(|| format!("in {}", home.display()))?;
@@ -31,28 +44,51 @@ pub(super) fn image(meta: &str) -> anyhow::Result<PathBuf> {
     ui::say(&format!("downloading {package}"));
     let folder = home.join(format!("{meta}.{}", std::process::id()));
     fs::create_dir_all(&folder)?;
-    let unpacked = unpack(package, &folder);
-    let done = unpacked.and_then(|kernel| Ok(fs::rename(kernel, &image)?));
+    let done = unpack(package, &folder).and_then(|()| keep(&folder, &kernel));
     let cleaned = fs::remove_dir_all(&folder);
     done?;
     cleaned.with_context(|| format!("cannot remove {}", folder.display()))?;
-    Ok(image)
+    Ok(kernel)
 }
 
-fn unpack(package: &str, folder: &std::path::Path) -> anyhow::Result<PathBuf> {
+fn unpack(package: &str, folder: &Path) -> anyhow::Result<()> {
     read(program("apt-get").args(["-qq", "download", package]).current_dir(folder))?;
     let mut files = fs::read_dir(folder)?.filter_map(|entry| Some(entry.ok()?.path()));
     let archive = files.find(|path| path.extension().is_some_and(|kind| kind == "deb"));
     let archive = archive.with_context(|| format!("{package} was not downloaded"))?;
-    read(program("dpkg-deb").arg("-x").arg(archive).arg(folder))?;
-    for entry in fs::read_dir(folder.join("boot"))? {
+    read(program("dpkg-deb").arg("-x").arg(archive).arg(folder)).map(drop)
+}
+
+/// Moves what is booted out of an unpacked package; the image last, since it stands for all.
+fn keep(package: &Path, kernel: &Kernel) -> anyhow::Result<()> {
+    if let Some(kept) = &kernel.disks {
+        let name =
+            |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let module = below(package, &|path| name(path).starts_with(&format!("{MODULE}.ko")));
+        let module = module.with_context(|| format!("no module {MODULE} in the package"))?;
+        if name(&module).ends_with(".xz") {
+            read(program("xz").arg("-d").arg(&module))?;
+        }
+        fs::rename(module.with_file_name(format!("{MODULE}.ko")), kept)?;
+    }
+    for entry in fs::read_dir(package.join("boot"))? {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         if name.starts_with("vmlinuz-") {
-            return Ok(path);
+            return Ok(fs::rename(path, &kernel.image)?);
         }
     }
-    bail!("{package} has no kernel in it")
+    bail!("there is no kernel in the package")
+}
+
+/// The first file below a folder that is wanted.
+fn below(folder: &Path, wanted: &dyn Fn(&Path) -> bool) -> Option<PathBuf> {
+    let mut entries = fs::read_dir(folder).ok()?.filter_map(|entry| Some(entry.ok()?.path()));
+    entries.find_map(|path| match path.symlink_metadata() {
+        Ok(data) if data.is_dir() => below(&path, wanted),
+        Ok(_) if wanted(&path) => Some(path),
+        _ => None,
+    })
 }
 
 /// The package that `apt-cache depends` names behind a meta package.

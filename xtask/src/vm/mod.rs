@@ -12,6 +12,7 @@ pub(crate) mod demo;
 mod findings;
 mod initramfs;
 mod kernels;
+mod lanes;
 mod qemu;
 
 use std::collections::BTreeMap;
@@ -31,6 +32,7 @@ use crate::ui;
 use boots::{Boot, Work};
 pub(crate) use boots::{Document, Wanted};
 use findings::Findings;
+use kernels::Kernel;
 use qemu::{Clock, Machine};
 
 /// Where the support table is kept.
@@ -57,28 +59,24 @@ pub(crate) fn run(wanted: &Wanted, outcome: &mut Outcome) -> anyhow::Result<()> 
     };
     let home = place::target().join("vm");
     let mut archives = Archives { guest, written: BTreeMap::new() };
-    let mut runs = Vec::new();
+    let mut jobs = Vec::new();
     for (meta, boot) in wanted.boots() {
         let name = boot.place(meta);
-        let kernel = match kernels::image(meta) {
-            Ok(kernel) => kernel,
-            Err(error) => {
-                outcome.skip(&name, &format!("{error:#}"));
-                continue;
+        match kernels::of(meta) {
+            Ok(Kernel { image: kernel, disks }) => {
+                let log = home.join(format!("{name}.log"));
+                let archive = archives.of(boot.work, meta, disks.as_deref())?;
+                jobs.push(Job { boot, kernel, archive, log, name });
             }
-        };
-        ui::heading(&name);
-        let begin = Instant::now();
-        let archive = archives.of(boot.work)?;
-        let log = home.join(format!("{name}.log"));
-        let findings = match earlier(wanted, boot, (&kernel, &archive), &log)? {
-            Some(findings) => findings,
-            None => boot_once(boot, &kernel, &archive, &log)?,
-        };
-        count(&findings, outcome);
-        ui::finished(&findings.kernel, begin.elapsed());
-        runs.push(findings);
+            Err(error) => outcome.skip(&name, &format!("{error:#}")),
+        }
     }
+    let disks = disks()?;
+    let largest = jobs.iter().map(|job| job.boot.work.memory()).max().unwrap_or(0);
+    let lanes = lanes::that_fit(largest);
+    let longest = |job: &Job| job.boot.work.length();
+    let done = lanes::each(&jobs, lanes, longest, |job| job.run(wanted.keeps, &disks));
+    let runs: Vec<Findings> = done.into_iter().filter_map(|one| count(one, outcome)).collect();
     ui::say(&findings::table(&runs));
     ensure!(
         outcome.failed == 0,
@@ -94,74 +92,109 @@ pub(crate) fn run(wanted: &Wanted, outcome: &mut Outcome) -> anyhow::Result<()> 
     Ok(())
 }
 
-fn count(findings: &Findings, outcome: &mut Outcome) {
-    for check in &findings.checks {
-        let right = check.is_right();
-        *if right { &mut outcome.passed } else { &mut outcome.failed } += 1;
-        if !right {
-            ui::say(&format!("   FAILED {}: {}", check.name, check.words));
+/// Adds what one machine found; one that gave no result is a failure, and the others count.
+fn count(done: anyhow::Result<Findings>, outcome: &mut Outcome) -> Option<Findings> {
+    let Ok(findings) = done else {
+        outcome.failed += 1;
+        return None;
+    };
+    let right = findings.checks.iter().filter(|check| check.is_right()).count();
+    outcome.passed += right;
+    outcome.failed += findings.checks.len() - right;
+    Some(findings)
+}
+
+/// One machine to boot.
+struct Job {
+    boot: &'static Boot,
+    kernel: PathBuf,
+    archive: PathBuf,
+    log: PathBuf,
+    name: String,
+}
+
+impl Job {
+    /// Boots it, or takes what it found earlier; what came of it is told at once, in one piece.
+    fn run(&self, keeps: bool, disks: &[PathBuf]) -> anyhow::Result<Findings> {
+        let begin = Instant::now();
+        let found = match self.earlier(keeps) {
+            Ok(Some(findings)) => Ok(findings),
+            Ok(None) => self.boot(disks),
+            Err(error) => Err(error),
+        };
+        let mut said = format!("\n{}\n", ui::bold(&format!("== {}", self.name)));
+        match &found {
+            Ok(findings) => {
+                for check in findings.checks.iter().filter(|check| !check.is_right()) {
+                    said.push_str(&format!("   FAILED {}: {}\n", check.name, check.words));
+                }
+                said.push_str(&format!("   {}", findings.kernel));
+            }
+            Err(error) => said.push_str(&format!("   FAILED: {error:#}")),
         }
+        ui::say(&format!("{said}: {}", ui::human(begin.elapsed())));
+        found
+    }
+
+    /// What an earlier run of the very same machine found, where that is wanted and all was right.
+    fn earlier(&self, keeps: bool) -> anyhow::Result<Option<Findings>> {
+        let Ok(text) = fs::read_to_string(&self.log) else { return Ok(None) };
+        let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        if !keeps || lines.last() != Some(&self.inputs()?) {
+            return Ok(None);
+        }
+        let found = Findings::parse(&lines, self.boot.name);
+        Ok(found.filter(|found| found.checks.iter().all(findings::Check::is_right)))
+    }
+
+    /// A line that tells one machine from every other one: its kernel, its files, its parameters.
+    fn inputs(&self) -> anyhow::Result<String> {
+        let mut hasher = DefaultHasher::new();
+        fs::read(&self.kernel)?.hash(&mut hasher);
+        fs::read(&self.archive)?.hash(&mut hasher);
+        (self.boot.parameters(), self.boot.work.memory()).hash(&mut hasher);
+        Ok(format!("@@INPUTS {:016x}", hasher.finish()))
+    }
+
+    fn boot(&self, disks: &[PathBuf]) -> anyhow::Result<Findings> {
+        let inputs = self.inputs()?;
+        let lines = qemu::run(&Machine {
+            kernel: &self.kernel,
+            initramfs: &self.archive,
+            parameters: self.boot.parameters(),
+            log: &self.log,
+            clock: Clock::Host,
+            memory: self.boot.work.memory(),
+            disks: disks.to_vec(),
+        })?;
+        // Last: a machine that broke off is no earlier run.
+        writeln!(OpenOptions::new().append(true).open(&self.log)?, "{inputs}")?;
+        let findings = Findings::parse(&lines, self.boot.name);
+        let shown = self.log.display();
+        findings.with_context(|| format!("the machine gave no result; its last words: {shown}"))
     }
 }
 
 /// Initial file systems, each written once.
 struct Archives {
     guest: Guest,
-    written: BTreeMap<&'static str, PathBuf>,
+    written: BTreeMap<String, PathBuf>,
 }
 
 impl Archives {
-    fn of(&mut self, work: Work) -> anyhow::Result<PathBuf> {
-        if let Some(file) = self.written.get(work.as_str()) {
+    /// For a kind of work; of its own where the kernel needs a module for disks.
+    fn of(&mut self, work: Work, meta: &str, module: Option<&Path>) -> anyhow::Result<PathBuf> {
+        let name = match module {
+            None => work.as_str().to_owned(),
+            Some(_) => format!("{}-{meta}", work.as_str()),
+        };
+        if let Some(file) = self.written.get(&name) {
             return Ok(file.clone());
         }
-        let file = contents::archive(&self.guest, work)?;
-        self.written.insert(work.as_str(), file.clone());
+        let file = contents::archive(&self.guest, work, &name, module)?;
+        self.written.insert(name, file.clone());
         Ok(file)
     }
-}
-
-/// What an earlier run of the very same machine found, where that is wanted and all was right.
-fn earlier(
-    wanted: &Wanted,
-    boot: &Boot,
-    files: (&Path, &Path),
-    log: &Path,
-) -> anyhow::Result<Option<Findings>> {
-    let Ok(text) = fs::read_to_string(log) else { return Ok(None) };
-    let lines: Vec<String> = text.lines().map(str::to_owned).collect();
-    if !wanted.keeps || lines.last() != Some(&inputs(boot, files)?) {
-        return Ok(None);
-    }
-    let found = Findings::parse(&lines, boot.name);
-    Ok(found.filter(|found| found.checks.iter().all(findings::Check::is_right)))
-}
-
-/// A line that tells one machine from every other one: its kernel, its files, its parameters.
-fn inputs(boot: &Boot, (kernel, archive): (&Path, &Path)) -> anyhow::Result<String> {
-    let mut hasher = DefaultHasher::new();
-    fs::read(kernel)?.hash(&mut hasher);
-    fs::read(archive)?.hash(&mut hasher);
-    (boot.parameters(), boot.work.memory()).hash(&mut hasher);
-    Ok(format!("@@INPUTS {:016x}", hasher.finish()))
-}
-
-fn boot_once(boot: &Boot, kernel: &Path, archive: &Path, log: &Path) -> anyhow::Result<Findings> {
-    let inputs = inputs(boot, (kernel, archive))?;
-    let lines = qemu::run(&Machine {
-        kernel,
-        initramfs: archive,
-        parameters: boot.parameters(),
-        log,
-        clock: Clock::Host,
-        memory: boot.work.memory(),
-        disks: disks()?,
-    })?;
-    // Last: a machine that broke off is no earlier run.
-    writeln!(OpenOptions::new().append(true).open(log)?, "{inputs}")?;
-    let findings = Findings::parse(&lines, boot.name);
-    let shown = log.display();
-    findings.with_context(|| format!("the machine gave no result; its last words: {shown}"))
 }
 
 /// Two empty disks: one to swap to, and one that is nobody's.

@@ -30,13 +30,14 @@ const SLICES: u32 = 100;
 /// Far more than a start needs, on a clock that stands still while the host is busy.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Measures without the agent, beside it, and under its guard.
+/// Measures without the agent, beside programs that do nothing, beside the agent, and under its guard.
 pub(crate) fn run(expected: &str) {
     write_needle();
     // A kernel that has just come up is still busy with itself.
     phase(plain(&[GUEST, "cost-of", "warm-up"]));
     thread::sleep(SETTLED);
     phase(plain(&[GUEST, "cost-of", "without"]));
+    floor(if expected.contains("lsm") { "lsm_" } else { "fmod_" });
     let begin = Instant::now();
     let mut start = Command::new(AGENT);
     // Its canary would be part of every batch.
@@ -54,6 +55,16 @@ pub(crate) fn run(expected: &str) {
     events();
     println!("@@STATE\t{}", status());
     println!("@@RC 0");
+}
+
+/// Beside programs that do nothing, on the hooks that every open, read and write passes.
+fn floor(tier: &str) {
+    let (nothing, said) = started(plain(&[GUEST, "floor", tier]));
+    assert_eq!(said, "attached 2");
+    phase(plain(&[GUEST, "cost-of", "floor"]));
+    drop(nothing);
+    // The kernel takes the programs out when it comes to it.
+    thread::sleep(Duration::from_secs(2));
 }
 
 fn phase(command: Command) {

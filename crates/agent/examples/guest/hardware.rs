@@ -5,6 +5,7 @@ use std::io::{BufRead as _, BufReader, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::os::unix::fs::FileExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
 use std::process::Stdio;
 use std::thread;
 use std::time::Duration;
@@ -18,10 +19,18 @@ use nix::unistd::Pid;
 use crate::processes::{GUEST, Running, denied, denied_by, guard, plain, read};
 use crate::scenario::Scenario;
 
-/// What the machine swaps to, and a disk that nothing is on.
-const SWAP: &str = "/dev/nvme0n1";
-const OTHER: &str = "/dev/nvme1n1";
+/// What the machine swaps to, and a disk that nothing is on; in memory where it has no others.
+const DISKS: [[&str; 2]; 2] = [["/dev/nvme0n1", "/dev/nvme1n1"], ["/dev/ram0", "/dev/ram1"]];
 const SEALED: &str = "/tmp/sealed.sock";
+
+fn disks() -> [&'static str; 2] {
+    *DISKS.iter().find(|[swap, _]| Path::new(swap).exists()).expect("the machine has no disk")
+}
+
+/// What the machine swaps to.
+pub(crate) fn swap() -> &'static str {
+    disks()[0]
+}
 
 /// Handles from before the agent.
 pub(crate) struct Before {
@@ -31,11 +40,11 @@ pub(crate) struct Before {
 impl Before {
     /// Swaps, and opens the device as an attacker would have.
     pub(crate) fn open() -> Self {
-        for command in [["mkswap", SWAP], ["swapon", SWAP]] {
+        for command in [["mkswap", swap()], ["swapon", swap()]] {
             let mut start = plain(&["/bin/busybox", command[0], command[1]]);
             assert!(start.stdout(Stdio::null()).status().unwrap().success(), "{command:?}");
         }
-        let swap = File::open(SWAP).unwrap();
+        let swap = File::open(swap()).unwrap();
         assert_eq!(swap.read_at(&mut [0; 512], 0).unwrap(), 512);
         Self { swap }
     }
@@ -44,10 +53,10 @@ impl Before {
 impl Scenario {
     /// Root at disks, ports and registers, and at a process whose leader holds a signal back.
     pub(crate) fn hardware(&mut self, before: &Before) {
-        self.check("swap-open", denied(File::open(SWAP)));
-        self.check("swap-write", denied(OpenOptions::new().write(true).open(SWAP)));
+        self.check("swap-open", denied(File::open(swap())));
+        self.check("swap-write", denied(OpenOptions::new().write(true).open(swap())));
         self.check("earlier-swap", denied(before.swap.read_at(&mut [0; 512], 0)));
-        let other = File::options().read(true).write(true).open(OTHER);
+        let other = File::options().read(true).write(true).open(disks()[1]);
         let other = other.and_then(|disk| {
             disk.write_at(&[7; 512], 0)?;
             disk.read_at(&mut [0; 512], 0)

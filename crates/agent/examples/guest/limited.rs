@@ -5,6 +5,7 @@ use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,12 +13,17 @@ use std::time::{Duration, Instant};
 use cloudtaser_sys::roads;
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
+use serde_json::Value;
 
-use crate::processes::{AGENT, GUEST, denied, guard, plain, read, status};
+use crate::outlive;
+use crate::processes::{AGENT, GUEST, NEEDLE, SMALL, denied, guard, plain, read, status};
+use crate::scale::{eventually, open_environ, started, yes};
 use crate::scenario::{PATIENCE, Scenario};
 
 /// Processes that may be guarded at once, those of the canary's round included.
 const MOST: usize = 12;
+/// Guarded programs that are started under a reader's eyes while the table is full.
+const STARTS: usize = 4;
 
 impl Scenario {
     /// Both limits, with one start of an agent.
@@ -34,13 +40,46 @@ impl Scenario {
         );
         let guarded = read(guard(&[GUEST, "reach", &port]));
         self.egress("guarded", &guarded);
-        self.table();
+        self.table(expected, &agent);
         drop(agent.stdin.take());
         assert!(agent.wait().unwrap().success());
         self.check("trial-leaves-nothing", {
             let said = status();
             said.starts_with("OFF").then_some(()).ok_or(said)
         });
+    }
+
+    /// Root reads without a pause: first while more processes are started under the guard than fit,
+    /// then while nobody takes the reports, until they find no room either.
+    fn readers_of_a_full_table(&mut self, expected: &str, agent: &Child, pids: &[&str]) {
+        let pid = pids.first().unwrap().parse().unwrap();
+        let race = outlive::while_reading(pid, || {
+            let turns = (0..STARTS).map(|_| {
+                // What has itself guarded and executes takes no place; what it forks does.
+                let (late, _said) = started(guard(&[SMALL, "hold", "late"]));
+                let open = denied(open_environ(late.pid())).err();
+                let (_forking, made) = started(guard(&[SMALL, "crowd", "3"]));
+                (open, made)
+            });
+            turns.collect::<Vec<_>>()
+        });
+        let turns = &race.result;
+        let right = turns.iter().all(|(open, made)| open.is_none() && made == "0")
+            || expected.starts_with("DEGRADED");
+        self.check(
+            "full-table-guards-who-comes-and-lets-none-fork",
+            yes(right, || format!("{turns:?}")),
+        );
+        self.nothing_read("one process while the table is full", expected, race);
+        frozen(agent, true);
+        let race = outlive::while_reading(pid, || ());
+        frozen(agent, false);
+        let name = "one process while table and reports are full";
+        self.nothing_read(name, expected, race);
+        let report = read(plain(&[AGENT, "status", "--json"]));
+        let report: Value = serde_json::from_str(&report).unwrap();
+        let lost = report["lost_reports"].as_u64().unwrap();
+        self.check("full-reports-are-counted", yes(lost > 0, || report.to_string()));
     }
 
     fn egress(&mut self, who: &str, said: &str) {
@@ -67,12 +106,14 @@ impl Scenario {
     }
 
     /// The table of processes is full: what does not fit does not start, and nothing is unguarded.
-    fn table(&mut self) {
+    fn table(&mut self, expected: &str, agent: &Child) {
         let mut start = guard(&[GUEST, "crowded"]);
+        start.env("GUEST_SECRET", fs::read_to_string(NEEDLE).unwrap());
         let mut crowded = start.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(crowded.stdout.take().unwrap()).lines();
         let line = lines.next().unwrap().unwrap();
         let pids: Vec<&str> = line.split(' ').filter(|word| !word.is_empty()).collect();
+        self.readers_of_a_full_table(expected, agent, &pids);
         let few = !pids.is_empty() && pids.len() <= MOST;
         self.check("a-full-table-refuses-the-fork", few.then_some(()).ok_or_else(|| line.clone()));
         let open =
@@ -89,6 +130,17 @@ impl Scenario {
         self.check("there-is-room-again", (again == "started").then_some(()).ok_or(again));
         drop(crowded.wait());
     }
+}
+
+/// Stops the agent, or lets it go on; its cgroup asks no hook.
+fn frozen(agent: &Child, stop: bool) {
+    let group = Path::new("/sys/fs/cgroup/frozen");
+    fs::create_dir_all(group).unwrap();
+    fs::write(group.join("cgroup.procs"), agent.id().to_string()).unwrap();
+    fs::write(group.join("cgroup.freeze"), if stop { "1" } else { "0" }).unwrap();
+    let events = || fs::read_to_string(group.join("cgroup.events")).unwrap();
+    let wanted = if stop { "frozen 1" } else { "frozen 0" };
+    assert!(eventually(|| events().contains(wanted)), "it does not freeze: {}", events());
 }
 
 fn start(expected: &str) -> Child {

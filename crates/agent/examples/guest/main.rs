@@ -4,7 +4,7 @@
 //! Lines, with tabs between the words: `@@ROW`, phase, attacker, road, result; `@@CHECK`, name, `ok`
 //! or what went wrong; and what the agent says of itself. It expects to be root in a machine of its
 //! own, which it leaves in any state. Reading order: [`scenario`], [`processes`], [`wrapped`],
-//! [`early`], [`hardware`], [`limited`], [`orders`], [`outlive`]; [`refused`], [`scale`], [`strange`],
+//! [`early`], [`hardware`], [`limited`], [`orders`], [`outlive`], [`halfway`]; [`refused`], [`scale`], [`strange`],
 //! [`killed`], [`beside`] with [`second`], [`tools`] and [`attested`] in machines of their own; [`cost`] is for `cargo xtask bench agent`.
 
 #![forbid(unsafe_code)]
@@ -18,6 +18,8 @@ mod attested;
 mod beside;
 mod cost;
 mod early;
+mod foreign;
+mod halfway;
 mod hardware;
 mod killed;
 mod limited;
@@ -52,6 +54,8 @@ fn main() {
         ["tools", expected] => tools::run(expected),
         ["second", what] => second::run(what),
         ["traced-load", path] => beside::traced_load(path),
+        ["cut"] => foreign::cut(),
+        ["floor", tier] => foreign::floor(tier),
         ["crowded"] => limited::crowded(),
         ["reach", port] => limited::reach(port),
         ["masked", which] => hardware::hold(which),

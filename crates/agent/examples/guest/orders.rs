@@ -12,10 +12,12 @@ use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
 use ed25519_dalek::pkcs8::{EncodePrivateKey as _, EncodePublicKey as _};
 use nix::unistd::Pid;
 
+use crate::hardware;
 use crate::outlive;
 use crate::processes::{
     AGENT, GUEST, Running, denied, denied_by, plain, read, start_target, status,
 };
+use crate::scale::eventually;
 use crate::scenario::Scenario;
 
 /// The operator's key, as no node has it, and another one.
@@ -90,10 +92,7 @@ impl Scenario {
         self.check("a-later-order-is-the-one-that-counts", took(&shorter));
         thread::sleep(Duration::from_secs(3));
         self.check("granted-environ-is-over", denied(File::open(&environ)));
-        let ended = (0..50).any(|_| {
-            thread::sleep(Duration::from_millis(100));
-            debugger.0.try_wait().unwrap().is_some()
-        });
+        let ended = eventually(|| debugger.0.try_wait().unwrap().is_some());
         self.check(
             "debugger-is-ended",
             ended.then_some(()).ok_or_else(|| "it traces on".to_owned()),
@@ -103,8 +102,7 @@ impl Scenario {
         let told = log.contains("an order was taken") && log.contains("it hangs");
         self.check("order-is-logged", told.then_some(()).ok_or(log));
         // It stands behind the records of what was denied before.
-        let used = (0..300).any(|_| {
-            thread::sleep(Duration::from_millis(100));
+        let used = eventually(|| {
             let records = fs::read_to_string(crate::records::FILE).unwrap();
             records.contains(r#""event":"granted""#)
         });
@@ -144,7 +142,7 @@ impl Scenario {
         };
         let granted = order("devices");
         self.check("grant-of-devices", took(&granted));
-        let opened = File::open("/dev/nvme0n1").map(drop).map_err(|error| error.to_string());
+        let opened = File::open(hardware::swap()).map(drop).map_err(|error| error.to_string());
         self.check("granted-swap", opened);
         let said = status();
         let words = "open by order";
@@ -152,13 +150,13 @@ impl Scenario {
         let number = String::from_utf8_lossy(&granted.stdout);
         let number = number.split([' ', ':']).nth(1).unwrap_or_default();
         drop(run(&["revoke", number, "--reason", "x", "--key", SECRET]));
-        self.check("revoked-swap", denied(OpenOptions::new().read(true).open("/dev/nvme0n1")));
+        self.check("revoked-swap", denied(OpenOptions::new().read(true).open(hardware::swap())));
         let said = status();
         self.check("and-no-more", said.starts_with(expected).then_some(()).ok_or(said));
     }
 
     /// The last thing of a run: what was let in stays in the state, and then all goes.
-    pub(crate) fn unloads(&mut self, expected: &str) {
+    pub(crate) fn unloads(&mut self, expected: &str) -> Running {
         let target = start_target(true);
         let order = |allow: &str, long: &str| {
             run(&["grant", "--allow", allow, "--for", long, "--reason", "x", "--key", SECRET])
@@ -189,15 +187,15 @@ impl Scenario {
         let left = fs::exists(outlive::PINS).unwrap();
         self.check("no-pin-is-left", (!left).then_some(()).ok_or_else(|| "there are".to_owned()));
         // The kernel lets go of programs when it comes to it.
-        let open = (0..50).any(|_| {
-            thread::sleep(Duration::from_millis(100));
+        let open = eventually(|| {
             File::open(format!("/proc/{}/mem", target.pid())).is_ok()
                 && roads::load_program().is_ok()
         });
         self.check("all-is-open-again", open.then_some(()).ok_or_else(|| "it is not".to_owned()));
-        let _agent = self.agent("loads-again", expected, &[]);
+        let agent = self.agent("loads-again", expected, &[]);
         let earlier = fed(&["submit"], &kept.stdout);
         self.check("order-of-an-earlier-load", refused_for(&earlier, "another load"));
+        agent
     }
 }
 

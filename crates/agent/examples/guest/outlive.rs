@@ -213,7 +213,7 @@ impl Scenario {
     }
 
     /// Tells of a race, and checks that nobody won it.
-    fn nothing_read<T>(&mut self, race: &str, expected: &str, read: Read<T>) -> T {
+    pub(crate) fn nothing_read<T>(&mut self, race: &str, expected: &str, read: Read<T>) -> T {
         let Read { tries, found, result } = read;
         println!("@@RACE\t{race}, by four roads\t{tries}\t{found}");
         let right = found == 0 || expected.starts_with("DEGRADED");
@@ -261,14 +261,14 @@ impl Scenario {
 }
 
 /// What a reader without a pause got, and what was done meanwhile.
-struct Read<T> {
+pub(crate) struct Read<T> {
     tries: u64,
     found: u64,
-    result: T,
+    pub(crate) result: T,
 }
 
 /// Root tries four roads to a process again and again, for as long as the work takes and longer.
-fn while_reading<T>(pid: i32, work: impl FnOnce() -> T) -> Read<T> {
+pub(crate) fn while_reading<T>(pid: i32, work: impl FnOnce() -> T) -> Read<T> {
     let over = AtomicBool::new(false);
     let secret = fs::read_to_string(NEEDLE).unwrap();
     let (over, secret) = (&over, &secret);
@@ -332,7 +332,7 @@ fn wait_for(right: impl Fn(&str) -> bool) -> String {
     }
 }
 
-fn wait_for_end(child: &mut Child) -> bool {
+pub(crate) fn wait_for_end(child: &mut Child) -> bool {
     let until = Instant::now() + PATIENCE;
     while child.try_wait().unwrap().is_none() {
         if Instant::now() > until {

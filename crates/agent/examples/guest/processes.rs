@@ -21,7 +21,7 @@ pub(crate) const NEEDLE: &str = "/tmp/needle";
 /// A program file that may load BPF programs.
 pub(crate) const LOADER: &str = "/bin/loader";
 /// Processes of a storm: enough for every moment of a fork and an exec to be met by a reader.
-pub(crate) const STORM: usize = 300;
+pub(crate) const STORM: usize = 150;
 
 /// A child that is ended with the scenario that started it.
 pub(crate) struct Running(pub(crate) Child);

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::FileExt as _;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +15,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::early;
+use crate::halfway;
 use crate::hardware;
 use crate::orders;
 use crate::outlive;
@@ -22,10 +24,11 @@ use crate::processes::{
     plain, read, read_all_environments, start_target, status, write_needle,
 };
 use crate::records;
+use crate::scale::eventually;
 use crate::wrapped;
 
 /// An agent under emulation needs seconds to load, and the machine may be busy.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
 
 /// The whole of a run.
 pub(crate) struct Scenario {
@@ -38,6 +41,10 @@ struct Earlier {
     ftrace: File,
     environ: File,
     mem: File,
+    raw: File,
+    tracefs: File,
+    /// A program that could see what every process does, not attached yet.
+    program: OwnedFd,
     target: Running,
 }
 
@@ -75,6 +82,7 @@ impl Scenario {
         let earlier = Earlier::open();
         let hardware = hardware::Before::open();
         let early = early::Early::start();
+        let mut cutter = halfway::Cutter::start();
         let agent = own.start_agent(expected);
         own.attack("with", true);
         own.early(&early);
@@ -93,7 +101,8 @@ impl Scenario {
         println!("@@STATE\t{}", status());
         let next = wrapped::after_the_agent(&mut own, &bao, agent, expected);
         own.outlives(next, expected);
-        own.unloads(expected);
+        let agent = own.unloads(expected);
+        own.halfway(agent, &mut cutter, expected);
         own.end();
     }
 
@@ -223,6 +232,18 @@ impl Scenario {
         self.check("earlier-ftrace-switch", denied((&earlier.ftrace).write(b"0\n")));
         let value = fs::read_to_string("/proc/sys/kernel/ftrace_enabled").unwrap();
         self.check("ftrace-is-on", (value.trim() == "1").then_some(()).ok_or(value));
+        self.check("earlier-dev-mem", denied(earlier.raw.read_at(&mut [0; 64], 0)));
+        self.check("earlier-tracefs", denied((&earlier.tracefs).write(b"-:nothing\n")));
+        let attached = roads::attach_program(earlier.program.as_raw_fd());
+        self.check("earlier-program-is-not-attached", denied_by(attached));
+        let log = fs::read_to_string("/tmp/agent.log").unwrap();
+        let holder = log.lines().find(|line| line.contains("descriptors from before"));
+        let own = format!("\"pid\":{},", std::process::id());
+        let told = holder.is_some_and(|line| {
+            let each = ["bpf-prog", "/proc/kcore", "/proc/sys/kernel/ftrace_enabled", "/dev/mem"];
+            line.contains(&own) && each.iter().all(|name| line.contains(name))
+        });
+        self.check("earlier-descriptors-are-told", told.then_some(()).ok_or(log));
         let pid = earlier.target.pid().to_string();
         let protect = Command::new(AGENT).args(["protect", &pid]).output().unwrap();
         let said = String::from_utf8_lossy(&protect.stderr).into_owned();
@@ -246,8 +267,7 @@ impl Scenario {
         let said = read(guard(&[GUEST, "traceme"]));
         self.check("traceme", (said == "Err(EPERM)").then_some(()).ok_or(said));
         kill(Pid::from_raw(child.parse().unwrap()), Signal::SIGTERM).unwrap();
-        let ended = (0..50).any(|_| {
-            thread::sleep(Duration::from_millis(100));
+        let ended = eventually(|| {
             !fs::exists(format!("/proc/{child}/environ")).unwrap() || is_zombie(child)
         });
         self.check(
@@ -398,6 +418,12 @@ impl Earlier {
             ftrace: OpenOptions::new().write(true).open("/proc/sys/kernel/ftrace_enabled").unwrap(),
             environ: open(&proc("environ")),
             mem: open(&proc("mem")),
+            raw: open("/dev/mem"),
+            tracefs: OpenOptions::new()
+                .append(true)
+                .open("/sys/kernel/tracing/uprobe_events")
+                .unwrap(),
+            program: roads::load_tracer().unwrap(),
             target,
         }
     }

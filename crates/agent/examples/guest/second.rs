@@ -58,6 +58,8 @@ pub(crate) fn run(what: &str) {
         Ok(object) => object,
         Err(error) => {
             println!("refused {error}");
+            // Until it was looked at: who has ended has no program any more.
+            io::stdin().read_to_string(&mut String::new()).unwrap();
             return;
         }
     };
@@ -77,12 +79,19 @@ pub(crate) fn run(what: &str) {
     println!("{}", u64::from_ne_bytes(*value.first_chunk().unwrap()) > 0);
 }
 
+/// Another product that was not let in, and waits.
+pub(crate) struct Refused {
+    /// What it says.
+    pub(crate) said: String,
+    _child: Running,
+}
+
 /// Another product that runs.
 pub(crate) struct Second(Running, BufReader<std::process::ChildStdout>);
 
 impl Second {
     /// Starts it from this program, or says how it was refused.
-    pub(crate) fn try_start(program: &str, what: As) -> Result<Self, String> {
+    pub(crate) fn try_start(program: &str, what: As) -> Result<Self, Refused> {
         let mut start = plain(&[program, "second", what.word()]);
         let mut child =
             Running(start.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap());
@@ -90,12 +99,16 @@ impl Second {
         let mut line = String::new();
         output.read_line(&mut line).unwrap();
         let is_attached = line == format!("attached {}\n", what.programs().len());
-        if is_attached { Ok(Self(child, output)) } else { Err(line) }
+        if is_attached {
+            Ok(Self(child, output))
+        } else {
+            Err(Refused { said: line, _child: child })
+        }
     }
 
     /// The same where it is let in.
     pub(crate) fn start(program: &str, what: As) -> Self {
-        Self::try_start(program, what).unwrap()
+        Self::try_start(program, what).map_err(|refused| refused.said).unwrap()
     }
 
     /// Its number.

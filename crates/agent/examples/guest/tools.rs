@@ -45,6 +45,21 @@ pub(crate) fn run(expected: &str) {
     own.end();
 }
 
+/// What agents of a node read of every process and thread.
+const FILES: [&str; 11] = [
+    "cgroup",
+    "cmdline",
+    "comm",
+    "io",
+    "limits",
+    "mountinfo",
+    "sched",
+    "schedstat",
+    "stat",
+    "statm",
+    "status",
+];
+
 /// One tool, in a shell; `P` is the target, `S`-`E` where its environment is.
 const TOOLS: [(&str, &str); 11] = [
     ("gdb-dump", "gdb -nx -q -batch -p $P -ex \"dump binary memory /tmp/got $S $E\""),
@@ -162,9 +177,11 @@ impl Scenario {
         folders.push(format!("/proc/{}", target.pid()).into());
         let mut broken = Vec::new();
         for folder in &folders {
-            for file in ["stat", "status", "cgroup", "mountinfo", "comm", "sched", "schedstat"] {
-                if let Err(error) = fs::read(folder.join(file)) {
-                    broken.push(format!("{file}: {error}"));
+            for file in FILES {
+                match fs::read(folder.join(file)) {
+                    Ok(bytes) if !bytes.is_empty() => {}
+                    Ok(_) => broken.push(format!("{file} is empty")),
+                    Err(error) => broken.push(format!("{file}: {error}")),
                 }
             }
             for link in ["exe", "ns/cgroup", "ns/ipc", "ns/mnt", "ns/net", "ns/pid", "ns/uts"] {
@@ -177,6 +194,9 @@ impl Scenario {
             }
         }
         self.check("readers-of-proc", yes(broken.is_empty(), || broken.join(", ")));
+        // Addresses are zero for who may not see them; a profiler starts from them.
+        let (start, end) = environment_of(target.pid());
+        self.check("stat-has-its-addresses", yes(start > 0 && end > start, || start.to_string()));
         let top = read(plain(&["/bin/busybox", "top", "-b", "-n", "1"]));
         self.check("top", yes(top.contains("guest"), || top.clone()));
     }

@@ -45,6 +45,13 @@ pub(crate) enum DeployError {
         /// Why.
         source: std::io::Error,
     },
+    /// Registries that nothing vouches for.
+    #[error(
+        "registry.hosts names registries, and registry.ca has no authorities for them: give it the \
+         PEM text of their certificates' issuers; for public ones that of a system, such as \
+         /etc/ssl/certs/ca-certificates.crt"
+    )]
+    NoAuthorities,
     /// No image.
     #[error("{0} is not set: give --registry HOST/PATH, where the images are, or a --values file")]
     NoImage(&'static str),
@@ -98,7 +105,8 @@ impl DeployError {
             Self::Api(error) => error.code(),
             Self::Cluster(error) => error.code(),
             Self::Contested { .. } | Self::Helm | Self::InUse { .. } => Code::Refused,
-            Self::NoImage(_)
+            Self::NoAuthorities
+            | Self::NoImage(_)
             | Self::NoServer
             | Self::Read { .. }
             | Self::Value { .. }

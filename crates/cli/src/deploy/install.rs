@@ -154,6 +154,9 @@ impl WantedArgs {
         if let Some(missing) = values.images.missing(values.agent.enabled) {
             return Err(DeployError::NoImage(missing).into());
         }
+        if values.registry.lacks_authorities() {
+            return Err(DeployError::NoAuthorities.into());
+        }
         let namespace = values_label(&self.namespace);
         namespace.map_err(|source| DeployError::Value { flag: "--namespace", source })?;
         Ok(values)

@@ -127,6 +127,8 @@ fn ended_with(name: &str, node: &str, ended: &Value) -> Trouble {
     let code = ended.get("exitCode").and_then(Value::as_i64).unwrap_or_default();
     let message = ended.get("message").and_then(Value::as_str).unwrap_or_default();
     let last = message.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
+    let said = of_agent(last);
+    let last = said.as_deref().unwrap_or(last);
     let reason = ended.get("reason").and_then(Value::as_str).unwrap_or_default();
     let words = match (reason, last) {
         ("OOMKilled", _) => format!("{name} on {node} used more memory than its limit"),
@@ -135,6 +137,16 @@ fn ended_with(name: &str, node: &str, ended: &Value) -> Trouble {
     };
     let off = (code == UNSUPPORTED).then(|| printable(&format!("{node}: {last}")));
     Trouble { off, ..Trouble::of(words, false) }
+}
+
+/// Of the state that an agent ends with, why it is off, without what its libraries said: the whole
+/// is in the pod's log.
+fn of_agent(line: &str) -> Option<String> {
+    let event: Value = serde_json::from_str(line).ok()?;
+    let state = event.get("state")?.as_str()?;
+    let reason = state.strip_prefix("OFF(").map_or(state, |rest| rest.trim_end_matches(')'));
+    let first = reason.split(['\n', ';']).next().unwrap_or_default().trim();
+    Some(first.to_owned())
 }
 
 #[cfg(test)]
@@ -160,9 +172,11 @@ mod tests {
     fn a_node_that_cannot_be_guarded_is_told_apart() {
         let status = json!({ "containerStatuses": [{ "ready": false, "state": { "waiting": {
             "reason": "CrashLoopBackOff" } }, "lastState": { "terminated": { "exitCode": 71,
-            "message": "a\n{\"state\":\"OFF(no BTF)\"}\n" } } }] });
+            "message": "a\n{\"state\":\"OFF(lsm: no BTF\\nlibbpf: long; fmod_ret: x)\"}\n" } } }] });
         let trouble = of_pod(&pod(status)).unwrap();
-        assert_eq!(trouble.off.as_deref(), Some("n: {\"state\":\"OFF(no BTF)\"}"));
+        assert_eq!(trouble.off.as_deref(), Some("n: lsm: no BTF"));
+        assert_eq!(of_agent("{\"state\":\"OFF(no BTF)\"}").unwrap(), "no BTF");
+        assert_eq!((of_agent("{\"a\":1}"), of_agent("killed")), (None, None));
     }
 
     #[test]

@@ -5,8 +5,11 @@
 mod calendar;
 mod cluster;
 mod local;
+mod sovereignty;
 
-use std::process::ExitCode;
+pub(crate) use sovereignty::DeclaredError;
+
+use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
 use clap::Args;
@@ -22,6 +25,20 @@ const AFTER: &str = "\
 Examples:
   cloudtaser doctor                 the cluster of your kubeconfig, before and after an install
   cloudtaser doctor --local         this machine: kernel, memory that may be locked, seccomp, LSMs
+  cloudtaser doctor --sovereignty --declared where.toml
+                                    what lies outside of a claim for the EU; with --local without
+                                    asking a cluster
+
+What nobody can measure is declared, one [[component]] for each of openbao, unseal-keys, bridge,
+log-key, witness, images, image-signatures, beacon, dns, time:
+  [[component]]
+  name = \"openbao\"
+  country = \"DE\"             # where it stands
+  operator = \"Example GmbH\"
+  operator_country = \"DE\"    # whose law binds who runs it
+  endpoint = \"bao.example.eu:8200\"
+  keys = \"three officers, two of whom unseal\"
+A declaration is shown as one, and never counts as ok.
 
 JSON: an array of {\"check\", \"state\": \"ok\"|\"weak\"|\"bad\"|\"unknown\", \"found\", \"fix\"}.
 
@@ -36,6 +53,12 @@ pub(crate) struct DoctorArgs {
     /// Look at this machine instead of a cluster.
     #[arg(long, conflicts_with_all = ["kubeconfig", "context"])]
     local: bool,
+    /// Say what lies outside of a claim for the EU, and what nobody can show.
+    #[arg(long)]
+    sovereignty: bool,
+    /// Where parts of the deployment stand and who runs them, which nobody can measure.
+    #[arg(long, value_name = "FILE", requires = "sovereignty")]
+    declared: Option<PathBuf>,
     /// Print the result as JSON.
     #[arg(long)]
     json: bool,
@@ -78,7 +101,16 @@ impl Finding {
 
 /// The verb.
 pub(crate) fn run(args: &DoctorArgs) -> Result<ExitCode> {
-    let findings = if args.local {
+    let findings = if args.sovereignty {
+        let declared = args.declared.as_deref().map(sovereignty::read).transpose()?;
+        let mut findings = sovereignty::judge(&declared.unwrap_or_default());
+        if !args.local {
+            let cluster = Cluster::open(&args.cluster).map_err(DeployError::from)?;
+            let measured = sovereignty::measured(&cluster);
+            findings.splice(..0, measured.map_err(DeployError::from)?);
+        }
+        findings
+    } else if args.local {
         local::look()
     } else {
         let cluster = Cluster::open(&args.cluster).map_err(DeployError::from)?;

@@ -79,8 +79,8 @@ pub(super) fn run(args: &NodeArgs) -> Result<ExitCode> {
     };
     let policy = args.release_policy.as_ref().map(crate::policy::read).transpose()?;
     let attested = signed.attested();
-    let node = policy.as_ref().and_then(|policy| policy.node(&attested.key));
-    let reached = policy.as_ref().map(|policy| policy.assurance(&attested).as_str());
+    let node = policy.as_ref().and_then(|policy| policy.policy.node(&attested.key));
+    let reached = policy.as_ref().map(|policy| policy.policy.assurance(&attested).as_str());
     let tpm = signed
         .tpm
         .as_ref()

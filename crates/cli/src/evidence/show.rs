@@ -9,7 +9,7 @@ use anyhow::Result;
 use clap::Args;
 use cloudtaser_core::exit::Code;
 use cloudtaser_evidence::{
-    Receipt,
+    Leaf,
     bundle::{Bundle, MAGIC},
     proof::Proof,
     tiles::{Tiles, WIDTH},
@@ -25,12 +25,14 @@ Examples:
   cloudtaser evidence show /var/lib/cloudtaser/log --last 20
   cloudtaser evidence show LOG --json | jq 'select(.decision != \"released\")'
 
-Nothing is verified here; `cloudtaser evidence verify` does that.
+What has to be heard is printed first: releases for which people set the policy aside, and what the
+bridge noticed. Nothing is verified here; `cloudtaser evidence verify` does that.
 
 Exit: 0 shown, 64 usage, 77 it cannot be read.
 
 JSON: one object a line, {index, sequence, time_ms, previous, cluster, workload, role, secrets,
-policy, protection, assurance, wrapper, session, evidence, decision, bridge, key_exchange, sealing}.";
+policy, protection, assurance, wrapper, session, evidence, decision, bridge, key_exchange, sealing,
+orders}, or {index, sequence, time_ms, previous, notice {kind, words, document?, name?, request?}}.";
 
 /// Prints the receipts of a bundle, a tlog-proof or a log.
 #[derive(Args, Debug)]
@@ -48,19 +50,28 @@ pub(crate) struct ShowArgs {
 }
 
 pub(super) fn run(args: &ShowArgs) -> Result<ExitCode> {
+    if !args.json {
+        // Before anything else, however long ago it was.
+        let mut loud = ui::evidence::Loud::default();
+        leaves(&args.evidence, None, |index, leaf| {
+            loud.take(index, &leaf);
+            Ok(())
+        })?;
+        loud.end();
+    }
     let mut rows = ui::evidence::Receipts::new(args.json);
-    receipts(&args.evidence, args.last, |index, receipt| rows.show(index, &receipt))?;
+    leaves(&args.evidence, args.last, |index, leaf| rows.show(index, &leaf))?;
     rows.end();
     Ok(ExitCode::from(Code::Ok.number()))
 }
 
-/// Goes through the receipts of whatever it is, or through the last ones, in order.
+/// Goes through the leaves of whatever it is, or through the last ones, in order.
 ///
 /// Nothing is verified.
-pub(super) fn receipts(
+pub(super) fn leaves(
     evidence: &Path,
     last: Option<u64>,
-    mut each: impl FnMut(u64, Receipt) -> Result<()>,
+    mut each: impl FnMut(u64, Leaf) -> Result<()>,
 ) -> Result<()> {
     let last = last.unwrap_or(u64::MAX);
     if evidence.is_dir() {
@@ -79,7 +90,7 @@ pub(super) fn receipts(
         return Ok(());
     }
     let bytes = read(evidence)?;
-    let leaves = if bytes.starts_with(MAGIC) {
+    let found = if bytes.starts_with(MAGIC) {
         let bundle = Bundle::parse(&bytes).map_err(Refusal::Bundle)?;
         bundle.receipts.into_iter().map(|item| (item.index, item.leaf.to_vec())).collect()
     } else {
@@ -87,13 +98,13 @@ pub(super) fn receipts(
             Proof::parse(&String::from_utf8_lossy(&bytes)).map_err(Refusal::ProofText)?;
         vec![(proof.index, leaf.ok_or(Refusal::NoReceipt)?)]
     };
-    let skipped = leaves.len().saturating_sub(usize::try_from(last).unwrap_or(usize::MAX));
-    for (index, leaf) in leaves.into_iter().skip(skipped) {
+    let skipped = found.len().saturating_sub(usize::try_from(last).unwrap_or(usize::MAX));
+    for (index, leaf) in found.into_iter().skip(skipped) {
         each(index, parse(index, &leaf)?)?;
     }
     Ok(())
 }
 
-fn parse(index: u64, leaf: &[u8]) -> Result<Receipt, Refusal> {
-    Receipt::parse(leaf).map_err(|source| Refusal::Receipt { index, source })
+fn parse(index: u64, leaf: &[u8]) -> Result<Leaf, Refusal> {
+    Leaf::parse(leaf).map_err(|source| Refusal::Receipt { index, source })
 }

@@ -130,7 +130,7 @@ pub(super) fn run(args: &VerifyArgs) -> Result<ExitCode> {
 /// Reads a release policy; what counts for receipts is the hash of its file.
 fn release_policy(path: &PathBuf) -> Result<ReleasePolicy> {
     let bytes = read(path)?;
-    Ok(ReleasePolicy { hash: Digest::of(&bytes), policy: crate::policy::read(path)? })
+    Ok(ReleasePolicy { hash: Digest::of(&bytes), policy: crate::policy::read(path)?.policy })
 }
 
 impl SourceArgs {

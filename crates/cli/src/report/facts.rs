@@ -25,7 +25,7 @@ pub(crate) struct Fact {
 }
 
 /// What is taken one by one: pointer, words.
-const SINGLE: [(&str, &str); 11] = [
+const SINGLE: [(&str, &str); 14] = [
     ("/log", "the log's name"),
     ("/size", "receipts that the log had"),
     ("/root", "its root then"),
@@ -37,11 +37,15 @@ const SINGLE: [(&str, &str); 11] = [
     ("/tally/documents", "of those statements, how many are in the file"),
     ("/tally/attested", "releases whose node signed a statement that is in the file"),
     ("/tally/without_request", "released secrets without OpenBao's id of the request"),
+    ("/tally/break_glass", "releases for which people set the policy aside"),
+    ("/tally/approved", "releases that people approved"),
+    ("/tally/loud_total", "entries that have to be heard first"),
 ];
 
 /// What is taken entry by entry: pointer, words before the entry's name.
-const EACH: [(&str, &str); 8] = [
+const EACH: [(&str, &str); 9] = [
     ("/tally/refused", "refusals for the reason"),
+    ("/tally/notices", "notices of the kind"),
     ("/tally/assurance", "releases at assurance"),
     ("/tally/key_exchanges", "releases with the key exchange"),
     ("/tally/sealings", "releases sealed with"),
@@ -97,6 +101,16 @@ pub(crate) fn facts(report: &Value) -> Result<Vec<Fact>> {
             ("last_ms", "its last release (Unix time in ms)"),
         ] {
             facts.take(&format!("/tally/register/{name}/{field}"), &format!("{what} {name}"))?;
+        }
+    }
+    for at in 0..count(report, "/tally/loud") {
+        for (field, what) in [
+            ("index", "position of an entry that has to be heard"),
+            ("time_ms", "its time (Unix time in ms)"),
+            ("kind", "its kind"),
+            ("words", "what it says"),
+        ] {
+            facts.take(&format!("/tally/loud/{at}/{field}"), what)?;
         }
     }
     for at in 0..count(report, "/witnesses") {

@@ -3,8 +3,8 @@
 use anyhow::Result;
 use cloudtaser_core::level::Verdict;
 use cloudtaser_evidence::{
-    Receipt, date,
-    receipt::Decision,
+    Leaf, date,
+    receipt::{Act, Decision},
     reconcile::Reconciliation,
     verify::{
         Report,
@@ -18,12 +18,19 @@ use super::{line, note, paint, table_with, wrapped};
 
 /// Version of every JSON document here.
 const SCHEMA: u32 = 1;
+/// More entries that have to be heard are only counted.
+const LOUD: usize = 50;
 /// Rows of a table that are laid out at once.
 const PAGE: usize = 500;
 
 /// Prints what was verified.
 pub(crate) fn report(report: &Report, audit: Option<&Reconciliation>) {
     let tally = &report.tally;
+    let loud = tally.loud.iter().take(LOUD);
+    let loud = loud.map(|loud| {
+        format!("{} {} {}: {}", loud.index, date::to_text(loud.time_ms), loud.kind, loud.words)
+    });
+    print_loud(tally.loud_total, &loud.collect::<Vec<_>>());
     line(&paint::good(&format!("{} verifies at size {}", report.log, report.size)));
     let what = if tally.whole_log { "the whole log" } else { "part of the log" };
     line(&format!(
@@ -41,6 +48,21 @@ pub(crate) fn report(report: &Report, audit: Option<&Reconciliation>) {
     for seen in &report.witnesses {
         let time = date::to_text(seen.unix_seconds.saturating_mul(1000));
         line(&format!("  witness {} signed at {time}", seen.witness));
+    }
+    for (hash, order) in &tally.orders {
+        let what = match order.act {
+            Act::Approval => "approval",
+            Act::BreakGlass => "break-glass",
+        };
+        let said = order.said.as_ref().map_or_else(
+            || format!("order {hash}, which is not here"),
+            |said| {
+                let until = date::to_text(said.until.saturating_mul(1000));
+                let (by, key, about, why) = (&said.by, &said.key, &said.about, &said.reason);
+                format!("{about}, until {until}, by {by} ({key}): {why}")
+            },
+        );
+        line(&format!("  {what} of {said}; {} decisions stood on it", order.decisions));
     }
     for size in &report.grown_from {
         line(&format!("  grown from the checkpoint at size {size}"));
@@ -141,6 +163,52 @@ pub(crate) fn reconciled_json(found: &Reconciliation) -> Result<()> {
     Ok(())
 }
 
+/// What is to be heard before anything else.
+#[derive(Default)]
+pub(crate) struct Loud {
+    lines: Vec<String>,
+    total: u64,
+}
+
+impl Loud {
+    /// Takes a leaf, where it is to be heard.
+    pub(crate) fn take(&mut self, index: u64, leaf: &Leaf) {
+        let words = match leaf {
+            Leaf::Notice(notice) => format!("{}: {}", notice.notice.kind, notice.notice.words),
+            Leaf::Receipt(receipt) if receipt.is_break_glass() => {
+                let who = &receipt.draft.workload;
+                let (space, account) = (&who.namespace, &who.service_account);
+                format!("break-glass: a decision for {space}/{account} with the policy set aside")
+            }
+            Leaf::Receipt(_) => return,
+        };
+        self.total += 1;
+        if self.lines.len() < LOUD {
+            self.lines.push(format!("{index} {} {words}", date::to_text(leaf.time_ms())));
+        }
+    }
+
+    /// Prints what there was.
+    pub(crate) fn end(self) {
+        print_loud(self.total, &self.lines);
+    }
+}
+
+fn print_loud(total: u64, lines: &[String]) {
+    if total == 0 {
+        return;
+    }
+    line(&paint::bad(&format!("to be heard first: {total}")));
+    for words in lines {
+        line(&paint::bad(&format!("  {words}")));
+    }
+    let rest = total.saturating_sub(u64::try_from(lines.len()).unwrap_or(u64::MAX));
+    if rest > 0 {
+        line(&format!("  and {rest} more"));
+    }
+    line("");
+}
+
 /// Receipts, one after the other.
 pub(crate) struct Receipts {
     json: bool,
@@ -154,17 +222,40 @@ impl Receipts {
     }
 
     /// Shows one.
-    pub(crate) fn show(&mut self, index: u64, receipt: &Receipt) -> Result<()> {
+    pub(crate) fn show(&mut self, index: u64, leaf: &Leaf) -> Result<()> {
         if self.json {
-            let mut value = serde_json::to_value(receipt)?;
+            let mut value = serde_json::to_value(leaf)?;
             if let Value::Object(fields) = &mut value {
                 fields.insert("index".to_owned(), json!(index));
             }
             line(&value.to_string());
             return Ok(());
         }
+        let receipt = match leaf {
+            Leaf::Receipt(receipt) => receipt,
+            Leaf::Notice(notice) => {
+                let (time, said) = (date::to_text(notice.time_ms), &notice.notice);
+                let number = format!("@bridge #{}", notice.sequence);
+                let words = paint::bad(&format!("{}: {}", said.kind, said.words));
+                self.rows.push([
+                    index.to_string(),
+                    time,
+                    number,
+                    String::new(),
+                    words,
+                    String::new(),
+                ]);
+                return Ok(());
+            }
+        };
         let draft = &receipt.draft;
         let decision = match &draft.decision {
+            Decision::Released if receipt.is_break_glass() => {
+                paint::bad(&format!("released {}, BREAK-GLASS", draft.secrets.len()))
+            }
+            Decision::Released if draft.orders.is_some() => {
+                format!("released {}, approved", draft.secrets.len())
+            }
             Decision::Released => format!("released {}", draft.secrets.len()),
             Decision::Refused(why) => format!("refused: {why}"),
         };

@@ -303,7 +303,8 @@ const PATHS: &[PathNeed] = &[
         step: Step::Launch,
         path: "/proc/PID/mem",
         access: Access::Write,
-        reason: "answering an app that opens a secret file (PID is the app)",
+        reason: "answering an app that opens a secret file (PID is the app); placing values where a \
+                 filter refuses process_vm_readv and process_vm_writev, as containerd's does",
         without: Lowers(NO_FILES),
     },
     PathNeed {

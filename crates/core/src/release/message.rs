@@ -389,12 +389,16 @@ pub enum Why {
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Denial {
+    /// The path needs people's approval, and has not enough of it.
+    Approval,
     /// It carries as much as it may; later it may be otherwise.
     Busy,
     /// What a node is said to have signed is not of this launch and this session.
     Evidence,
     /// The launch is protected less than the policy demands.
     Level,
+    /// The path was released to this pod as often as the policy lets it.
+    Limit,
     /// No rule of the policy releases this path to this workload.
     Policy,
     /// The proof of the instance's key is not of this session.
@@ -420,9 +424,11 @@ impl Denial {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Approval => "approval",
             Self::Busy => "busy",
             Self::Evidence => "evidence",
             Self::Level => "level",
+            Self::Limit => "limit",
             Self::Policy => "policy",
             Self::Proof => "proof",
             Self::Record => "record",

@@ -1,7 +1,8 @@
 //! The release policy: which workload gets which path, protected how. What no rule names is closed.
 //!
 //! Of all rules the most specific path decides, so that a wide rule never opens what a narrow one
-//! guards. Pure: who has the file reads it, and everybody evaluates it the same way.
+//! guards. A rule may demand more ([`terms`]): that people approve, that it is not too often. Pure:
+//! who has the file reads it, and everybody evaluates it the same way.
 
 use std::fmt;
 
@@ -13,6 +14,10 @@ use crate::{
     node::Hash,
 };
 
+pub mod terms;
+
+use terms::{Grounds, Limit, Occasion, Quorum, Relax, Signer, Standing};
+
 /// A policy as it is written.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -20,6 +25,12 @@ pub struct PolicyFile {
     /// The rules. An empty file releases nothing.
     #[serde(default)]
     pub rule: Vec<RuleFile>,
+    /// Who may approve releases, or set demands aside.
+    #[serde(default)]
+    pub signer: Vec<Signer>,
+    /// Who may set demands of rules aside in need; without it nobody may.
+    #[serde(default, rename = "break-glass")]
+    pub break_glass: Option<Quorum>,
     /// The nodes whose signed statements count.
     #[serde(default)]
     pub node: Vec<NodeFile>,
@@ -44,6 +55,12 @@ pub struct RuleFile {
     /// What the launch must reach, such as `memory=sealed`.
     #[serde(default)]
     pub require: Vec<Requirement>,
+    /// How much of one path one pod gets; any amount when absent.
+    #[serde(default)]
+    pub limit: Option<Limit>,
+    /// Who has to say yes to each release; nobody when absent.
+    #[serde(default)]
+    pub approvals: Option<Quorum>,
     /// What the node must have signed; nothing when absent.
     pub node: Option<Demand>,
 }
@@ -79,6 +96,8 @@ pub struct Identity {
 #[derive(Clone, Debug, Default)]
 pub struct Policy {
     rules: Vec<Rule>,
+    signers: Vec<Signer>,
+    break_glass: Option<Quorum>,
     nodes: Nodes,
 }
 
@@ -89,6 +108,8 @@ struct Rule {
     identities: Vec<[Option<String>; 3]>,
     operations: Vec<Action>,
     require: Vec<Requirement>,
+    limit: Option<Limit>,
+    approvals: Option<Quorum>,
     node: Option<Demand>,
 }
 
@@ -102,10 +123,9 @@ struct Prefix {
 
 /// A policy that cannot be used, and where.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("{part} {name:?}: {what}")]
+#[error("{place}: {what}")]
 pub struct PolicyError {
-    part: &'static str,
-    name: String,
+    place: String,
     what: String,
 }
 
@@ -120,6 +140,8 @@ pub struct Asked<'a> {
     pub path: &'a str,
     /// How the launch is protected.
     pub level: &'a ProtectionLevel,
+    /// What happened before.
+    pub standing: &'a Standing,
     /// What its node has signed.
     pub node: Option<&'a Attested>,
 }
@@ -131,6 +153,17 @@ pub enum Decision<'a> {
     Release {
         /// The rule's name.
         rule: &'a str,
+        /// What else it stands on.
+        grounds: Grounds<'a>,
+    },
+    /// This rule would release it, once enough people have approved.
+    Approvals {
+        /// The rule's name.
+        rule: &'a str,
+        /// How many have to.
+        needed: u32,
+        /// Who has.
+        have: Vec<&'a str>,
     },
     /// This rule would release it to a launch that is protected better.
     Level {
@@ -143,6 +176,13 @@ pub enum Decision<'a> {
     Identity {
         /// The rules' names.
         rules: Vec<&'a str>,
+    },
+    /// This rule has released it as often as it may.
+    Limit {
+        /// The rule's name.
+        rule: &'a str,
+        /// How often it may.
+        limit: String,
     },
     /// No rule names the path.
     Path,
@@ -157,7 +197,32 @@ impl fmt::Display for Identity {
 impl fmt::Display for Decision<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Release { rule } => write!(f, "released by rule {rule:?}"),
+            Self::Release { rule, grounds } => {
+                write!(f, "released by rule {rule:?}")?;
+                if !grounds.approved_by.is_empty() {
+                    write!(f, ", approved by {}", grounds.approved_by.join(", "))?;
+                }
+                if !grounds.relaxed.is_empty() {
+                    let what = grounds.relaxed.iter().map(|relax| relax.as_str());
+                    let what = what.collect::<Vec<_>>().join(", ");
+                    write!(f, "; BREAK-GLASS: {what} set aside")?;
+                }
+                Ok(())
+            }
+            Self::Approvals { rule, needed, have } => {
+                write!(f, "rule {rule:?} needs {needed} approvals of this path, and has ")?;
+                if have.is_empty() {
+                    f.write_str("none")
+                } else {
+                    write!(f, "{} ({})", have.len(), have.join(", "))
+                }
+            }
+            Self::Limit { rule, limit } => {
+                write!(
+                    f,
+                    "rule {rule:?} has released this path to this pod as often as it may: {limit}"
+                )
+            }
             Self::Level { rule, unmet } => {
                 write!(f, "rule {rule:?} demands better protection: {}", unmet.join("; "))
             }
@@ -171,30 +236,72 @@ impl fmt::Display for Decision<'_> {
     }
 }
 
+impl Decision<'_> {
+    /// The one rule that decided, where one did.
+    #[must_use]
+    pub const fn rule(&self) -> Option<&str> {
+        match self {
+            Self::Approvals { rule, .. }
+            | Self::Level { rule, .. }
+            | Self::Limit { rule, .. }
+            | Self::Release { rule, .. } => Some(rule),
+            Self::Identity { .. } | Self::Path => None,
+        }
+    }
+}
+
 impl Policy {
     /// Checks what was written.
     ///
     /// # Errors
     /// [`PolicyError`] names the rule.
     pub fn compile(file: PolicyFile) -> Result<Self, PolicyError> {
-        let rules = file.rule.into_iter().map(Rule::compile).collect::<Result<Vec<_>, _>>()?;
+        let PolicyFile { rule, signer: signers, break_glass, node: nodes, boot: boots } = file;
+        let nodes = Nodes { nodes, boots };
+        let of_signers = |place: &str| {
+            let place = place.to_owned();
+            |what| PolicyError { place, what }
+        };
+        terms::check_signers(&signers).map_err(of_signers("[[signer]]"))?;
+        if let Some(quorum) = &break_glass {
+            quorum.check(&signers).map_err(of_signers("[break-glass]"))?;
+        }
+        let rules = rule.into_iter().map(|rule| Rule::compile(rule, &signers));
+        let rules = rules.collect::<Result<Vec<_>, _>>()?;
         for (at, rule) in rules.iter().enumerate() {
             if rules.iter().take(at).any(|other| other.name == rule.name) {
                 return Err(rule.error("there is another rule of this name"));
             }
         }
-        for name in rules.iter().filter_map(|rule| rule.node.as_ref()).flat_map(|node| &node.boots)
-        {
-            if !file.boot.iter().any(|boot| boot.name == *name) {
-                let (name, what) = (name.clone(), "no [[boot]] has this name".to_owned());
-                return Err(PolicyError { part: "boot", name, what });
+        let boots = rules.iter().filter_map(|rule| rule.node.as_ref()).flat_map(|node| &node.boots);
+        for name in boots {
+            if !nodes.boots.iter().any(|boot| boot.name == *name) {
+                let what = "no [[boot]] has this name".to_owned();
+                return Err(PolicyError { place: format!("boot {name:?}"), what });
             }
         }
-        let nodes = Nodes { nodes: file.node, boots: file.boot };
         if let Err((part, name, what)) = nodes.check() {
-            return Err(PolicyError { part, name, what: what.to_owned() });
+            return Err(PolicyError { place: format!("{part} {name:?}"), what: what.to_owned() });
         }
-        Ok(Self { rules, nodes })
+        Ok(Self { rules, signers, break_glass, nodes })
+    }
+
+    /// The key of a signer.
+    #[must_use]
+    pub fn signer(&self, name: &str) -> Option<&Signer> {
+        self.signers.iter().find(|signer| signer.name == name)
+    }
+
+    /// Whether an order of this signer that sets demands aside counts.
+    #[must_use]
+    pub fn may_break(&self, signer: &str) -> bool {
+        self.break_glass.as_ref().is_some_and(|quorum| quorum.by.iter().any(|by| by == signer))
+    }
+
+    /// Whether there is a rule of this name.
+    #[must_use]
+    pub fn has_rule(&self, name: &str) -> bool {
+        self.rules.iter().any(|rule| rule.name == name)
     }
 
     /// How many rules there are.
@@ -231,26 +338,89 @@ impl Policy {
         };
         let about = self.rules.iter().filter(|rule| specific(rule) == Some(most));
         let about = about.collect::<Vec<_>>();
-        let mut weaker = None;
+        let mut best: Option<Decision<'_>> = None;
         for rule in about.iter().filter(|rule| rule.names(asked)) {
-            let unmet = asked.level.unmet(&rule.require);
-            let mut unmet = unmet.iter().map(ToString::to_string).collect::<Vec<_>>();
-            if let Some(demand) = &rule.node {
-                unmet.extend(demand.unmet(&self.nodes, asked.node));
+            let decision = self.of_rule(rule, asked);
+            // The one with fewer terms speaks where two would release; else the one that stands first.
+            let better = best.as_ref().is_none_or(|best| terms_of(&decision) < terms_of(best));
+            if better {
+                best = Some(decision);
             }
-            if unmet.is_empty() {
-                return Decision::Release { rule: &rule.name };
-            }
-            weaker.get_or_insert(Decision::Level { rule: &rule.name, unmet });
         }
         let names = || about.iter().map(|rule| rule.name.as_str()).collect();
-        weaker.unwrap_or_else(|| Decision::Identity { rules: names() })
+        best.unwrap_or_else(|| Decision::Identity { rules: names() })
+    }
+
+    /// What a rule that names the path and the workload says.
+    fn of_rule<'a>(&'a self, rule: &'a Rule, asked: &Asked<'_>) -> Decision<'a> {
+        let standing = asked.standing;
+        let name = rule.name.as_str();
+        let mut grounds = Grounds::default();
+        let unmet = asked.level.unmet(&rule.require);
+        let mut unmet = unmet.iter().map(ToString::to_string).collect::<Vec<_>>();
+        if let Some(demand) = &rule.node {
+            unmet.extend(demand.unmet(&self.nodes, asked.node));
+        }
+        if !unmet.is_empty() {
+            if !self.is_relaxed(rule, Relax::Level, standing) {
+                return Decision::Level { rule: name, unmet };
+            }
+            grounds.relaxed.push(Relax::Level);
+        }
+        if standing.occasion == Occasion::Renewal {
+            return Decision::Release { rule: name, grounds };
+        }
+        if let Some(quorum) = &rule.approvals {
+            let have = quorum.of(|name| standing.approved_by.iter().any(|by| by == name));
+            if quorum.is_met(have.len()) {
+                grounds.approved_by = have;
+            } else if self.is_relaxed(rule, Relax::Approvals, standing) {
+                grounds.relaxed.push(Relax::Approvals);
+            } else {
+                return Decision::Approvals { rule: name, needed: quorum.needed, have };
+            }
+        }
+        if let Some(limit) = &rule.limit {
+            grounds.limited = true;
+            if let Some(limit) = limit.reached(standing) {
+                if !self.is_relaxed(rule, Relax::Limit, standing) {
+                    return Decision::Limit { rule: name, limit };
+                }
+                grounds.relaxed.push(Relax::Limit);
+            }
+        }
+        Decision::Release { rule: name, grounds }
+    }
+
+    /// Whether enough people have set this demand of this rule aside.
+    fn is_relaxed(&self, rule: &Rule, what: Relax, standing: &Standing) -> bool {
+        let Some(quorum) = &self.break_glass else { return false };
+        let orders = standing.opened.iter();
+        let orders = orders.filter(|order| order.rule == rule.name && order.relax.contains(&what));
+        let signed = |name: &str| orders.clone().any(|order| order.by == name);
+        quorum.is_met(quorum.of(signed).len())
+    }
+}
+
+/// How much a decision stands on: a release on nothing but its rule has least.
+fn terms_of(decision: &Decision<'_>) -> (usize, usize, bool) {
+    match decision {
+        Decision::Release { grounds, .. } => {
+            (grounds.relaxed.len(), grounds.approved_by.len(), grounds.limited)
+        }
+        _ => (usize::MAX, 0, false),
     }
 }
 
 impl Rule {
-    fn compile(file: RuleFile) -> Result<Self, PolicyError> {
-        let error = |what: String| PolicyError { part: "rule", name: file.name.clone(), what };
+    fn compile(file: RuleFile, signers: &[Signer]) -> Result<Self, PolicyError> {
+        let error = |what: String| PolicyError { place: format!("rule {:?}", file.name), what };
+        if let Some(limit) = &file.limit {
+            limit.check().map_err(|what| error(what.to_owned()))?;
+        }
+        if let Some(quorum) = &file.approvals {
+            quorum.check(signers).map_err(|what| error(format!("approvals: {what}")))?;
+        }
         let paths = file.paths.iter().map(|path| {
             Prefix::parse(path).ok_or_else(|| {
                 error(format!("{path:?} is no path: write mount/path, with * at its end at most"))
@@ -266,6 +436,8 @@ impl Rule {
             identities: identities.collect::<Result<_, _>>()?,
             operations: file.operations,
             require: file.require,
+            limit: file.limit,
+            approvals: file.approvals,
             node: file.node,
             name: file.name,
         };
@@ -283,7 +455,7 @@ impl Rule {
     }
 
     fn error(&self, what: &str) -> PolicyError {
-        PolicyError { part: "rule", name: self.name.clone(), what: what.to_owned() }
+        PolicyError { place: format!("rule {:?}", self.name), what: what.to_owned() }
     }
 
     fn names(&self, asked: &Asked<'_>) -> bool {

@@ -11,13 +11,13 @@ use std::{
 use super::{
     error::LogError,
     journal::{self, Head, Kind, MAGIC},
-    state::{State, sync_folder},
+    state::{State, name_of, sync_folder},
 };
 use crate::{
     checkpoint::{Checkpoint, SignedCheckpoint},
     hash::Digest,
     note::Signer,
-    receipt::Receipt,
+    notice::Leaf,
     tiles::{self, Tiles, WIDTH, pairs},
     tree::{self, Edge, Nodes as _},
 };
@@ -171,9 +171,9 @@ fn replay(state: &mut State, records: &[u8]) -> Result<usize, LogError> {
                 let signed = SignedCheckpoint::parse_of(text, &key)
                     .map_err(|_bad| damaged("a checkpoint in it is not by this key"))?;
                 for leaf in group.drain(..) {
-                    let receipt = Receipt::parse(&leaf)
+                    let entry = Leaf::parse(&leaf)
                         .map_err(|_bad| damaged("a receipt in it cannot be read"))?;
-                    state.take(&receipt, &leaf);
+                    state.take(name_of(entry.stream())?, &entry, &leaf);
                 }
                 if state.sign()?.checkpoint() != signed.checkpoint() {
                     return Err(damaged("its receipts are not those that were signed"));

@@ -10,6 +10,7 @@ use std::{
 };
 
 use super::{
+    Content,
     error::LogError,
     journal::{self, CLUSTERS_MAX, Head, Kind, Stream},
 };
@@ -17,7 +18,8 @@ use crate::{
     checkpoint::{Checkpoint, SignedCheckpoint},
     hash::Digest,
     note::Signer,
-    receipt::{Draft, Name, Receipt},
+    notice::{self, Leaf, Notice},
+    receipt::{Name, Receipt, ReceiptError},
     tree::{self, Edge, NotKept},
 };
 
@@ -52,7 +54,8 @@ pub(super) struct State {
 /// A receipt that has its number, and is not written yet.
 pub(super) struct Staged {
     pub(super) index: u64,
-    pub(super) receipt: Receipt,
+    pub(super) entry: Leaf,
+    stream: Name,
     pub(super) leaf: Arc<[u8]>,
     before: (Option<Stream>, u64),
 }
@@ -66,44 +69,47 @@ impl State {
         self.folder.join("journal")
     }
 
-    /// Gives a draft its number and time, and the tree its leaf.
-    pub(super) fn stage(&mut self, draft: Draft, now_ms: u64) -> Result<Staged, LogError> {
+    /// Gives a content its number and time, and the tree its leaf.
+    pub(super) fn stage(&mut self, content: Content, now_ms: u64) -> Result<Staged, LogError> {
         let behind = self.time_ms.saturating_sub(now_ms);
         if behind > CLOCK_TOLERANCE_MS {
             return Err(LogError::ClockWentBack { seconds: behind.div_ceil(1000) });
         }
-        let cluster = draft.cluster.clone();
-        let before = self.streams.get(&cluster).copied();
+        let stream = stream_of(&content)?;
+        let before = self.streams.get(&stream).copied();
         if before.is_none() && self.streams.len() >= CLUSTERS_MAX {
             return Err(LogError::TooManyClusters(CLUSTERS_MAX));
         }
         let (sequence, previous) = before.map_or((0, None), |s| (s.next, Some(s.last)));
-        let receipt = Receipt::new(draft, sequence, now_ms.max(self.time_ms), previous);
-        let leaf: Arc<[u8]> = receipt.to_bytes()?.into();
-        let staged =
-            Staged { index: self.edge.size(), leaf, before: (before, self.time_ms), receipt };
-        self.take(&staged.receipt, &staged.leaf);
+        let time_ms = now_ms.max(self.time_ms);
+        let entry = match content {
+            Content::Draft(draft) => Receipt::new(*draft, sequence, time_ms, previous).into(),
+            Content::Remark(said) => Leaf::Notice(Notice::new(said, sequence, time_ms, previous)),
+        };
+        let leaf: Arc<[u8]> = entry.to_bytes()?.into();
+        let before = (before, self.time_ms);
+        let staged = Staged { index: self.edge.size(), leaf, before, entry, stream };
+        self.take(staged.stream.clone(), &staged.entry, &staged.leaf);
         Ok(staged)
     }
 
-    /// Adds a receipt to what is in memory.
-    pub(super) fn take(&mut self, receipt: &Receipt, leaf: &Arc<[u8]>) {
+    /// Adds an entry to what is in memory.
+    pub(super) fn take(&mut self, stream: Name, entry: &Leaf, leaf: &Arc<[u8]>) {
         let last = Digest::leaf(leaf);
         self.edge.push(last);
         self.entries.push(Arc::clone(leaf));
-        self.time_ms = receipt.time_ms;
-        let stream = Stream { next: receipt.sequence.saturating_add(1), last };
-        self.streams.insert(receipt.draft.cluster.clone(), stream);
+        self.time_ms = entry.time_ms();
+        let next = entry.sequence().saturating_add(1);
+        self.streams.insert(stream, Stream { next, last });
     }
 
     /// Forgets receipts that could not be written.
     pub(super) fn unstage(&mut self, staged: &[Staged]) {
         for staged in staged.iter().rev() {
-            let cluster = &staged.receipt.draft.cluster;
-            let (stream, time_ms) = staged.before;
-            match stream {
-                Some(stream) => self.streams.insert(cluster.clone(), stream),
-                None => self.streams.remove(cluster),
+            let (before, time_ms) = staged.before;
+            match before {
+                Some(before) => self.streams.insert(staged.stream.clone(), before),
+                None => self.streams.remove(&staged.stream),
             };
             self.time_ms = time_ms;
             self.entries.pop();
@@ -175,6 +181,22 @@ impl State {
             key: self.signer.verifier().to_string(),
         })
     }
+}
+
+/// In which sequence a content comes. That of notices is no cluster's.
+fn stream_of(content: &Content) -> Result<Name, LogError> {
+    let odd = || ReceiptError::Form(format!("no cluster can be called {}", notice::STREAM));
+    match content {
+        Content::Draft(draft) if draft.cluster.as_str() == notice::STREAM => Err(odd().into()),
+        Content::Draft(draft) => Ok(draft.cluster.clone()),
+        Content::Remark(_) => name_of(notice::STREAM),
+    }
+}
+
+/// The name of a sequence.
+pub(super) fn name_of(stream: &str) -> Result<Name, LogError> {
+    let odd = |error: crate::receipt::NameError| ReceiptError::Form(error.to_string());
+    Ok(Name::try_from(stream).map_err(odd)?)
 }
 
 /// Makes sure that a folder has the files that were put into it.

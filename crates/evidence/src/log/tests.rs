@@ -30,10 +30,10 @@ fn a_receipt_comes_back_with_a_proof_that_verifies() {
     let log = open(folder.path()).unwrap();
     for index in 0..5 {
         let appended = log.append(draft()).unwrap();
-        assert_eq!((appended.index, appended.receipt.sequence), (index, index));
+        assert_eq!((appended.index, appended.entry.sequence()), (index, index));
         appended.proof.verify(&appended.leaf).unwrap();
         appended.proof.checkpoint.verify(&signer().verifier()).unwrap();
-        assert_eq!(Receipt::parse(&appended.leaf), Ok(appended.receipt));
+        assert_eq!(Leaf::parse(&appended.leaf), Ok(appended.entry));
     }
 }
 
@@ -45,14 +45,14 @@ fn each_cluster_has_a_gapless_chain_of_its_own() {
     let first = log.append(of("a")).unwrap();
     let other = log.append(of("b")).unwrap();
     let second = log.append(of("a")).unwrap();
-    assert_eq!((first.receipt.sequence, first.receipt.previous), (0, None));
-    assert_eq!((other.receipt.sequence, other.receipt.previous), (0, None));
-    assert_eq!(second.receipt.sequence, 1);
-    assert_eq!(second.receipt.previous, Some(Digest::leaf(&first.leaf)));
+    assert_eq!((first.entry.sequence(), first.entry.previous()), (0, None));
+    assert_eq!((other.entry.sequence(), other.entry.previous()), (0, None));
+    assert_eq!(second.entry.sequence(), 1);
+    assert_eq!(second.entry.previous(), Some(Digest::leaf(&first.leaf)));
     drop(log);
     let third = open(folder.path()).unwrap().append(of("a")).unwrap();
-    assert_eq!(third.receipt.sequence, 2);
-    assert_eq!(third.receipt.previous, Some(Digest::leaf(&second.leaf)));
+    assert_eq!(third.entry.sequence(), 2);
+    assert_eq!(third.entry.previous(), Some(Digest::leaf(&second.leaf)));
 }
 
 /// Appends from several threads until there are so many.
@@ -96,7 +96,7 @@ fn tiles_and_journal_hold_every_receipt_over_many_openings() {
         fill(&log, round);
         size += round;
         let appended = log.append(draft()).unwrap();
-        assert_eq!((appended.index, appended.receipt.sequence), (size, size));
+        assert_eq!((appended.index, appended.entry.sequence()), (size, size));
         size += 1;
     }
     let text = fs::read_to_string(folder.path().join("checkpoint")).unwrap();
@@ -257,8 +257,8 @@ fn a_clock_that_goes_back_by_a_day_stops_the_log_until_it_has_caught_up() {
         "also after a start"
     );
     // A correction of a few seconds is no reason to stop, and time never runs backwards.
-    NOW.store(first.receipt.time_ms - 2_000, Ordering::Relaxed);
-    assert_eq!(log.append(draft()).unwrap().receipt.time_ms, first.receipt.time_ms);
+    NOW.store(first.entry.time_ms() - 2_000, Ordering::Relaxed);
+    assert_eq!(log.append(draft()).unwrap().entry.time_ms(), first.entry.time_ms());
 }
 
 #[test]

@@ -80,8 +80,8 @@ impl Writer {
         }
         let now = self.options.clock.now_ms();
         let (mut staged, mut answers) = (Vec::new(), Vec::new());
-        for Request { draft, answer } in group {
-            match self.state.stage(draft, now) {
+        for Request { content, answer } in group {
+            match self.state.stage(content, now) {
                 Ok(one) => {
                     staged.push(one);
                     answers.push(answer);
@@ -107,9 +107,8 @@ impl Writer {
         let proofs: Vec<_> = staged.iter().map(|one| self.proof(one)).collect();
         *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = self.state.latest.clone();
         for ((one, proof), answer) in staged.into_iter().zip(proofs).zip(answers) {
-            let Staged { index, receipt, leaf, .. } = one;
-            let appended =
-                proof.map(|proof| Appended { index, receipt, leaf: leaf.to_vec(), proof });
+            let Staged { index, entry, leaf, .. } = one;
+            let appended = proof.map(|proof| Appended { index, entry, leaf: leaf.to_vec(), proof });
             let _gone = answer.send(appended);
         }
         self.put_away();

@@ -39,6 +39,7 @@ pub(crate) fn draft() -> Draft {
         bridge: Some(Digest::of(b"bridge")),
         key_exchange: Some(name("X25519MLKEM768")),
         sealing: None,
+        orders: None,
     }
 }
 

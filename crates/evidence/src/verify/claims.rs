@@ -9,7 +9,7 @@ use super::{
     Report,
     tally::{HYBRID, Tally},
 };
-use crate::{policy::Seen, receipt::Assurance, reconcile::Reconciliation};
+use crate::{notice, policy::Seen, receipt::Assurance, reconcile::Reconciliation};
 
 /// How a claim stands.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
@@ -128,11 +128,15 @@ fn decided(tally: &Tally) -> Claim {
     let does = "name the policy and the bridge that decided";
     let (standing, because) = of_all(tally, named, does, "do not name the bridge that decided");
     let policies = tally.policies.len();
+    let aside = match tally.break_glass {
+        0 => String::new(),
+        some => format!("; for {some} releases people set the policy aside"),
+    };
     Claim {
         id: "C3",
         claim: "each release was decided by a known policy in a known build of the bridge",
         standing,
-        because: format!("{because}; {policies} policies, {} builds", tally.bridges.len()),
+        because: format!("{because}; {policies} policies, {} builds{aside}", tally.bridges.len()),
         assumptions: &["A3", "A4", "A5"],
     }
 }
@@ -249,7 +253,16 @@ fn dated_after(report: &Report) -> Option<&str> {
 }
 
 fn complete(tally: &Tally, audit: Option<&Reconciliation>) -> Claim {
+    let around = tally.notices.get(notice::AROUND).copied().unwrap_or(0);
     let (standing, because) = match audit {
+        // A bridge that is OpenBao's audit device has heard it.
+        _ if around > 0 => (
+            Standing::Fail,
+            format!(
+                "the bridge heard {around} times that OpenBao gave out a secret for which no session \
+                 had asked"
+            ),
+        ),
         None => (
             Standing::NotProvable,
             format!(

@@ -5,10 +5,14 @@ use std::collections::{BTreeMap, btree_map::Entry};
 use cloudtaser_core::level::Verdict;
 use serde::Serialize;
 
-use super::nodes::Uses;
+use super::{
+    nodes::Uses,
+    orders::{OrderRefused, OrderTally},
+};
 use crate::{
     hash::Digest,
-    receipt::{Assurance, Decision, Receipt},
+    notice::{self, Leaf, Notice},
+    receipt::{Act, Assurance, Decision, Receipt},
 };
 
 /// The hybrid key exchange of TLS 1.3 that recorded traffic withstands.
@@ -42,6 +46,22 @@ pub struct Collect {
     pub requests: bool,
     /// Hashes of statements of evidence, to compare with documents.
     pub evidence: bool,
+}
+
+/// More things that are to be heard are only counted.
+const LISTED: usize = 200;
+
+/// Something that is to be heard before anything else.
+#[derive(Clone, Debug, Serialize)]
+pub struct Loud {
+    /// Position in the log.
+    pub index: u64,
+    /// Milliseconds since 1970.
+    pub time_ms: u64,
+    /// Of which kind.
+    pub kind: String,
+    /// In words.
+    pub words: String,
 }
 
 /// Counts over receipts; each is of this many releases unless it says otherwise.
@@ -97,6 +117,21 @@ pub struct Tally {
     pub register: BTreeMap<Digest, SecretTally>,
     /// Released secrets whose receipt names no request of OpenBao's.
     pub without_request: u64,
+    /// Leaves that are no receipts, by kind.
+    pub notices: BTreeMap<String, u64>,
+    /// What is to be heard first: notices, and releases for which the policy was set aside; so many
+    /// as are listed.
+    pub loud: Vec<Loud>,
+    /// How many those are.
+    pub loud_total: u64,
+    /// Releases that people approved.
+    pub approved: u64,
+    /// Releases for which demands of the policy were set aside.
+    pub break_glass: u64,
+    /// What people signed, by its hash.
+    pub orders: BTreeMap<Digest, OrderTally>,
+    /// Numbers of notices that are not here, between those that are.
+    pub missing_notices: u64,
     #[serde(skip)]
     collect: Collect,
     #[serde(skip)]
@@ -162,11 +197,60 @@ impl Tally {
     ///
     /// # Errors
     /// [`ChainError`] where it contradicts an earlier one.
-    pub fn add(&mut self, index: u64, receipt: &Receipt, leaf: Digest) -> Result<(), ChainError> {
+    pub fn add(&mut self, index: u64, entry: &Leaf, leaf: Digest) -> Result<(), ChainError> {
         let gapless = self.range.is_none_or(|(_, last)| last + 1 == index);
         let complete = gapless && self.is_contiguous();
-        self.chain(index, receipt, leaf, complete)?;
+        self.chain(index, entry, leaf, complete)?;
         self.range = Some((self.range.map_or(index, |(first, _)| first), index));
+        match entry {
+            Leaf::Notice(notice) => self.notice(index, notice),
+            Leaf::Receipt(receipt) => self.receipt(index, receipt),
+        }
+        Ok(())
+    }
+
+    fn notice(&mut self, index: u64, notice: &Notice) {
+        let said = &notice.notice;
+        *self.notices.entry(said.kind.to_string()).or_default() += 1;
+        if let (notice::BREAK_GLASS, Some(order)) = (said.kind.as_str(), said.document) {
+            self.orders.entry(order).or_insert_with(|| OrderTally::new(Act::BreakGlass));
+        }
+        let (kind, words) = (said.kind.to_string(), said.words.to_string());
+        self.loudly(Loud { index, time_ms: notice.time_ms, kind, words });
+    }
+
+    fn loudly(&mut self, loud: Loud) {
+        self.loud_total += 1;
+        if self.loud.len() < LISTED {
+            self.loud.push(loud);
+        }
+    }
+
+    /// Counts what a decision stood on.
+    fn stood_on(&mut self, index: u64, receipt: &Receipt) {
+        for order in receipt.draft.orders.iter().flatten() {
+            let known = self.orders.entry(order.order);
+            known.or_insert_with(|| OrderTally::new(order.act)).use_at(receipt.time_ms);
+        }
+        if !receipt.is_release() {
+            return;
+        }
+        let is_approved =
+            receipt.draft.orders.iter().flatten().any(|order| order.act == Act::Approval);
+        self.approved += u64::from(is_approved);
+        if receipt.is_break_glass() {
+            self.break_glass += 1;
+            let who = &receipt.draft.workload;
+            let words = format!(
+                "released to {}/{} of {}, with the policy set aside",
+                who.namespace, who.service_account, receipt.draft.cluster
+            );
+            let kind = notice::BREAK_GLASS.to_owned();
+            self.loudly(Loud { index, time_ms: receipt.time_ms, kind, words });
+        }
+    }
+
+    fn receipt(&mut self, index: u64, receipt: &Receipt) {
         self.receipts += 1;
         let since = self.time_ms.map_or(receipt.time_ms, |(first, _)| first);
         self.time_ms = Some((since, receipt.time_ms));
@@ -188,13 +272,13 @@ impl Tally {
                 Entry::Vacant(new) => drop(new.insert(Uses::of(receipt))),
             }
         }
+        self.stood_on(index, receipt);
         *self.policies.entry(draft.policy).or_default() += 1;
         if let Decision::Refused(reason) = &draft.decision {
             *self.refused.entry(reason.to_string()).or_default() += 1;
-            return Ok(());
+            return;
         }
         self.release(receipt);
-        Ok(())
     }
 
     fn release(&mut self, receipt: &Receipt) {
@@ -229,18 +313,22 @@ impl Tally {
     fn chain(
         &mut self,
         index: u64,
-        receipt: &Receipt,
+        entry: &Leaf,
         leaf: Digest,
         complete: bool,
     ) -> Result<(), ChainError> {
-        let cluster = receipt.draft.cluster.to_string();
-        let sequence = receipt.sequence;
-        if (sequence == 0) != receipt.previous.is_none() {
+        let cluster = entry.stream().to_owned();
+        let sequence = entry.sequence();
+        if (sequence == 0) != entry.previous().is_none() {
             return Err(ChainError::First);
         }
-        let missing = self.missing_before(&cluster, index, receipt, complete)?;
-        let last = Last { sequence, time_ms: receipt.time_ms, leaf };
+        let missing = self.missing_before(&cluster, index, entry, complete)?;
+        let last = Last { sequence, time_ms: entry.time_ms(), leaf };
         self.last.insert(cluster.clone(), last);
+        if matches!(entry, Leaf::Notice(_)) {
+            self.missing_notices += missing;
+            return Ok(());
+        }
         let counts = self.clusters.entry(cluster).or_insert_with(|| ClusterTally {
             numbers: (sequence, sequence),
             ..ClusterTally::default()
@@ -256,22 +344,22 @@ impl Tally {
         &self,
         cluster: &str,
         index: u64,
-        receipt: &Receipt,
+        entry: &Leaf,
         complete: bool,
     ) -> Result<u64, ChainError> {
         let Some(last) = self.last.get(cluster) else {
             // Of a log that is here from its first entry on, so is each cluster.
-            let cut = receipt.sequence > 0 && complete && self.begins_at_zero(index);
+            let cut = entry.sequence() > 0 && complete && self.begins_at_zero(index);
             return if cut { Err(ChainError::Gap) } else { Ok(0) };
         };
-        if receipt.sequence <= last.sequence {
+        if entry.sequence() <= last.sequence {
             return Err(ChainError::Number);
         }
-        if receipt.time_ms < last.time_ms {
+        if entry.time_ms() < last.time_ms {
             return Err(ChainError::Time);
         }
-        let missing = receipt.sequence - last.sequence - 1;
-        if missing == 0 && receipt.previous != Some(last.leaf) {
+        let missing = entry.sequence() - last.sequence - 1;
+        if missing == 0 && entry.previous() != Some(last.leaf) {
             return Err(ChainError::Previous);
         }
         if missing > 0 && complete { Err(ChainError::Gap) } else { Ok(missing) }
@@ -284,19 +372,34 @@ impl Tally {
     /// Whether no position between the first and the last is missing.
     #[must_use]
     pub fn is_contiguous(&self) -> bool {
-        self.range.is_none_or(|(first, last)| last - first + 1 == self.receipts)
+        let entries = self.receipts + self.notices.values().sum::<u64>();
+        self.range.is_none_or(|(first, last)| last - first + 1 == entries)
     }
 
     /// Numbers that are missing between receipts that are here.
     #[must_use]
     pub fn missing(&self) -> u64 {
-        self.clusters.values().map(|cluster| cluster.missing).sum()
+        self.clusters.values().map(|cluster| cluster.missing).sum::<u64>() + self.missing_notices
     }
 
     /// In how many releases a name is; none where no receipt has it.
     #[must_use]
     pub fn releases_of(&self, name: Digest) -> Option<u64> {
         self.register.get(&name).map(|secret| secret.releases)
+    }
+
+    /// Takes a document that is named as an order; false where none is.
+    ///
+    /// # Errors
+    /// [`OrderRefused`] where it is none, or says something else.
+    pub(super) fn add_order(
+        &mut self,
+        hash: Digest,
+        document: &[u8],
+    ) -> Result<bool, OrderRefused> {
+        let Some(order) = self.orders.get_mut(&hash) else { return Ok(false) };
+        order.take(document)?;
+        Ok(true)
     }
 
     /// Takes a document; what receipts say that name it, or nothing where none does.

@@ -19,7 +19,7 @@ use crate::{
     node,
     note::{KeyKind, Signer},
     receipt::{
-        Assurance, Draft, Sealing,
+        Assurance, Draft, Receipt, Sealing,
         tests::{draft, name},
     },
 };
@@ -311,8 +311,9 @@ fn a_gap_and_a_chain_that_does_not_fit_are_found() {
     let receipt = |number: u64, previous| Receipt::new(draft(), number, 7, previous);
     let leaf = |receipt: &Receipt| Digest::leaf(&receipt.to_bytes().unwrap());
     let first = receipt(0, None);
-    let add =
-        |tally: &mut Tally, index, receipt: &Receipt| tally.add(index, receipt, leaf(receipt));
+    let add = |tally: &mut Tally, index, receipt: &Receipt| {
+        tally.add(index, &receipt.clone().into(), leaf(receipt))
+    };
     let mut begun = Tally::default();
     add(&mut begun, 0, &first).unwrap();
     let other = Some(Digest::of(b"another"));
@@ -443,3 +444,5 @@ fn a_node_has_the_name_that_the_policy_which_decided_gives_it() {
     assert_eq!(seen(Digest::of(b"policy")).as_deref(), Some("worker-1"));
     assert_eq!(seen(Digest::of(b"a later policy")), None, "it did not decide");
 }
+
+mod orders;

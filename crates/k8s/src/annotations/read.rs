@@ -9,6 +9,7 @@ pub(super) struct Given<'a>(BTreeMap<String, (&'a str, &'a str)>);
 
 /// Those of ours that take no name behind them.
 const OWN: &[&str] = &[
+    names::AGENT,
     names::AUTH_METHOD,
     names::AUTH_MOUNT,
     names::COMMAND,

@@ -4,7 +4,12 @@ use cloudtaser_core::plan::AuthMethod;
 use serde_json::{Map, Value, json};
 
 use super::{Work, covers::covers, names};
-use crate::{annotations::Wishes, config::Config, patch::Patch, refusal::Refusal};
+use crate::{
+    annotations::{Folder, Wishes},
+    config::Config,
+    patch::Patch,
+    refusal::Refusal,
+};
 
 /// The volume's limit: the wrapper is four megabytes, and the authorities a few kilobytes.
 const BIN_LIMIT: &str = "16Mi";
@@ -23,6 +28,10 @@ pub(super) fn bin_mount(read_only: bool) -> Value {
 
 pub(super) fn token_mount() -> Value {
     json!({"name": names::TOKEN_VOLUME, "mountPath": names::TOKEN_MOUNT, "readOnly": true})
+}
+
+pub(super) fn agent_mount() -> Value {
+    json!({"name": names::AGENT_VOLUME, "mountPath": names::AGENT_FOLDER, "readOnly": true})
 }
 
 /// Whether the login is by the pod's token.
@@ -47,6 +56,15 @@ pub(super) fn volumes(work: &Work<'_>, patch: &mut Patch) -> Result<(), Refusal>
                 "expirationSeconds": token.lifetime_seconds,
                 "path": "token",
             }}]},
+        }));
+    }
+    if let Some(folder) = work.wishes.agent {
+        let kind = match folder {
+            Folder::Made => "DirectoryOrCreate",
+            Folder::Needed => "Directory",
+        };
+        wanted.push(json!({
+            "name": names::AGENT_VOLUME, "hostPath": {"path": names::AGENT_FOLDER, "type": kind},
         }));
     }
     let list = work.pod.spec.get("volumes").and_then(Value::as_array);

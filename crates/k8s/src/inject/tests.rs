@@ -479,3 +479,40 @@ fn a_plan_with_dollars_reaches_the_wrapper_as_it_is() {
         done(&annotated(&[("cloudtaser.io/env.U", reference)], json!({"containers": [app()]})));
     assert_eq!(plan_of(&after, APP).env["U"], reference);
 }
+
+#[test]
+fn the_agents_socket_comes_from_the_node_where_a_pod_asks_for_it() {
+    for (word, kind, require) in [("use", "DirectoryOrCreate", 0), ("require", "Directory", 1)] {
+        let after = done(&annotated(&[(names::AGENT, word)], json!({"containers": [app()]})));
+        let volumes = after.pointer("/spec/volumes").unwrap().as_array().unwrap();
+        let volume = volumes.iter().find(|volume| volume["name"] == names::AGENT_VOLUME).unwrap();
+        assert_eq!(volume["hostPath"], json!({"path": "/run/cloudtaser-agent", "type": kind}));
+        let mounts = after.pointer(&format!("{APP}/volumeMounts")).unwrap().as_array().unwrap();
+        assert!(
+            mounts.contains(&deliver::agent_mount()) && deliver::agent_mount()["readOnly"] == true
+        );
+        let asked = plan_of(&after, APP).require;
+        let words: Vec<_> = asked.iter().map(ToString::to_string).collect();
+        assert_eq!(words.iter().filter(|word| *word == "agent=enforcing").count(), require);
+        let deliver = after.pointer("/spec/initContainers/0/volumeMounts").unwrap();
+        assert_eq!(deliver.as_array().unwrap().len(), 1, "the init container has no need of it");
+    }
+    assert!(cloudtaser_core::names::AGENT_SOCKET.starts_with(names::AGENT_FOLDER));
+}
+
+#[test]
+fn a_weaker_word_of_the_agent_is_the_one_that_counts() {
+    let both = [(names::AGENT, "require"), (names::REQUIRE, "agent=degraded")];
+    let after = done(&annotated(&both, json!({"containers": [app()]})));
+    let asked = plan_of(&after, APP).require;
+    assert_eq!(asked.iter().map(ToString::to_string).collect::<Vec<_>>(), ["agent=degraded"]);
+}
+
+#[test]
+fn a_mount_of_the_pods_own_where_the_agents_socket_belongs_is_refused() {
+    let mut app = app();
+    app["volumeMounts"] = json!([{"name": "v", "mountPath": "/run/cloudtaser-agent/"}]);
+    let spec = json!({"containers": [app], "volumes": [{"name": "v", "emptyDir": {}}]});
+    assert!(refused(&annotated(&[(names::AGENT, "use")], spec.clone())).contains("in the way"));
+    assert!(refused(&annotated(&[(names::AGENT, "maybe")], spec)).contains("require, use"));
+}

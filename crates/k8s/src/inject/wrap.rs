@@ -85,8 +85,10 @@ fn plan_of(container: &Container<'_>, work: &Work<'_>) -> LaunchPlan {
 
 /// The mounts of the wrapper and of the token; whatever else is mounted there is in the way.
 fn mounts(container: &Container<'_>, work: &Work<'_>, patch: &mut Patch) -> Result<(), Refusal> {
+    let asks_agent = work.wishes.agent.is_some();
     let mut wanted = vec![deliver::bin_mount(true)];
     wanted.extend(deliver::wants_token(&work.wishes).then(deliver::token_mount));
+    wanted.extend(asks_agent.then(deliver::agent_mount));
     let list = container.json.get("volumeMounts").and_then(Value::as_array);
     let mut missing = Vec::new();
     for mount in wanted {
@@ -99,14 +101,19 @@ fn mounts(container: &Container<'_>, work: &Work<'_>, patch: &mut Patch) -> Resu
         let ours = [names::BIN_VOLUME, names::TOKEN_VOLUME];
         let is_ours = there.get("name").and_then(Value::as_str).is_some_and(|n| ours.contains(&n));
         let bare = path.trim_end_matches('/');
-        let in_the_way = bare == "/cloudtaser" || bare.starts_with("/cloudtaser/");
-        let as_we_mount = [deliver::bin_mount(true), deliver::token_mount()];
+        let in_the_way = bare == "/cloudtaser"
+            || bare.starts_with("/cloudtaser/")
+            || asks_agent && bare == names::AGENT_FOLDER;
+        let as_we_mount =
+            [deliver::bin_mount(true), deliver::token_mount(), deliver::agent_mount()];
         if (in_the_way || is_ours) && !as_we_mount.iter().any(|mount| covers(there, mount)) {
             return Err(container.refused(format!(
-                "its mount at {path} is in the way: /cloudtaser and the volumes {} and {} are the \
-                 injector's",
+                "its mount at {path} is in the way: /cloudtaser, the volumes {} and {}, and with \
+                 {} the path {}, are the injector's",
                 names::BIN_VOLUME,
-                names::TOKEN_VOLUME
+                names::TOKEN_VOLUME,
+                names::AGENT,
+                names::AGENT_FOLDER
             )));
         }
     }

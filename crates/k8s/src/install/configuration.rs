@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json};
 
-use super::contract::operator::FILE;
+use super::contract::operator::{FILE, FOLDER, REGISTRY_CA};
 use super::namespaces::metadata;
 use super::source::Source;
 use super::{OPERATOR, Object};
@@ -27,7 +27,10 @@ pub(super) fn object(source: &Source<'_>) -> Object {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": metadata(source, OPERATOR, &source.namespace()),
-        "data": { FILE: source.text(text, TEMPLATE) },
+        "data": {
+            FILE: source.text(text, TEMPLATE),
+            REGISTRY_CA: source.leaf("registry.ca"),
+        },
     });
     Object::new("operator.yaml", json)
 }
@@ -37,12 +40,15 @@ fn text(values: &Value) -> String {
     let leaf = |pointer: &str| values.pointer(pointer).cloned().unwrap_or_default().to_string();
     let mut text = format!(
         "[wrapper]\nimage = {}\npull_policy = {}\n\n[token]\naudience = {}\n\n\
-         [registry]\nhosts = {}\npull_secrets = {}\n",
+         [registry]\nhosts = {}\npull_secrets = {}\n{}\n[pods]\nrequire = {}\nwatch = {}\n",
         leaf("/images/wrapper"),
         leaf("/images/pullPolicy"),
         leaf("/openbao/audience"),
         leaf("/registry/hosts"),
         leaf("/registry/pullSecrets"),
+        authorities(values),
+        leaf("/pods/require"),
+        leaf("/pods/watch"),
     );
     let servers = values.pointer("/openbao/servers").and_then(Value::as_array);
     for server in servers.into_iter().flatten() {
@@ -56,6 +62,12 @@ fn text(values: &Value) -> String {
     text
 }
 
+/// The setting that names the file with the registries' authorities, where there are any.
+fn authorities(values: &Value) -> String {
+    let ca = values.pointer("/registry/ca").and_then(Value::as_str).unwrap_or_default();
+    if ca.is_empty() { String::new() } else { format!("ca_file = \"{FOLDER}/{REGISTRY_CA}\"\n") }
+}
+
 /// The same for Helm. A test evaluates both and compares.
 const TEMPLATE: &str = r#"[wrapper]
 image = {{ .Values.images.wrapper | toJson }}
@@ -67,6 +79,13 @@ audience = {{ .Values.openbao.audience | toJson }}
 [registry]
 hosts = {{ .Values.registry.hosts | toJson }}
 pull_secrets = {{ .Values.registry.pullSecrets | toJson }}
+{{- with .Values.registry.ca }}
+ca_file = "/etc/cloudtaser/registry-ca.pem"
+{{- end }}
+
+[pods]
+require = {{ .Values.pods.require | toJson }}
+watch = {{ .Values.pods.watch | toJson }}
 {{- range .Values.openbao.servers }}
 
 [[server]]

@@ -47,4 +47,6 @@ pub(super) mod operator {
     pub(in crate::install) const FOLDER: &str = "/etc/cloudtaser";
     /// The file.
     pub(in crate::install) const FILE: &str = "operator.toml";
+    /// Beside it, the authorities of registries.
+    pub(in crate::install) const REGISTRY_CA: &str = "registry-ca.pem";
 }

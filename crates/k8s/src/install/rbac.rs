@@ -2,7 +2,7 @@
 //! lost without it. The node agent may do nothing.
 //!
 //! Never here: lists of Secrets (nor any Secret, unless the values ask for pull secrets), tokens of
-//! ServiceAccounts, pods, and wildcards.
+//! ServiceAccounts, a change of any pod, and wildcards.
 
 use serde_json::{Value, json};
 
@@ -36,8 +36,10 @@ pub struct Grant {
 pub enum Scope {
     /// On the whole cluster.
     Cluster,
-    /// On the whole cluster, where the values ask for it.
+    /// On the whole cluster, where pull secrets are to be read.
     ClusterIfAsked,
+    /// On the whole cluster, where pods that run are to be watched.
+    ClusterIfWatched,
     /// In the operator's namespace.
     Own,
 }
@@ -92,6 +94,24 @@ const GRANTS: &[Grant] = &[
         why: "finds the pull secrets that a pod has by its ServiceAccount",
         without: "pull secrets of ServiceAccounts are not found",
     },
+    Grant {
+        group: "",
+        resource: "pods",
+        verbs: &["list"],
+        names: &[],
+        scope: Scope::ClusterIfWatched,
+        why: "finds opted-in pods that run without the wrapper",
+        without: "such pods are not counted",
+    },
+    Grant {
+        group: "",
+        resource: "events",
+        verbs: &["create"],
+        names: &[],
+        scope: Scope::ClusterIfWatched,
+        why: "says in an event of such a pod what is wrong with it",
+        without: "only the operator's log and metrics say so",
+    },
 ];
 
 /// Every rule that the operator has.
@@ -100,10 +120,11 @@ pub const fn grants() -> &'static [Grant] {
     GRANTS
 }
 
-/// The value that turns the optional rules on.
-const ASKED: &str = "registry.pullSecrets";
-/// What the role with them is called.
-const PULL: &str = "cloudtaser-operator-pull-secrets";
+/// Rules that a value turns on, and what the role with them is called.
+const OPTIONAL: [(Scope, &str, &str); 2] = [
+    (Scope::ClusterIfAsked, "registry.pullSecrets", "cloudtaser-operator-pull-secrets"),
+    (Scope::ClusterIfWatched, "pods.watch", "cloudtaser-operator-watch"),
+];
 
 /// Roles and who has them.
 pub(super) fn objects(source: &Source<'_>) -> Vec<Object> {
@@ -112,11 +133,11 @@ pub(super) fn objects(source: &Source<'_>) -> Vec<Object> {
     let always = pair(source, "ClusterRole", &of_cluster(OPERATOR), Scope::Cluster)
         .into_iter()
         .chain(pair(source, "Role", &own, Scope::Own));
-    let asked = pair(source, "ClusterRole", &of_cluster(PULL), Scope::ClusterIfAsked);
-    always
-        .map(|json| Object::new(FILE, json))
-        .chain(asked.map(|json| Object::new(FILE, json).when(ASKED)))
-        .collect()
+    let optional = OPTIONAL.into_iter().flat_map(|(scope, value, name)| {
+        pair(source, "ClusterRole", &of_cluster(name), scope)
+            .map(|json| Object::new(FILE, json).when(value))
+    });
+    always.map(|json| Object::new(FILE, json)).chain(optional).collect()
 }
 
 /// A role and its binding.

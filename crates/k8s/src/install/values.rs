@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use cloudtaser_core::names::kubernetes as names;
+use cloudtaser_core::{level::Requirement, names::kubernetes as names};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use serde_json::Value;
 
@@ -33,6 +33,9 @@ pub enum ValuesError {
         /// The most.
         max: u16,
     },
+    /// A level that nobody knows.
+    #[error("is no level: memory=sealed, agent=enforcing and the like are")]
+    Level,
     /// An address that is not https, or has more than host and port.
     #[error("is no address of an OpenBao: https://HOST:PORT is expected")]
     Address,
@@ -54,6 +57,8 @@ pub struct Values {
     pub agent: Agent,
     /// Admission.
     pub webhook: Webhook,
+    /// What holds for all pods.
+    pub pods: Pods,
 }
 
 /// Where images come from. There is no default: an image is what a cluster runs as root.
@@ -148,9 +153,23 @@ impl Default for OpenBao {
 pub struct Registry {
     /// Those that may be asked, such as `registry.example:5000`; none by default.
     pub hosts: Vec<String>,
+    /// PEM text of the authorities for their certificates. The operator's image has none, so that
+    /// nobody is trusted whom nobody chose.
+    pub ca: String,
     /// Lets the operator read the pull secrets that opted-in pods name. RBAC cannot name them
     /// beforehand, so this is `get` on each Secret of the cluster.
     pub pull_secrets: bool,
+}
+
+/// What holds for all opted-in pods.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
+pub struct Pods {
+    /// Levels without which no app starts, such as `memory=sealed`.
+    pub require: Vec<Level>,
+    /// Has the operator look for opted-in pods that run unwrapped: it counts them, and says so in an
+    /// event of each. It then may list pods and write events, on the whole cluster.
+    pub watch: bool,
 }
 
 /// The operator.
@@ -335,6 +354,14 @@ fn merge(under: &mut Value, over: &Value) {
     }
 }
 
+impl Registry {
+    /// Whether it names registries that nothing vouches for.
+    #[must_use]
+    pub fn lacks_authorities(&self) -> bool {
+        !self.hosts.is_empty() && !self.ca.contains("-----BEGIN CERTIFICATE-----")
+    }
+}
+
 impl Images {
     /// Names all three after their programs, where they were not named one by one.
     pub fn fill(&mut self, registry: &str, tag: &str) -> Result<(), ValuesError> {
@@ -404,6 +431,10 @@ parsed!(
 parsed!(
     /// An address of an OpenBao.
     Address(String), "String", |given| is_address(&given), ValuesError::Address
+);
+parsed!(
+    /// A level that is required.
+    Level(String), "String", |given| given.parse::<Requirement>().is_ok(), ValuesError::Level
 );
 parsed!(
     /// How many operators run.

@@ -16,8 +16,10 @@ fn a_pod_that_was_created_while_nobody_was_asked_is_counted_and_named() {
     let cluster = cluster();
     let mut rules = rules();
     rules.push(Rule::new("GET", PODS));
+    rules.push(Rule::new("POST", "/api/v1/namespaces/team/events"));
     cluster.allow_only(rules);
     let mut early = pod("early");
+    early["metadata"]["uid"] = json!("0a1b2c3d-0000-4000-8000-000000000001");
     early["status"] = json!({"phase": "Running"});
     cluster.put(&format!("{PODS}/early"), &early);
     let mut ended = pod("ended");
@@ -37,6 +39,11 @@ fn a_pod_that_was_created_while_nobody_was_asked_is_counted_and_named() {
     };
     assert!((pods("unwrapped") - 1.0).abs() < 0.1);
     assert!(pods("wrapped") < 0.1);
+    let event = "/api/v1/namespaces/team/events/early.unwrapped-0a1b2c3d";
+    let event = until("its event", PATIENCE, || cluster.get(event));
+    assert_eq!(event["involvedObject"]["uid"], early["metadata"]["uid"]);
+    assert_eq!((&event["type"], &event["reason"]), (&json!("Warning"), &json!("RunsUnwrapped")));
+    assert!(event["message"].as_str().unwrap().contains("delete it"));
     assert_eq!(cluster.forbidden(), []);
     let log = operator.log.lock().unwrap().clone();
     assert!(!log.contains("team/ended") && !log.contains("team/other"), "{log}");

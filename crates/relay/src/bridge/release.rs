@@ -10,9 +10,11 @@
 //! Reading order: [`config`], [`token`], `attest`, `ledger`, [`receipt`], `books`, `policy`, `workload`,
 //! `dialogue`, `line`, [`changes`], [`standing`].
 
+pub mod around;
 pub mod changes;
 pub mod config;
 pub mod jwks;
+pub mod orders;
 pub mod receipt;
 pub mod standing;
 pub mod token;
@@ -22,8 +24,10 @@ mod books;
 mod dialogue;
 mod ledger;
 mod line;
+mod metrics;
 mod policy;
 mod quota;
+mod uses;
 mod workload;
 
 use std::{
@@ -37,20 +41,27 @@ use std::{
 
 use cloudtaser_evidence::names::NameKey;
 use cloudtaser_sys::heap;
-use cloudtaser_tls::{Digest, MacKey};
+use cloudtaser_tls::{Digest, MacKey, raw::PublicKey};
 
 pub(super) use self::line::{Parties, busy, serve};
 use self::{
+    around::Around,
     books::Books,
     changes::Watchers,
     config::{ReleaseConfig, Unsealed},
     ledger::{Ledger, Present},
+    metrics::Metrics,
+    orders::{Believed, Orders},
     policy::PolicyStore,
     quota::Quota,
-    receipt::{AuditFile, ReceiptSink},
+    receipt::{AuditFile, Event, Receipt, ReceiptSink, StoodOn},
+    uses::Uses,
     workload::Workload,
 };
 use crate::file::ConfigError;
+
+/// The folder with what people signed, beside the log.
+pub const ORDERS: &str = "orders";
 
 /// What hashes of paths begin with.
 const PATH_LABEL: &[u8] = b"ct-release/1 path";
@@ -101,6 +112,10 @@ pub struct Releaser {
     lingering: Mutex<BTreeMap<[u8; 32], (Workload, Instant)>>,
     refusals: Quota,
     present: Present,
+    uses: Uses,
+    orders: Orders,
+    around: Around,
+    metrics: Metrics,
     watchers: Arc<Watchers>,
 }
 
@@ -109,20 +124,23 @@ impl Releaser {
     ///
     /// # Errors
     /// [`ReleaseError`].
-    pub fn open(config: ReleaseConfig) -> Result<Self, ReleaseError> {
+    pub fn open(config: ReleaseConfig, bridge: PublicKey) -> Result<Self, ReleaseError> {
         let state = |path: PathBuf| move |source| ReleaseError::State { path, source };
         let folder = &config.state_dir;
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
         made.map_err(state(folder.clone()))?;
         let digest = Digest::new()?;
-        let (key_path, audit, logins) =
-            (folder.join("audit.key"), folder.join("audit.jsonl"), folder.join("logins.jsonl"));
+        let [key_path, audit, logins, used] =
+            ["audit.key", "audit.jsonl", "logins.jsonl", "uses.jsonl"]
+                .map(|name| folder.join(name));
         let path_key = receipt::path_key(&key_path).map_err(state(key_path))?;
         let names = NameKey::new(path_key.expose().into());
         let file = AuditFile::open(&audit, digest).map_err(state(audit))?;
         let log = config.log.dir.clone();
         let receipts = Books::open(file, names, &config.log).map_err(state(log))?;
         let ledger = Ledger::open(&logins, config.limits).map_err(state(logins))?;
+        let uses = Uses::open(&used).map_err(state(used))?;
+        let orders = Orders::new(folder.join(ORDERS), bridge);
         let policy = PolicyStore::read(&config.policy_file, digest)?;
         // Not made later, so that what is wrong with it is known at the start.
         drop(workload::client(&config)?);
@@ -144,6 +162,10 @@ impl Releaser {
             lingering,
             refusals,
             present,
+            uses,
+            orders,
+            around: Around::default(),
+            metrics: Metrics::default(),
             watchers,
         })
     }
@@ -168,6 +190,43 @@ impl Releaser {
     /// [`ConfigError`].
     pub fn reload(&self) -> Result<String, ConfigError> {
         self.policy.reload(&self.config.policy_file, self.digest)
+    }
+
+    /// What people signed that is in force. Break-glass is in the log by then.
+    fn orders_now(&self, now: u64) -> Vec<Believed> {
+        let loaded = self.policy.now();
+        self.orders.now(&loaded.policy, &loaded.hash, now, |believed| {
+            let words = believed.in_words();
+            let mut line = Receipt::aloud(Event::BreakGlass, words, loaded.hash.clone());
+            line.orders = vec![StoodOn::new(believed)];
+            self.receipts.append(vec![line]).map(drop)
+        })
+    }
+
+    /// Looks at what people signed, so that it is said aloud before it is of any use.
+    pub fn look_at_orders(&self) {
+        let in_force = self.orders_now(crate::clock::unix_seconds());
+        let broken = in_force.iter().filter(|order| order.order.is_break_glass()).count();
+        self.metrics.orders(in_force.len() - broken, broken);
+    }
+
+    /// Writes what is counted to the file that the configuration names, where it names one.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn write_metrics(&self) -> io::Result<()> {
+        let Some(file) = &self.config.metrics_file else { return Ok(()) };
+        let new = file.with_extension("new");
+        let audit = self.config.audit.is_some().then(|| self.around.counts());
+        fs::write(&new, self.metrics.text(audit))?;
+        fs::rename(&new, file)
+    }
+
+    /// Requests of OpenBao's that a session here caused.
+    fn caused(&self, requests: &[String]) {
+        if self.config.audit.is_some() {
+            self.around.caused(requests, Instant::now());
+        }
     }
 
     /// Whether this client may talk to OpenBao itself.

@@ -15,6 +15,8 @@ use nix::errno::Errno;
 const PROG_LOAD: libc::c_long = 5;
 /// `BPF_PROG_TYPE_SOCKET_FILTER`, the least that a program can be.
 const SOCKET_FILTER: u32 = 1;
+/// `BPF_PROG_TYPE_RAW_TRACEPOINT`, which sees the arguments of every call of every process.
+const RAW_TRACEPOINT: u32 = 17;
 /// `r0 = 0; exit`.
 const DO_NOTHING: [u64; 2] = [0x0000_0000_0000_00b7, 0x0000_0000_0000_0095];
 /// No flag that any kernel knows.
@@ -58,9 +60,21 @@ struct IdAttributes {
 /// # Errors
 /// `EPERM` where it is forbidden.
 pub fn load_program() -> Result<(), Errno> {
+    load(SOCKET_FILTER).map(drop)
+}
+
+/// Loads a program that does nothing, of a kind that could see what others do, and keeps it.
+///
+/// # Errors
+/// `EPERM` where it is forbidden.
+pub fn load_tracer() -> Result<OwnedFd, Errno> {
+    load(RAW_TRACEPOINT)
+}
+
+fn load(kind: u32) -> Result<OwnedFd, Errno> {
     const LICENCE: &CStr = c"GPL";
     let attributes = LoadAttributes {
-        kind: SOCKET_FILTER,
+        kind,
         count: 2,
         instructions: DO_NOTHING.as_ptr().addr() as u64,
         licence: LICENCE.as_ptr().addr() as u64,
@@ -74,6 +88,31 @@ pub fn load_program() -> Result<(), Errno> {
     // licence are constants, which outlive the call.
     owned(unsafe {
         libc::syscall(libc::SYS_bpf, PROG_LOAD, &raw const attributes, size_of::<LoadAttributes>())
+    })
+}
+
+/// Attaches a program to the entry of every system call, and takes it away again; -1 for one that
+/// does not exist.
+///
+/// # Errors
+/// `EPERM` where it is forbidden, `EBADF` where the kernel looked for the program.
+pub fn attach_program(program: RawFd) -> Result<(), Errno> {
+    const RAW_TRACEPOINT_OPEN: libc::c_long = 17;
+    const PLACE: &CStr = c"sys_enter";
+    let attributes = TracepointAttributes {
+        name: PLACE.as_ptr().addr() as u64,
+        program: program.cast_unsigned(),
+        padding: 0,
+    };
+    // SAFETY: the attributes have the kernel's layout and their size is passed; the name is a
+    // constant, which outlives the call.
+    owned(unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            RAW_TRACEPOINT_OPEN,
+            &raw const attributes,
+            size_of::<TracepointAttributes>(),
+        )
     })
     .map(drop)
 }
@@ -94,6 +133,14 @@ pub fn open_bpf_object(kind: BpfObject, id: u32) -> Result<(), Errno> {
         libc::syscall(libc::SYS_bpf, command, &raw const attributes, size_of::<IdAttributes>())
     })
     .map(drop)
+}
+
+/// `union bpf_attr` of `BPF_RAW_TRACEPOINT_OPEN`.
+#[repr(C)]
+struct TracepointAttributes {
+    name: u64,
+    program: u32,
+    padding: u32,
 }
 
 /// `union bpf_attr` of `BPF_LINK_DETACH` and `BPF_LINK_UPDATE`.

@@ -4,12 +4,17 @@
 //! or two system calls, then reads. A page that cannot be read (not mapped, or secret memory,
 //! which the kernel reads for nobody) is remembered as such and is not an error.
 //!
+//! Two roads lead there. The calls for it are refused by the profile that containerd gives a pod
+//! that asks for `RuntimeDefault`, which lets `ptrace` through; `/proc/TID/mem` is then the other,
+//! behind the same check of the kernel's. Whether it is needed shows at the first refusal.
+//!
 //! Invariant: the number of pages is bounded, and what was read is overwritten by the next task.
 //! Pages may hold secrets of the app, so they live in this process's own heap, nowhere else.
 
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::unix::fs::FileExt as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
 use nix::sys::uio::{RemoteIoVec, process_vm_readv, process_vm_writev};
@@ -32,6 +37,9 @@ const BATCH: usize = 64;
 const SHORT_PIECE: usize = 256;
 /// The kernel's own limit on one environment string (`MAX_ARG_STRLEN`).
 const LONGEST_STRING: usize = 128 << 10;
+
+/// Whether the file has worked where the calls were refused: from then on they are not tried.
+static BY_FILE: AtomicBool = AtomicBool::new(false);
 
 /// Why memory could not be read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -220,6 +228,7 @@ impl Reader {
     fn read_batch(&mut self) -> Result<usize, RemoteError> {
         let mut remote = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; BATCH];
         let wanted = self.pages.get(self.fetched..).unwrap_or_default();
+        let wanted = wanted.get(..BATCH).unwrap_or(wanted);
         let mut count = 0;
         for (piece, page) in remote.iter_mut().zip(wanted) {
             let address = usize::try_from(page.address).or(Err(RemoteError::TooLarge))?;
@@ -232,6 +241,11 @@ impl Reader {
         let Some(target) = self.bytes.get_mut(start..end) else {
             return Err(RemoteError::TooLarge);
         };
+        if BY_FILE.load(Ordering::Relaxed) {
+            let read = File::open(memory_of(self.tid)).map_err(|error| errno_of(&error));
+            let read = read.map(|memory| pages_of(&memory, wanted, target));
+            return read.map_err(RemoteError::Refused);
+        }
         let local = libc::iovec { iov_base: target.as_mut_ptr().cast(), iov_len: target.len() };
         let pieces = libc::c_ulong::try_from(count).or(Err(RemoteError::TooLarge))?;
         // SAFETY: `local` covers `target`, which is borrowed until the call returns; `remote` has
@@ -241,14 +255,75 @@ impl Reader {
         };
         match usize::try_from(read) {
             Ok(read) => Ok(read / PAGE_LEN),
-            Err(_) if Errno::last() == Errno::EFAULT => Ok(0),
-            Err(_) => Err(RemoteError::Refused(Errno::last())),
+            Err(_) => match Errno::last() {
+                Errno::EFAULT => Ok(0),
+                refused if may_be_a_filter(refused) => match File::open(memory_of(self.tid)) {
+                    Ok(memory) => {
+                        BY_FILE.store(true, Ordering::Relaxed);
+                        Ok(pages_of(&memory, wanted, target))
+                    }
+                    Err(_) => Err(RemoteError::Refused(refused)),
+                },
+                refused => Err(RemoteError::Refused(refused)),
+            },
         }
     }
 }
 
+/// What a filter answers with; the kernel's own check says the first of them as well.
+fn may_be_a_filter(refused: Errno) -> bool {
+    matches!(refused, Errno::EPERM | Errno::ENOSYS)
+}
+
+fn memory_of(tid: i32) -> String {
+    format!("/proc/{tid}/mem")
+}
+
+/// As the calls would say it.
+fn errno_of(error: &io::Error) -> Errno {
+    match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::ENOENT) => Errno::ESRCH,
+        Some(Errno::EIO) => Errno::EFAULT,
+        Some(errno) => errno,
+        None => Errno::EFAULT,
+    }
+}
+
+/// Reads pages in a row until one cannot be read; says how many it got.
+fn pages_of(memory: &File, pages: &[Page], target: &mut [u8]) -> usize {
+    let whole = |(page, target): &mut (&Page, &mut [u8])| {
+        memory.read_exact_at(target, page.address).is_ok()
+    };
+    pages
+        .iter()
+        .zip(target.chunks_exact_mut(PAGE_LEN))
+        .map_while(|mut p| whole(&mut p).then_some(()))
+        .count()
+}
+
 /// Overwrites places in a task's memory, all of the same length.
 pub(super) fn write_all(tid: i32, places: &[(u64, Vec<u8>)]) -> Result<(), Errno> {
+    if BY_FILE.load(Ordering::Relaxed) {
+        return write_by_file(tid, places);
+    }
+    match write_by_call(tid, places) {
+        Err(refused) if may_be_a_filter(refused) => {
+            write_by_file(tid, places).map_err(|_also| refused)?;
+            BY_FILE.store(true, Ordering::Relaxed);
+            Ok(())
+        }
+        done => done,
+    }
+}
+
+fn write_by_file(tid: i32, places: &[(u64, Vec<u8>)]) -> Result<(), Errno> {
+    let memory = open_memory(tid).map_err(|error| errno_of(&error))?;
+    places.iter().try_for_each(|(address, bytes)| {
+        write_to(&memory, *address, bytes).map_err(|error| errno_of(&error))
+    })
+}
+
+fn write_by_call(tid: i32, places: &[(u64, Vec<u8>)]) -> Result<(), Errno> {
     for batch in places.chunks(BATCH) {
         let mut local = Vec::with_capacity(batch.len());
         let mut remote = Vec::with_capacity(batch.len());
@@ -305,15 +380,30 @@ pub(super) fn read_exactly(tid: i32, address: u64, target: &mut [u8]) -> bool {
 }
 
 fn read_some(tid: i32, address: u64, target: &mut [u8]) -> Result<usize, Errno> {
+    if BY_FILE.load(Ordering::Relaxed) {
+        return read_by_file(tid, address, target);
+    }
     let len = target.len();
     let base = usize::try_from(address).or(Err(Errno::EFAULT))?;
     let remote = [RemoteIoVec { base, len }];
-    process_vm_readv(Pid::from_raw(tid), &mut [IoSliceMut::new(target)], &remote)
+    match process_vm_readv(Pid::from_raw(tid), &mut [IoSliceMut::new(target)], &remote) {
+        Err(refused) if may_be_a_filter(refused) => {
+            let read = read_by_file(tid, address, target).map_err(|_also| refused)?;
+            BY_FILE.store(true, Ordering::Relaxed);
+            Ok(read)
+        }
+        done => done,
+    }
+}
+
+fn read_by_file(tid: i32, address: u64, target: &mut [u8]) -> Result<usize, Errno> {
+    let memory = File::open(memory_of(tid)).map_err(|error| errno_of(&error))?;
+    memory.read_at(target, address).map_err(|error| errno_of(&error))
 }
 
 /// Opens a task's memory, so that a later write reaches this task or none.
 pub(super) fn open_memory(tid: i32) -> io::Result<File> {
-    File::options().write(true).open(format!("/proc/{tid}/mem"))
+    File::options().write(true).open(memory_of(tid))
 }
 
 /// Writes into a task's memory.
@@ -384,6 +474,30 @@ mod tests {
         let mut word = [0; 4];
         assert!(read_exactly(own_pid(), address, &mut word) && word == *b"xxxx");
         assert!(!read_exactly(own_pid(), 0x10, &mut word));
+    }
+
+    /// The road that is left under a filter gives the same bytes, holes and refusals.
+    #[test]
+    fn the_file_reads_and_writes_what_the_calls_do() {
+        let mut block = vec![7_u8; 4 * PAGE_LEN];
+        let first = (block.as_ptr() as u64).next_multiple_of(PAGE);
+        let page = |address| Page { address, readable: false };
+        let memory = File::open(memory_of(own_pid())).unwrap();
+        let mut target = vec![0_u8; 3 * PAGE_LEN];
+        let pages = [page(first), page(first + PAGE), page(0x2000)];
+        assert_eq!(pages_of(&memory, &pages, &mut target), 2);
+        assert!(target[..2 * PAGE_LEN].iter().all(|byte| *byte == 7));
+        assert_eq!(pages_of(&memory, &pages[2..], &mut target), 0);
+        write_by_file(own_pid(), &[(first + 5, b"abc".to_vec()), (first + 9, b"d".to_vec())])
+            .unwrap();
+        let at = usize::try_from(first - block.as_ptr() as u64).unwrap();
+        assert_eq!(&std::hint::black_box(&mut block)[at + 4..at + 11], b"\x07abc\x07d\x07");
+        let mut word = [0; 3];
+        assert_eq!(read_by_file(own_pid(), first + 5, &mut word), Ok(3));
+        assert_eq!((&word, read_some(own_pid(), first + 5, &mut [0; 3])), (b"abc", Ok(3)));
+        assert_eq!(read_by_file(own_pid(), 0x10, &mut word), Err(Errno::EFAULT));
+        assert_eq!(read_by_file(i32::MAX, first, &mut word), Err(Errno::ESRCH));
+        assert_eq!(write_by_file(i32::MAX, &[(first, vec![1])]), Err(Errno::ESRCH));
     }
 
     #[test]

@@ -2,7 +2,9 @@ use super::*;
 use crate::{
     level::{Attach, Environ, Facets, Memory, ProtectionLevel, Supervisor, Transport},
     node::{Outcome, Programs, tests::statement},
-    release::policy::{Action, Asked, Decision, Identity, Policy, PolicyFile, RuleFile},
+    release::policy::{
+        Action, Asked, Decision, Identity, Policy, PolicyFile, RuleFile, terms::Standing,
+    },
 };
 
 const KEY: Hash = Hash::new([7; 32]);
@@ -93,6 +95,7 @@ fn decided(policy: &Policy, node: Option<&Attested>) -> String {
         path: "secret/pay",
         level: &ProtectionLevel::from_facets(facets, Vec::new()),
         node,
+        standing: &Standing::default(),
     };
     match policy.decide(&asked) {
         Decision::Release { .. } => "released".to_owned(),
@@ -109,10 +112,12 @@ fn what_a_launch_says_of_its_agent_does_not_do_where_a_signature_is_demanded() {
         operations: vec![Action::Read],
         require: vec!["agent=enforcing".parse().unwrap()],
         node: Some(Demand { agent: Some(Agent::Enforcing), ..Demand::default() }),
+        limit: None,
+        approvals: None,
     };
     let policy = |node| {
-        Policy::compile(PolicyFile { rule: vec![rule.clone()], node, ..PolicyFile::default() })
-            .unwrap()
+        let rule = vec![rule.clone()];
+        Policy::compile(PolicyFile { rule, node, ..PolicyFile::default() }).unwrap()
     };
     let (known, strange) = (policy(nodes().nodes), policy(Vec::new()));
     assert!(decided(&known, None).contains("there is none"));
@@ -200,6 +205,8 @@ fn boots_that_cannot_be_meant_are_refused() {
         identities: vec!["eu:*/*".to_owned()],
         operations: vec![Action::Read],
         require: Vec::new(),
+        limit: None,
+        approvals: None,
         node: Some(Demand { boots: vec!["none".to_owned()], ..Demand::default() }),
     };
     let file = PolicyFile { rule: vec![rule], ..PolicyFile::default() };

@@ -21,6 +21,8 @@ fn rule(name: &str, paths: &[&str], identities: &[&str], require: &str) -> RuleF
         identities: all(identities),
         operations: vec![Action::Read],
         require: Requirement::parse_list(require).unwrap(),
+        limit: None,
+        approvals: None,
         node: None,
     }
 }
@@ -43,11 +45,13 @@ fn who(text: &str) -> Identity {
 /// `r:NAME` released, `l:NAME` better protection, `i` not this workload, `p` no such path.
 fn said(policy: &Policy, identity: &str, path: &str, memory: Memory) -> String {
     let identity = who(identity);
-    let level = &level(memory);
-    let asked = Asked { identity: &identity, action: Action::Read, path, level, node: None };
-    match policy.decide(&asked) {
-        Decision::Release { rule } => format!("r:{rule}"),
+    let (level, standing) = (level(memory), Standing::default());
+    let (action, level, standing) = (Action::Read, &level, &standing);
+    match policy.decide(&Asked { identity: &identity, action, path, level, standing, node: None }) {
+        Decision::Release { rule, .. } => format!("r:{rule}"),
         Decision::Level { rule, .. } => format!("l:{rule}"),
+        Decision::Approvals { rule, .. } => format!("a:{rule}"),
+        Decision::Limit { rule, .. } => format!("n:{rule}"),
         Decision::Identity { .. } => "i".to_owned(),
         Decision::Path => "p".to_owned(),
     }
@@ -95,6 +99,28 @@ fn a_table_of_questions() {
         ("eu:a/b", "", Memory::Sealed, "p"),
         ("eu:a/b", "sys/health", Memory::Sealed, "p"),
         ("eu:a/b", "auth/token/create", Memory::Sealed, "p"),
+        ("eu:a/b", "secret/./x", Memory::Sealed, "p"),
+        ("eu:a/b", "secret/..", Memory::Sealed, "p"),
+        ("eu:a/b", "..", Memory::Sealed, "p"),
+        ("eu:a/b", "secret/x\0", Memory::Sealed, "p"),
+        ("eu:a/b", "SECRET/x", Memory::Sealed, "p"),
+        ("eu:a/b", "secret /x", Memory::Sealed, "p"),
+        // Only the first `data` behind the mount is KV's own.
+        ("eu:a/b", "secret/data/data/x", Memory::Plain, "r:wide"),
+        ("eu:a/b", "secret/data/data/pay", Memory::Sealed, "r:wide"),
+        ("eu:a/b", "data/secret/pay", Memory::Sealed, "p"),
+        ("eu:a/b", "secret/%2e%2e/sys", Memory::Plain, "r:wide"),
+        // Names are whole, and are those of the token.
+        ("eu:shop/pay2", "secret/pay", Memory::Sealed, "i"),
+        ("eu:shop2/pay", "secret/pay", Memory::Sealed, "i"),
+        ("eu2:shop/pay", "secret/pay", Memory::Sealed, "i"),
+        ("us:shop/pay", "secret/pay", Memory::Sealed, "i"),
+        ("eu:ops/", "secret/pay/x", Memory::Plain, "r:pay-ops"),
+        ("eu:shop/*", "secret/pay", Memory::Sealed, "i"),
+        ("*:*/*", "secret/x", Memory::Sealed, "i"),
+        ("us:shop/web", "database/creds/shop-rw/x", Memory::Plain, "r:creds"),
+        ("us:shop/web", "database/creds/Shop-rw", Memory::Plain, "p"),
+        ("eu:a/b", "kv/app2", Memory::Plain, "p"),
     ] {
         assert_eq!(said(&policy, identity, path, memory), wanted, "{identity} {path} {memory:?}");
     }
@@ -112,9 +138,10 @@ fn reading_is_not_writing() {
     let mut writes = rule("w", &["pki/issue/web"], &["eu:a/b"], "");
     writes.operations = vec![Action::Write];
     let policy = policy(vec![rule("r", &["secret"], &["eu:a/b"], ""), writes]);
-    let (identity, level) = (who("eu:a/b"), level(Memory::Sealed));
+    let (identity, level, standing) = (who("eu:a/b"), level(Memory::Sealed), Standing::default());
+    let (level, standing) = (&level, &standing);
     let ask = |action, path| {
-        let asked = Asked { identity: &identity, action, path, level: &level, node: None };
+        let asked = Asked { identity: &identity, action, path, level, standing, node: None };
         matches!(policy.decide(&asked), Decision::Release { .. })
     };
     assert!(ask(Action::Read, "secret/x") && ask(Action::Write, "pki/issue/web"));
@@ -164,3 +191,5 @@ fn one_secret_has_one_spelling() {
     }
     assert_eq!(canonical("secret/../x"), None);
 }
+
+mod terms;

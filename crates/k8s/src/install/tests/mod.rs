@@ -45,7 +45,8 @@ fn choices() -> Vec<Values> {
              operator:\n  replicas: 3\n  priorityClassName: high\n  \
              nodeSelector: { pool: 'true', n: '1' }\n  tolerations:\n  - { key: a, operator: Equal, \
              value: 'yes', effect: NoExecute, tolerationSeconds: 30 }\n  resources: { requests: { \
-             cpu: '1' }, limits: {} }\nregistry: { hosts: ['r.example:5000', docker.io], pullSecrets: true }\nwebhook: { timeoutSeconds: 9, excludedNamespaces: [team-a] \
+             cpu: '1' }, limits: {} }\nregistry: { hosts: ['r.example:5000', docker.io], pullSecrets: true, ca: \"-----BEGIN CERTIFICATE-----\\nx\" }\n\
+             pods: { require: [memory=sealed, 'T1=closed'], watch: true }\nwebhook: { timeoutSeconds: 9, excludedNamespaces: [team-a] \
              }\nagent: { namespace: other, tolerations: [], arguments: ['--leave-open=bpf'] }",
         ),
     ]
@@ -300,6 +301,8 @@ const NEEDS: &[(&str, &str, &str, &str, &str, &str)] = &[
     ("a replica leaves", "delete", "coordination.k8s.io", "leases", "a-pod", "ours"),
     ("pull secret of a pod", "get", "", "secrets", "regcred", "any"),
     ("pull secret of an account", "get", "", "serviceaccounts", "default", "any"),
+    ("pods that run unwrapped", "list", "", "pods", "", "any"),
+    ("their events", "create", "", "events", "", "any"),
 ];
 
 const HOOKS: &str = "admissionregistration.k8s.io";
@@ -310,7 +313,7 @@ const NEVER: &[(&str, &str, &str, &str, &str)] = &[
     ("list", "", "secrets", "", "any"),
     ("create", "", "secrets", "", "ours"),
     ("create", "", "serviceaccounts/token", "default", "any"),
-    ("list", "", "pods", "", "any"),
+    ("get", "", "pods", "x", "any"),
     ("create", "", "pods", "", "any"),
     ("patch", "", "pods", "x", "any"),
     ("create", "", "pods/exec", "x", "any"),
@@ -390,6 +393,8 @@ fn nothing_that_is_not_needed_is_allowed() {
     }
     for place in ["any", "ours"] {
         assert!(!allows(&roles(&values()), "get", "", "secrets", "x", place), "not unless asked");
+        assert!(!allows(&roles(&values()), "list", "", "pods", "", place), "not unless asked");
+        assert!(!allows(&roles(&values()), "create", "", "events", "", place), "not unless asked");
     }
 }
 
@@ -398,6 +403,7 @@ fn slips_in_values_are_errors_that_name_them() {
     for (yaml, named) in [
         ("operater: {}", "operater"),
         ("operator: { replicas: 0 }", "must be from 1 to 9"),
+        ("pods: { require: [memory=solid] }", "memory=sealed"),
         ("webhook: { timeoutSeconds: 31 }", "must be from 1 to 30"),
         ("images: { agent: 'a b' }", "is no image"),
         ("openbao: { servers: [{ name: a, address: 'http://bao' }] }", "is no address"),
@@ -457,6 +463,7 @@ fn the_operators_configuration_is_toml_with_what_was_chosen() {
     assert_eq!(read["wrapper"]["image"], "registry.example/cloudtaser/cloudtaser-wrapper:0.1.0");
     assert_eq!(read["token"]["audience"], "cloudtaser");
     assert_eq!(read["registry"], json!({ "hosts": [], "pull_secrets": false }));
+    assert_eq!(read["pods"], json!({ "require": [], "watch": false }));
     assert_eq!(
         read["server"][0],
         json!({ "name": "a", "address": "https://a:8200",
@@ -490,4 +497,17 @@ fn every_expression_of_the_chart_is_about_a_value_that_is_there() {
             assert!(found.is_some(), "{name}: {path}");
         }
     }
+}
+
+#[test]
+fn registries_are_vouched_for_by_a_file_beside_the_configuration() {
+    assert!(values().registry.hosts.is_empty() && !values().registry.lacks_authorities());
+    let asked = objects(&choices()[2], "ours");
+    let data = &of_kind(&asked, "ConfigMap", OPERATOR)["data"];
+    let read: toml::Table = data["operator.toml"].as_str().unwrap().parse().unwrap();
+    let file = read["registry"]["ca_file"].as_str().unwrap();
+    assert_eq!(file, "/etc/cloudtaser/registry-ca.pem");
+    assert!(data["registry-ca.pem"].as_str().unwrap().starts_with("-----BEGIN"));
+    let none = parsed("registry: { hosts: [docker.io] }");
+    assert!(none.registry.lacks_authorities() && !choices()[2].registry.lacks_authorities());
 }

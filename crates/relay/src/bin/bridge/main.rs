@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod nodes;
+mod orders;
 mod people;
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
@@ -29,7 +30,10 @@ use tracing::{info, warn};
 #[global_allocator]
 static HEAP: SealedHeap = SealedHeap::new();
 
-use self::{nodes::Nodes, people::People};
+use self::{nodes::Nodes, orders::OrderVerb, people::People};
+
+/// How soon an order is heard that nobody makes use of yet.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// Stands beside OpenBao, dials out to beacons, and ends the sessions that they cannot open.
 #[derive(Debug, Parser)]
@@ -76,6 +80,8 @@ enum Verb {
     Nodes(Nodes),
     #[command(flatten)]
     People(People),
+    #[command(flatten)]
+    Orders(OrderVerb),
     /// At the client: open a door behind which is OpenBao.
     Proxy(ProxyArgs),
 }
@@ -140,6 +146,7 @@ fn main() -> ExitCode {
         Verb::Keygen { file } => say(&format!("{}\n", keygen(&file)?)),
         Verb::Nodes(nodes) => nodes.run(),
         Verb::People(people) => people.run(),
+        Verb::Orders(verb) => verb.run(),
         Verb::Proxy(args) => proxy(&args),
     })
 }
@@ -154,6 +161,13 @@ fn serve(config: Config) -> anyhow::Result<()> {
         let bridge = Bridge::new(config)?;
         if let Some(releaser) = bridge.releaser() {
             releaser.demand_sealed()?;
+            tokio::spawn(vital(look_at_orders(Arc::clone(&releaser))));
+            let hearing = Arc::clone(&releaser).hear_openbao();
+            tokio::spawn(vital(async move {
+                if let Err(error) = hearing.await {
+                    warn!(error = %error, "OpenBao's audit device is not heard");
+                }
+            }));
             tokio::spawn(vital(reload_on_hangup(releaser, hangup()?)));
         }
         let releases = bridge.releaser().is_some();
@@ -161,6 +175,22 @@ fn serve(config: Config) -> anyhow::Result<()> {
         bridge.serve(stop).await;
         Ok(())
     })
+}
+
+/// Says aloud what people ordered, soon after they did, and writes counts for whoever wants them.
+async fn look_at_orders(releaser: Arc<Releaser>) {
+    let mut ticks = tokio::time::interval(LOOK_EVERY);
+    loop {
+        ticks.tick().await;
+        let releaser = Arc::clone(&releaser);
+        let looked = tokio::task::spawn_blocking(move || {
+            releaser.look_at_orders();
+            releaser.write_metrics()
+        });
+        if let Ok(Err(error)) = looked.await {
+            warn!(error = %error, "counts cannot be written");
+        }
+    }
 }
 
 /// Reads the release policy anew whenever it is asked to.

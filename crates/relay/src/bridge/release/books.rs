@@ -15,11 +15,15 @@ use std::{
 
 use cloudtaser_core::{ProtectionLevel, release::Recorded};
 use cloudtaser_evidence::{
-    Digest, Draft, Log,
+    Digest, Draft, Log, LogError, Remark,
     log::Options,
     names::NameKey,
     note::{KeyKind, Signer},
-    receipt::{Assurance, Decision, Name, Rows, Sealing, SecretEntry, Workload},
+    notice,
+    receipt::{
+        Assurance, Decision, NAME_MAX, Name, ReceiptError, Rows, SECRETS_MAX, Sealing, SecretEntry,
+        SignedBefore, Workload,
+    },
     witness::remote::Witnesses,
 };
 use cloudtaser_road::seal;
@@ -72,6 +76,31 @@ impl Books {
         Ok(Self { file, log, names, program })
     }
 
+    /// Says something aloud in the log.
+    fn say(&self, receipt: &Receipt) -> Result<Recorded, LogError> {
+        let kind = match receipt.event {
+            Event::BreakGlass => notice::BREAK_GLASS,
+            _ => notice::AROUND,
+        };
+        let mut document = None;
+        for stood in &receipt.orders {
+            document = Some(self.log.keep(&stood.document)?);
+        }
+        let hidden = |path: &String| self.names.hash(path, &[]).ok();
+        let name = |text: &str| Name::try_from(text).ok();
+        let words = receipt.words.as_deref().map(shortened).unwrap_or_default();
+        let odd = || ReceiptError::Form("a notice without words".to_owned());
+        let remark = Remark {
+            kind: name(kind).ok_or_else(odd)?,
+            words: name(&words).ok_or_else(odd)?,
+            document,
+            name: receipt.path.as_ref().and_then(hidden),
+            request: receipt.request.as_deref().and_then(name),
+        };
+        let appended = self.log.notice(remark)?;
+        Ok(Recorded { number: appended.index, hash: appended.hash().to_string() })
+    }
+
     /// What the log keeps of receipts with one decision.
     fn draft(&self, receipts: &[&Receipt]) -> Option<Draft> {
         let [first, ..] = receipts else { return None };
@@ -85,13 +114,24 @@ impl Books {
             }
             None => None,
         };
-        let secrets = receipts.iter().map(|receipt| {
-            Some(SecretEntry {
-                name: self.names.hash(receipt.path.as_deref()?, &[]).ok()?,
-                version: receipt.version,
-                request: receipt.request.as_deref().and_then(name),
-            })
+        let mut secrets = Vec::new();
+        for receipt in receipts {
+            let hidden = self.names.hash(receipt.path.as_deref()?, &[]).ok()?;
+            let requests = receipt.request.iter().chain(&receipt.more_requests);
+            let mut requests = requests.map(|request| name(request)).collect::<Vec<_>>();
+            // What was refused before OpenBao was asked has none.
+            requests.resize(requests.len().max(1), None);
+            let version = receipt.version;
+            secrets.extend(requests.into_iter().map(|request| SecretEntry {
+                name: hidden,
+                version,
+                request,
+            }));
+        }
+        let orders = first.orders.iter().map(|stood| {
+            Some(SignedBefore { act: stood.act, order: Digest::from_hex(&stood.order)? })
         });
+        let orders = orders.collect::<Option<Vec<_>>>()?;
         Some(Draft {
             cluster: name(&first.client)?,
             workload: Workload {
@@ -100,7 +140,7 @@ impl Books {
                 pod: name(first.pod.as_deref()?)?,
             },
             role: name(first.role.as_deref().unwrap_or("default"))?,
-            secrets: secrets.collect::<Option<Vec<_>>>()?,
+            secrets,
             policy: Digest::from_hex(&first.policy)?,
             protection: Rows::of(&ProtectionLevel::from_facets(facets, Vec::new())),
             // Without evidence it is nothing but the wrapper's word.
@@ -115,30 +155,62 @@ impl Books {
             bridge: self.program,
             key_exchange: name(KEY_EXCHANGE),
             sealing,
+            orders: Some(orders).filter(|orders| !orders.is_empty()),
         })
     }
 }
 
+/// Receipts with one decision and one set of orders are one leaf.
+type Part = (String, Vec<String>);
+
+/// Places of receipts, as many together as one leaf has names for.
+fn in_leaves(places: &[usize], receipts: &[Receipt]) -> Vec<Vec<usize>> {
+    let names = |at: &usize| receipts.get(*at).map_or(1, |receipt| 1 + receipt.more_requests.len());
+    let (mut leaves, mut room) = (Vec::<Vec<usize>>::new(), 0);
+    for at in places {
+        match (leaves.last_mut(), names(at)) {
+            (Some(leaf), names) if names <= room => {
+                leaf.push(*at);
+                room -= names;
+            }
+            (_, names) => {
+                leaves.push(vec![*at]);
+                room = SECRETS_MAX.saturating_sub(names);
+            }
+        }
+    }
+    leaves
+}
+
 impl ReceiptSink for Books {
     fn append(&self, mut receipts: Vec<Receipt>) -> io::Result<Vec<Recorded>> {
-        let mut parts: Vec<(String, Vec<usize>)> = Vec::new();
-        for (at, receipt) in receipts.iter().enumerate() {
+        let mut parts: Vec<(Part, Vec<usize>)> = Vec::new();
+        for (at, receipt) in receipts.iter_mut().enumerate() {
+            if receipt.words.is_some() {
+                receipt.log = Some(self.say(receipt).map_err(|error| told(&error))?);
+                continue;
+            }
             // Whoever asks without a login is in the file alone; nothing can be released to him.
             let known = receipt.identity.is_some() || receipt.decision == RELEASED;
             if known && !matches!(receipt.event, Event::Leave | Event::Login) {
-                match parts.iter_mut().find(|(decision, _)| *decision == receipt.decision) {
+                let orders = receipt.orders.iter().map(|stood| stood.order.clone()).collect();
+                let part = (receipt.decision.clone(), orders);
+                match parts.iter_mut().find(|(other, _)| *other == part) {
                     Some((_, places)) => places.push(at),
-                    None => parts.push((receipt.decision.clone(), vec![at])),
+                    None => parts.push((part, vec![at])),
                 }
             }
         }
         let mut recorded = Vec::with_capacity(parts.len());
         for (_, places) in &parts {
             // One leaf has so many names at most; the rest goes into more leaves.
-            for places in places.chunks(cloudtaser_evidence::receipt::SECRETS_MAX) {
+            for places in in_leaves(places, &receipts) {
                 let part: Vec<&Receipt> =
                     places.iter().filter_map(|at| receipts.get(*at)).collect();
                 let odd = || io::Error::other("a receipt has not what the log demands");
+                for stood in part.iter().flat_map(|receipt| &receipt.orders) {
+                    self.log.keep(&stood.document).map_err(|error| told(&error))?;
+                }
                 let draft = self.draft(&part).ok_or_else(odd)?;
                 if let Some(kept) = part.first().and_then(|first| first.evidence.as_ref()) {
                     // Before the receipt that has its hash.
@@ -146,7 +218,7 @@ impl ReceiptSink for Books {
                 }
                 let appended = self.log.append(draft).map_err(|error| told(&error))?;
                 let leaf = Recorded { number: appended.index, hash: appended.hash().to_string() };
-                for at in places {
+                for at in &places {
                     if let Some(receipt) = receipts.get_mut(*at) {
                         receipt.log = Some(leaf.clone());
                     }
@@ -157,6 +229,18 @@ impl ReceiptSink for Books {
         self.file.append(receipts)?;
         Ok(recorded)
     }
+}
+
+/// What a notice has room for.
+fn shortened(words: &str) -> String {
+    let mut short = String::new();
+    for c in words.chars().filter(|c| !c.is_control()) {
+        if short.len() + c.len_utf8() > NAME_MAX {
+            break;
+        }
+        short.push(c);
+    }
+    short
 }
 
 fn told(error: &dyn std::error::Error) -> io::Error {

@@ -1,11 +1,14 @@
 //! The section `[release]` of the bridge's file.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use cloudtaser_evidence::note::is_key_name;
 use serde::Deserialize;
 
-use super::jwks::Jwks;
+use super::{around::AuditConfig, jwks::Jwks};
 use crate::file::{ConfigError, beside};
 
 /// How the bridge releases.
@@ -35,6 +38,10 @@ pub struct ReleaseConfig {
     pub issuers: Vec<Issuer>,
     /// Where receipts are kept for an auditor.
     pub log: LogConfig,
+    /// OpenBao's audit device, where the bridge is to hear it.
+    pub audit: Option<AuditConfig>,
+    /// Where counts are written for Prometheus' node exporter; the bridge listens on nothing.
+    pub metrics_file: Option<PathBuf>,
     /// OpenBao's audit log, where workloads are told of new values.
     pub openbao_audit: Option<PathBuf>,
 }
@@ -153,6 +160,18 @@ pub(crate) struct Section {
     #[serde(default)]
     log: LogSection,
     openbao_audit: Option<PathBuf>,
+    audit: Option<AuditSection>,
+    metrics_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AuditSection {
+    socket: PathBuf,
+    #[serde(default)]
+    prefixes: Vec<String>,
+    #[serde(default = "ninety")]
+    patience_seconds: u16,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -187,6 +206,11 @@ const fn one() -> u32 {
 /// A container that crashes now and then is started again; one that does so all day is looked at.
 const fn three() -> u32 {
     3
+}
+
+/// Longer than a session may have OpenBao asked.
+const fn ninety() -> u16 {
+    90
 }
 
 const fn quarter() -> u32 {
@@ -257,6 +281,12 @@ impl Section {
             statement_seconds: self.statement_seconds,
             issuers,
             log,
+            audit: self.audit.map(|audit| AuditConfig {
+                socket: beside(file, &audit.socket),
+                prefixes: audit.prefixes,
+                patience: Duration::from_secs(audit.patience_seconds.into()),
+            }),
+            metrics_file: self.metrics_file.map(|path| beside(file, &path)),
             openbao_audit: self.openbao_audit.map(|path| beside(file, &path)),
         })
     }

@@ -8,7 +8,7 @@ use cloudtaser_core::release::{
     Answer, Answers, BridgeToWrapper, Changed, Denial, Item, Operation, Read, Recorded, Refused,
     Renew, Renewed, Renewing, Sealed, Watch, Watching, Welcome, Why, WrapperToBridge, encode,
     message::VALUES_MAX,
-    policy::{Action, Asked, Decision},
+    policy::{Action, Asked, Decision, terms::Occasion},
     sealing_data, sealing_info,
 };
 use cloudtaser_road::seal::SealingKey;
@@ -21,7 +21,9 @@ use super::{
     attest::Evidence,
     books::RELEASED,
     changes::{Inbox, Watcher},
-    receipt::{Event, Receipt},
+    orders,
+    receipt::{Event, Receipt, StoodOn},
+    uses::{Counts, Use},
     workload::{Workload, action_of, path_of},
 };
 use crate::clock::unix_seconds;
@@ -166,17 +168,22 @@ impl Dialogue {
         let deadline = deadline(within_ms);
         let mut receipts = Vec::with_capacity(items.len());
         let mut answers = Vec::with_capacity(items.len());
+        let mut counted = Vec::new();
         let mut room = VALUES_MAX;
         for item in &items {
-            let (answer, receipt) = self.one(item, &mut room, &deadline);
+            let (answer, receipt, counts) = self.one(item, &mut room, &deadline);
+            counted.extend(counts);
             answers.push(answer);
             receipts.push(receipt);
         }
         // SECURITY: before anything leaves; where it cannot be written, nothing does.
+        let kept = self.releaser.uses.keep(&counted).map_err(|error| unwritten(&error));
         let sealed =
-            self.record(receipts, Operation::Read).and_then(|receipts| match self.workload {
-                Some(_) => self.sealed(Answers { id, answers }, receipts),
-                None => Err(Box::new(no_login(Operation::Read))),
+            kept.and_then(|()| self.record(receipts, Operation::Read)).and_then(|receipts| {
+                match self.workload {
+                    Some(_) => self.sealed(Answers { id, answers }, receipts),
+                    None => Err(Box::new(no_login(Operation::Read))),
+                }
             });
         sealed.unwrap_or_else(|mut refused| {
             refused.id = Some(id);
@@ -211,20 +218,29 @@ impl Dialogue {
         Ok(BridgeToWrapper::Sealed(Sealed { id, receipts, sealed: sealed.into() }))
     }
 
-    /// One item: policy, OpenBao, receipt.
-    fn one(&mut self, item: &Item, room: &mut usize, deadline: &Deadline) -> (Answer, Receipt) {
+    /// One item: policy, OpenBao, receipt; and what counts against a limit.
+    fn one(
+        &mut self,
+        item: &Item,
+        room: &mut usize,
+        deadline: &Deadline,
+    ) -> (Answer, Receipt, Option<(Use, u64)>) {
         let (action, path) = (action_of(item), path_of(item));
         let mut receipt = self.receipt(event_of(action));
         receipt.path_hmac = Some(self.releaser.path_hash(&path));
-        let (mut answer, request) = match self.allowed(action, &path, &mut receipt) {
-            Ok(()) => match &mut self.workload {
+        let allowed = self.allowed((action, &path), Occasion::Release, &mut receipt);
+        let counted = allowed.as_ref().ok().cloned().flatten();
+        let (mut answer, requests) = match allowed {
+            Ok(_) => match &mut self.workload {
                 Some(workload) => noted(&self.watcher, item, || workload.fetch(item, deadline)),
-                None => (Answer::Refused(Box::new(no_login(operation_of(action)))), None),
+                None => (Answer::Refused(Box::new(no_login(operation_of(action)))), Vec::new()),
             },
-            Err(refused) => (Answer::Refused(refused), None),
+            Err(refused) => (Answer::Refused(refused), Vec::new()),
         };
         receipt.path = Some(path);
-        receipt.request = request;
+        self.releaser.caused(&requests);
+        let mut requests = requests.into_iter();
+        (receipt.request, receipt.more_requests) = (requests.next(), requests.collect());
         let len = len_of(&answer);
         match room.checked_sub(len) {
             Some(left) => *room = left,
@@ -244,18 +260,24 @@ impl Dialogue {
                 receipt.decision = RELEASED.to_owned();
             }
             Answer::Plain(_) => receipt.decision = RELEASED.to_owned(),
-            Answer::Refused(refused) => receipt.decision = word(refused),
+            Answer::Refused(refused) => {
+                receipt.decision = word(refused);
+                if let Some((what, at)) = &counted {
+                    self.releaser.uses.give_back(what, *at);
+                }
+                return (answer, receipt, None);
+            }
         }
-        (answer, receipt)
+        (answer, receipt, counted)
     }
 
-    /// Asks the policy.
+    /// Asks the policy; tells what was counted for it.
     fn allowed(
         &self,
-        action: Action,
-        path: &str,
+        (action, path): (Action, &str),
+        occasion: Occasion,
         receipt: &mut Receipt,
-    ) -> Result<(), Box<Refused>> {
+    ) -> Result<Option<(Use, u64)>, Box<Refused>> {
         let operation = operation_of(action);
         let Some(workload) = &self.workload else { return Err(Box::new(no_login(operation))) };
         let loaded = self.releaser.policy.now();
@@ -268,15 +290,44 @@ impl Dialogue {
         if let (Some(node), Some(kept)) = (node, &mut receipt.evidence) {
             kept.assurance = loaded.policy.assurance(node).into();
         }
-        let decision = loaded.policy.decide(&Asked { identity, action, path, level, node });
+        let (named, now) = (identity.to_string(), unix_seconds());
+        let orders = self.releaser.orders_now(now);
+        let mut standing = orders::standing(&orders, path, &named);
+        standing.occasion = occasion;
+        let pod = format!("{}/{}", identity.issuer, workload.pod);
+        let what = Use { pod, path: self.releaser.path_hash(path) };
+        let decision = self.releaser.uses.decide(&what, now, |had| {
+            (standing.released, standing.last_hour) = (had.total, had.last_hour);
+            let asked = Asked { identity, action, path, level, standing: &standing, node };
+            let decision = loaded.policy.decide(&asked);
+            let counts = match &decision {
+                Decision::Release { grounds, .. } if grounds.limited => Counts::Yes,
+                _ => Counts::No,
+            };
+            (decision, counts)
+        });
         let denial = match &decision {
-            Decision::Release { rule } => {
+            Decision::Release { rule, grounds } => {
                 receipt.rule = Some((*rule).to_owned());
-                return Ok(());
+                let stood = orders::stood_on(&orders, (path, &named), (rule, grounds));
+                receipt.orders = stood.iter().map(StoodOn::new).collect();
+                if !grounds.relaxed.is_empty() {
+                    let rule = *rule;
+                    warn!(rule, identity = %identity, "BREAK-GLASS: released with the policy set aside");
+                }
+                return Ok(grounds.limited.then_some((what, now)));
+            }
+            Decision::Approvals { rule, .. } => {
+                receipt.rule = Some((*rule).to_owned());
+                Denial::Approval
             }
             Decision::Level { rule, .. } => {
                 receipt.rule = Some((*rule).to_owned());
                 Denial::Level
+            }
+            Decision::Limit { rule, .. } => {
+                receipt.rule = Some((*rule).to_owned());
+                Denial::Limit
             }
             Decision::Identity { .. } | Decision::Path => Denial::Policy,
         };
@@ -324,8 +375,8 @@ impl Dialogue {
         let (action, path) = workload.leased(lease)?;
         receipt.path_hmac = Some(self.releaser.path_hash(&path));
         receipt.path = Some(path.clone());
-        let allowed = self.allowed(action, &path, &mut receipt);
-        let renewed = allowed.and_then(|()| match &mut self.workload {
+        let allowed = self.allowed((action, &path), Occasion::Renewal, &mut receipt);
+        let renewed = allowed.and_then(|_| match &mut self.workload {
             Some(workload) => workload.renew_lease(lease, deadline),
             None => Err(Box::new(no_login(Operation::RenewLease))),
         });
@@ -345,10 +396,16 @@ impl Dialogue {
         receipts: Vec<Receipt>,
         operation: Operation,
     ) -> Result<Vec<Recorded>, Box<Refused>> {
-        self.releaser.receipts.append(receipts).map_err(|error| {
-            warn!(error = %error, "a receipt cannot be written: nothing is released");
-            let meaning = format!("its receipt cannot be written: {error}");
-            Box::new(Refused::denied(operation, Denial::Record, meaning))
+        let decided = receipts.clone();
+        let recorded = self.releaser.receipts.append(receipts);
+        match &recorded {
+            Ok(_) => decided.iter().for_each(|receipt| self.releaser.metrics.decided(receipt)),
+            Err(_) => self.releaser.metrics.unwritten(),
+        }
+        recorded.map_err(|error| {
+            let mut refused = unwritten(&error);
+            refused.operation = operation;
+            refused
         })
     }
 
@@ -377,12 +434,22 @@ impl Dialogue {
             session: HEXLOWER.encode(&self.binding),
             bridge: if heap::state().is_sealed() { "sealed" } else { "wiped" },
             request: None,
+            more_requests: Vec::new(),
+            orders: Vec::new(),
+            words: None,
             sealed_to: self.recipient.as_ref().map(|recipient| recipient.hash.clone()),
             node: None,
             evidence: workload.and_then(|workload| workload.node.as_ref()).map(Evidence::kept),
             log: None,
         }
     }
+}
+
+/// Nothing is released of which nothing can be written down.
+fn unwritten(error: &std::io::Error) -> Box<Refused> {
+    warn!(error = %error, "a receipt cannot be written: nothing is released");
+    let meaning = format!("its receipt cannot be written: {error}");
+    Box::new(Refused::denied(Operation::Read, Denial::Record, meaning))
 }
 
 /// Reads something and has changes of it noted, which can be learned of for KV v2 alone: whatever

@@ -15,12 +15,14 @@ use cloudtaser_core::{
     level::Facets,
     release::{Recorded, policy},
 };
-use cloudtaser_evidence::receipt::Assurance;
+use cloudtaser_evidence::receipt::{Act, Assurance};
+use cloudtaser_sys::heap;
 use cloudtaser_tls::{Digest, MacKey};
 use data_encoding::HEXLOWER;
 use serde::Serialize;
 
-use super::PATH_LABEL;
+use super::{PATH_LABEL, orders::Believed};
+use crate::clock::unix_seconds;
 
 /// What is recorded.
 #[derive(Clone, Debug, Serialize)]
@@ -81,6 +83,15 @@ pub struct Receipt {
     /// OpenBao's name of the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request: Option<String>,
+    /// Of those behind the first, where it took several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub more_requests: Vec<String>,
+    /// What people signed, on which the decision stands.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub orders: Vec<StoodOn>,
+    /// What has to be heard, where it is no answer to anybody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub words: Option<String>,
     /// SHA-256 of the key that the answer is sealed to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sealed_to: Option<String>,
@@ -93,6 +104,18 @@ pub struct Receipt {
     /// Where the Merkle log has it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log: Option<Recorded>,
+}
+
+/// An order, as lines name it.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct StoodOn {
+    /// What for.
+    pub act: Act,
+    /// Its hash.
+    pub order: String,
+    /// What the log keeps of it.
+    #[serde(skip)]
+    pub document: Vec<u8>,
 }
 
 /// Evidence that is kept beside the log; written down by its hash.
@@ -117,6 +140,10 @@ impl Serialize for Kept {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Event {
+    /// OpenBao gave out a secret for which the bridge had not asked.
+    Around,
+    /// People set demands of the policy aside.
+    BreakGlass,
     /// Ciphertexts were decrypted.
     Decrypt,
     /// A workload left.
@@ -129,6 +156,54 @@ pub enum Event {
     Renew,
     /// A path was written to and its answer read.
     Write,
+}
+
+impl Receipt {
+    /// A line that is no answer to anybody.
+    pub(super) fn aloud(event: Event, words: String, policy: String) -> Self {
+        Self {
+            at: unix_seconds(),
+            event,
+            decision: "noticed".to_owned(),
+            client: String::new(),
+            identity: None,
+            pod: None,
+            role: None,
+            instance: None,
+            path: None,
+            path_hmac: None,
+            version: None,
+            lease_seconds: None,
+            rule: None,
+            policy,
+            facets: None,
+            wrapper: None,
+            agent: None,
+            node: None,
+            evidence: None,
+            suppressed: None,
+            session: String::new(),
+            bridge: if heap::state().is_sealed() { "sealed" } else { "wiped" },
+            request: None,
+            more_requests: Vec::new(),
+            orders: Vec::new(),
+            words: Some(words),
+            sealed_to: None,
+            log: None,
+        }
+    }
+}
+
+impl StoodOn {
+    /// Names an order.
+    pub(super) fn new(believed: &Believed) -> Self {
+        let act = match believed.order.is_break_glass() {
+            true => Act::BreakGlass,
+            false => Act::Approval,
+        };
+        let order = believed.hash().to_string();
+        Self { act, order, document: believed.document.clone() }
+    }
 }
 
 /// Where receipts go.
@@ -306,6 +381,9 @@ mod tests {
             session: String::new(),
             bridge: "sealed",
             request: None,
+            more_requests: Vec::new(),
+            orders: Vec::new(),
+            words: None,
             sealed_to: None,
             node: None,
             evidence: None,

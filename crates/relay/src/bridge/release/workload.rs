@@ -130,7 +130,7 @@ impl Workload {
 
     /// Does what one item asks for, and says how OpenBao names the request. The policy was asked
     /// before.
-    pub(super) fn fetch(&mut self, item: &Item, deadline: &Deadline) -> (Answer, Option<String>) {
+    pub(super) fn fetch(&mut self, item: &Item, deadline: &Deadline) -> (Answer, Vec<String>) {
         let action = action_of(item);
         let fetched = match item {
             Item::Read { path, version } => self.read(path, *version, None, deadline),
@@ -142,8 +142,9 @@ impl Workload {
                     batch: usize::from(*batch),
                 };
                 let texts = texts.iter().map(String::as_str).collect::<Vec<_>>();
-                let plain = self.client.transit_decrypt(&self.session, &key, &texts, deadline);
-                let plain = plain.map(|plain| (Answer::Plain(plain), None));
+                let plain =
+                    self.client.transit_decrypt_named(&self.session, &key, &texts, deadline);
+                let plain = plain.map(|plain| (Answer::Plain(plain.texts), plain.requests));
                 plain.map_err(|error| Box::new(error.carry()))
             }
         };
@@ -156,7 +157,7 @@ impl Workload {
             };
             self.leases.insert(lease.id.clone(), (kept, action, path.clone()));
         }
-        fetched.unwrap_or_else(|refused| (Answer::Refused(refused), None))
+        fetched.unwrap_or_else(|refused| (Answer::Refused(refused), Vec::new()))
     }
 
     fn read(
@@ -165,7 +166,7 @@ impl Workload {
         version: Option<u32>,
         write: Option<&String>,
         deadline: &Deadline,
-    ) -> Result<(Answer, Option<String>), Box<Refused>> {
+    ) -> Result<(Answer, Vec<String>), Box<Refused>> {
         let operation = if write.is_some() { Operation::Write } else { Operation::Read };
         let path = SecretPath::parse(path).map_err(|error| {
             let why = Why::Unusable { meaning: format!("the path cannot be used: {error}") };
@@ -181,7 +182,7 @@ impl Workload {
             ttl_seconds: lease.duration.as_secs(),
             renewable: lease.renewable,
         });
-        let request = answer.request;
+        let request = Vec::from_iter(answer.request);
         let fields = Answer::Fields {
             path: answer.path,
             version: answer.version,

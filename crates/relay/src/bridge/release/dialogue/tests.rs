@@ -99,6 +99,31 @@ fn answer(stream: TcpStream, asked: &Asked) {
     }
 }
 
+fn config_in(folder: &std::path::Path, openbao: String) -> ReleaseConfig {
+    ReleaseConfig {
+        openbao,
+        trust: Trust::default(),
+        namespace: None,
+        policy_file: folder.join("policy.toml"),
+        state_dir: folder.join("state"),
+        unsealed: Unsealed::Allow,
+        doors: Vec::new(),
+        limits: LoginLimits { at_once: 1, restarts: 1, unclean: Unclean::Refuse },
+        linger_seconds: 60,
+        statement_seconds: 3600,
+        issuers: vec![issuer().unwrap()],
+        log: LogConfig {
+            name: "log.example".to_owned(),
+            dir: folder.join("state/log"),
+            key_file: folder.join("state/log.key"),
+            witnesses: None,
+        },
+        audit: None,
+        openbao_audit: None,
+        metrics_file: None,
+    }
+}
+
 struct Place {
     folder: tempfile::TempDir,
     releaser: Arc<Releaser>,
@@ -113,30 +138,20 @@ impl Place {
     fn with(unsealed: Unsealed, change: impl FnOnce(Releaser) -> Releaser) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (openbao, asked) = openbao();
-        let policy_file = folder.path().join("policy.toml");
-        std::fs::write(&policy_file, POLICY).unwrap();
-        let config = ReleaseConfig {
-            openbao,
-            trust: Trust::default(),
-            namespace: None,
-            policy_file,
-            state_dir: folder.path().join("state"),
-            unsealed,
-            doors: Vec::new(),
-            limits: LoginLimits { at_once: 1, restarts: 1, unclean: Unclean::Refuse },
-            linger_seconds: 60,
-            statement_seconds: 3600,
-            issuers: vec![issuer().unwrap()],
-            log: LogConfig {
-                name: "log.example".to_owned(),
-                dir: folder.path().join("state/log"),
-                key_file: folder.path().join("state/log.key"),
-                witnesses: None,
-            },
-            openbao_audit: None,
-        };
-        let releaser = Arc::new(change(Releaser::open(config).unwrap()));
+        let config = config_in(folder.path(), openbao);
+        std::fs::write(&config.policy_file, POLICY).unwrap();
+        let config = ReleaseConfig { unsealed, ..config };
+        let releaser = Arc::new(change(Releaser::open(config, bridge().public()).unwrap()));
         Self { folder, releaser, asked }
+    }
+
+    /// The bridge ends, and another begins where it was.
+    fn again(&mut self) {
+        let config = config_in(self.folder.path(), self.releaser.config.openbao.clone());
+        // The log is open once at a time.
+        let nowhere = Self::new();
+        self.releaser = Arc::clone(&nowhere.releaser);
+        self.releaser = Arc::new(Releaser::open(config, bridge().public()).unwrap());
     }
 
     /// A session whose binding is this byte.
@@ -152,6 +167,12 @@ impl Place {
     fn asked(&self, line: &str) -> usize {
         self.asked.lock().unwrap().iter().filter(|asked| *asked == line).count()
     }
+}
+
+/// The key of every bridge here.
+fn bridge() -> &'static KeyPair {
+    static BRIDGE: OnceLock<KeyPair> = OnceLock::new();
+    BRIDGE.get_or_init(key)
 }
 
 fn token() -> String {
@@ -471,3 +492,7 @@ fn the_log_holds_the_leaf_that_the_answer_names_and_the_file_names_it_too() {
     assert_eq!(receipt.draft.workload.namespace.as_str(), "shop");
     assert_eq!(receipt.draft.sealing.unwrap().recipient, LogDigest::of(recipient().public()));
 }
+
+mod failing;
+mod killed;
+mod terms;
