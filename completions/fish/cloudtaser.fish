@@ -209,13 +209,14 @@ complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand compose; and __fis
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand compose; and __fish_seen_subcommand_from help" -f -a "export" -d 'Print what cloudtaser needs, in another tool\'s language'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand compose; and __fish_seen_subcommand_from help" -f -a "explain" -d 'Explain a rule, or list all of them'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand compose; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and not __fish_seen_subcommand_from init export verify show reconcile" -s h -l help -d 'Print help'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and not __fish_seen_subcommand_from init export verify show reconcile" -s V -l version -d 'Print version'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and not __fish_seen_subcommand_from init export verify show reconcile" -f -a "init" -d 'Make the keys of a log and a policy that believes it'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and not __fish_seen_subcommand_from init export verify show reconcile" -f -a "export" -d 'Write a bundle for an auditor: receipts, proofs, and the names that you open'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and not __fish_seen_subcommand_from init export verify show reconcile" -f -a "verify" -d 'Verify a bundle, a tlog-proof or a whole log, and say what it shows'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and not __fish_seen_subcommand_from init export verify show reconcile" -f -a "show" -d 'Print the receipts of a bundle or a log, without verifying them'
-complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and not __fish_seen_subcommand_from init export verify show reconcile" -f -a "reconcile" -d 'Compare a log with OpenBao\'s audit log: what does either side lack?'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and not __fish_seen_subcommand_from init export verify node show reconcile" -s h -l help -d 'Print help'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and not __fish_seen_subcommand_from init export verify node show reconcile" -s V -l version -d 'Print version'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and not __fish_seen_subcommand_from init export verify node show reconcile" -f -a "init" -d 'Make the keys of a log and a policy that believes it'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and not __fish_seen_subcommand_from init export verify node show reconcile" -f -a "export" -d 'Write a bundle for an auditor: receipts, proofs, and the names that you open'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and not __fish_seen_subcommand_from init export verify node show reconcile" -f -a "verify" -d 'Verify a bundle, a tlog-proof or a whole log, and say what it shows'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and not __fish_seen_subcommand_from init export verify node show reconcile" -f -a "node" -d 'Verify what a node signed, and say what it shows'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and not __fish_seen_subcommand_from init export verify node show reconcile" -f -a "show" -d 'Print the receipts of a bundle or a log, without verifying them'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and not __fish_seen_subcommand_from init export verify node show reconcile" -f -a "reconcile" -d 'Compare a log with OpenBao\'s audit log: what does either side lack?'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from init" -l name -d 'The log\'s name (its origin), best a host and a path of yours: `eu.example.org/log`' -r
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from init" -s h -l help -d 'Print help'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from init" -s V -l version -d 'Print version'
@@ -243,6 +244,13 @@ complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fi
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from verify" -l json -d 'Print the result as JSON'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from verify" -s h -l help -d 'Print help'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from verify" -s V -l version -d 'Print version'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from node" -l release-policy -d 'A release policy, which knows nodes and their TPMs' -r -F
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from node" -l session -d 'The session that it must be for' -r
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from node" -l sealing -d 'The sealing key\'s hash that it must be for' -r
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from node" -l pod -d 'The pod that it must be about' -r
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from node" -l json -d 'Print what it shows as JSON'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from node" -s h -l help -d 'Print help'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from node" -s V -l version -d 'Print version'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from show" -l last -d 'Only so many, the last ones' -r
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from show" -l json -d 'Print one JSON object per receipt'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from show" -s h -l help -d 'Print help'
@@ -313,6 +321,7 @@ complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and __fish_s
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and __fish_seen_subcommand_from evidence" -f -a "init" -d 'Make the keys of a log and a policy that believes it'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and __fish_seen_subcommand_from evidence" -f -a "export" -d 'Write a bundle for an auditor: receipts, proofs, and the names that you open'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and __fish_seen_subcommand_from evidence" -f -a "verify" -d 'Verify a bundle, a tlog-proof or a whole log, and say what it shows'
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and __fish_seen_subcommand_from evidence" -f -a "node" -d 'Verify what a node signed, and say what it shows'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and __fish_seen_subcommand_from evidence" -f -a "show" -d 'Print the receipts of a bundle or a log, without verifying them'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and __fish_seen_subcommand_from evidence" -f -a "reconcile" -d 'Compare a log with OpenBao\'s audit log: what does either side lack?'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand help; and __fish_seen_subcommand_from witness" -f -a "init" -d 'Make a witness\'s key'

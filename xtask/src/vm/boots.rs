@@ -190,13 +190,8 @@ const fn usual(name: &'static str, lsm: &'static str, expected: &'static str) ->
 pub(super) const BOOTS: &[Boot] = &[
     usual("lsm", WITH_BPF, "ENFORCING(lsm)"),
     usual("fmod_ret", WITHOUT_BPF, "ENFORCING(fmod_ret)"),
+    Boot { work: Work::Beside, ..usual("lsm, beside others", WITH_BPF, "ENFORCING(lsm)") },
     Boot {
-        matrix: Matrix::Full,
-        work: Work::Beside,
-        ..usual("lsm, beside others", WITH_BPF, "ENFORCING(lsm)")
-    },
-    Boot {
-        matrix: Matrix::Full,
         kind: Kind::Newest,
         work: Work::Beside,
         ..usual("fmod_ret, beside others", WITHOUT_BPF, "ENFORCING(fmod_ret)")

@@ -15,6 +15,7 @@ const NO_FILES: &str = "an app that asks for secret files does not get them";
 const FIRST_IMAGE: &str = "programs that the app executes are not followed: the level says so";
 const UNKNOWN: &str = "one fact of the surroundings is unknown, and the level says so";
 const NO_AGENT: &str = "the level says agent=off";
+const NO_QUOTE: &str = "what the node signs is the word of its software alone (L0)";
 const DEGRADED: &str = "the agent's state is DEGRADED or OFF and says why";
 
 /// What the programs need.
@@ -338,6 +339,22 @@ const PATHS: &[PathNeed] = &[
         access: Access::Read,
         reason: "the layout of this kernel",
         without: Ends,
+    },
+    PathNeed {
+        program: Agent,
+        step: Step::Guard,
+        path: "/dev/tpmrm0",
+        access: Access::Write,
+        reason: "quotes of what the machine booted",
+        without: Notes(NO_QUOTE),
+    },
+    PathNeed {
+        program: Agent,
+        step: Step::Guard,
+        path: "/sys/kernel/security/tpm0/binary_bios_measurements",
+        access: Access::Read,
+        reason: "the log of what was measured, beside a quote",
+        without: Notes(NO_QUOTE),
     },
     PathNeed {
         program: Agent,
