@@ -8,7 +8,7 @@ use cloudtaser_core::{
     ProtectionLevel,
     exit::Code,
     level::{
-        Agent, Attach, Environ, Facets, Memory, Requirement, RequirementError, Supervisor,
+        Agent, Attach, Environ, Facets, Memory, Release, Requirement, RequirementError, Supervisor,
         Transport,
     },
     release::policy::{
@@ -171,6 +171,7 @@ impl FromStr for Reached {
             attach: Attach::Open,
             // A bridge is reached by no other.
             transport: Transport::Hybrid,
+            release: Release::Bridge,
             agent: Agent::Off,
         };
         for word in Requirement::parse_list(text)? {
@@ -179,6 +180,7 @@ impl FromStr for Reached {
                 Requirement::Attach(value) => facets.attach = value,
                 Requirement::Environ(value) => facets.environ = value,
                 Requirement::Memory(value) => facets.memory = value,
+                Requirement::Release(value) => facets.release = value,
                 Requirement::Row(..) => return Err(ReachedError::Row),
                 Requirement::Supervisor(value) => facets.supervisor = value,
                 Requirement::Transport(value) => facets.transport = value,

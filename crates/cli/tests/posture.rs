@@ -11,7 +11,8 @@ mod posture {
     use std::{fs, process::Output};
 
     use cloudtaser_core::level::{
-        Agent, Attach, Environ, Facets, Memory, ProtectionLevel, Supervisor, Transport, Verdict,
+        Agent, Attach, Environ, Facets, Memory, ProtectionLevel, Release, Supervisor, Transport,
+        Verdict,
     };
     use cloudtaser_evidence::{
         Digest, Draft, Log, keys,
@@ -30,6 +31,7 @@ mod posture {
         supervisor: Supervisor::Sealed,
         attach: Attach::Refused,
         transport: Transport::Hybrid,
+        release: Release::Bridge,
         agent: Agent::Enforcing,
     };
 

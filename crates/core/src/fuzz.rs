@@ -8,7 +8,8 @@ use crate::{
     agent::{ANSWER_MAX, Answer, QUESTION_MAX, Question, order::Order},
     cgroup::{self, Workload},
     level::{
-        Agent, Attach, Environ, Facets, Memory, ProtectionLevel, Requirement, Supervisor, Transport,
+        Agent, Attach, Environ, Facets, Memory, ProtectionLevel, Release, Requirement, Supervisor,
+        Transport,
     },
     node::{NodeStatement, STATEMENT_MAX},
     plan::Period,
@@ -252,6 +253,7 @@ pub fn policy(bytes: &[u8]) {
         supervisor: Supervisor::Wiped,
         attach: Attach::Open,
         transport: Transport::Hybrid,
+        release: Release::Bridge,
         agent: Agent::Off,
     };
     let level = ProtectionLevel::from_facets(weakest, Vec::new());

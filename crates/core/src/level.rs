@@ -99,6 +99,16 @@ facet! {
 }
 
 facet! {
+    /// Who decides on each value that is released.
+    Release {
+        /// OpenBao alone: whoever has the credential gets what the role may read.
+        Direct = "direct",
+        /// A bridge in the EU, by its policy, to one launch of a pod, with a receipt.
+        Bridge = "bridge",
+    }
+}
+
+facet! {
     /// The node agent.
     Agent {
         /// Not there.
@@ -135,6 +145,8 @@ pub struct Facets {
     pub attach: Attach,
     /// The way to OpenBao.
     pub transport: Transport,
+    /// Who decides on each release.
+    pub release: Release,
     /// The node agent.
     pub agent: Agent,
 }
@@ -175,6 +187,8 @@ pub enum Requirement {
     Environ(Environ),
     /// The app's pages.
     Memory(Memory),
+    /// Who decides on each release.
+    Release(Release),
     /// An adversary row, 1 to 6.
     Row(u8, Verdict),
     /// The supervisor's heap.
@@ -188,7 +202,8 @@ pub enum Requirement {
 #[error(
     "{text:?} is no requirement; write one of memory=plain|transient|sealed, \
      environ=plain|first-image|hidden, supervisor=wiped|sealed, attach=open|ancestors|refused, \
-     transport=plaintext|unverified|tls|hybrid, agent=off|degraded|enforcing, \
+     transport=plaintext|unverified|tls|hybrid, release=direct|bridge, \
+     agent=off|degraded|enforcing, \
      T1 to T6=open|partial|closed"
 )]
 pub struct RequirementError {
@@ -231,6 +246,7 @@ impl ProtectionLevel {
             Requirement::Attach(_) => Requirement::Attach(self.facets.attach),
             Requirement::Environ(_) => Requirement::Environ(self.facets.environ),
             Requirement::Memory(_) => Requirement::Memory(self.facets.memory),
+            Requirement::Release(_) => Requirement::Release(self.facets.release),
             Requirement::Supervisor(_) => Requirement::Supervisor(self.facets.supervisor),
             Requirement::Transport(_) => Requirement::Transport(self.facets.transport),
             Requirement::Row(number, _) => {
@@ -256,6 +272,7 @@ impl Requirement {
             (Self::Attach(least), Self::Attach(is)) => is >= least,
             (Self::Environ(least), Self::Environ(is)) => is >= least,
             (Self::Memory(least), Self::Memory(is)) => is >= least,
+            (Self::Release(least), Self::Release(is)) => is >= least,
             (Self::Row(number, least), Self::Row(of, is)) => number == of && is >= least,
             (Self::Supervisor(least), Self::Supervisor(is)) => is >= least,
             (Self::Transport(least), Self::Transport(is)) => is >= least,
@@ -270,6 +287,7 @@ impl Requirement {
             Self::Attach(value) => ("attach", value.as_str()),
             Self::Environ(value) => ("environ", value.as_str()),
             Self::Memory(value) => ("memory", value.as_str()),
+            Self::Release(value) => ("release", value.as_str()),
             Self::Row(number, value) => {
                 let row = ROWS.get(usize::from(number).saturating_sub(1));
                 (row.copied().unwrap_or("T?"), value.as_str())
@@ -289,6 +307,7 @@ impl FromStr for Requirement {
             "attach" => Attach::parse(word).map(Self::Attach),
             "environ" => Environ::parse(word).map(Self::Environ),
             "memory" => Memory::parse(word).map(Self::Memory),
+            "release" => Release::parse(word).map(Self::Release),
             "supervisor" => Supervisor::parse(word).map(Self::Supervisor),
             "transport" => Transport::parse(word).map(Self::Transport),
             key => {

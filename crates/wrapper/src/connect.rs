@@ -8,7 +8,7 @@ use cloudtaser_bao::{
 };
 use cloudtaser_core::{
     ProtectionLevel, Secret,
-    level::{Facets, Transport},
+    level::{self, Facets, Transport},
     plan::{AuthMethod, Mode, Server, Verify},
     release::Statement,
 };
@@ -183,6 +183,14 @@ pub(crate) fn transport(server: &Server) -> Transport {
         (Mode::Direct, false, _) => Transport::Plaintext,
         (Mode::Direct, true, Verify::Skip) => Transport::Unverified,
         (Mode::Direct, true, Verify::Full) => Transport::Tls,
+    }
+}
+
+/// Who decides on each release.
+pub(crate) fn release(server: &Server) -> level::Release {
+    match server.way() {
+        Mode::Beacon => level::Release::Bridge,
+        Mode::Direct => level::Release::Direct,
     }
 }
 

@@ -15,6 +15,7 @@ pub(crate) fn explain(level: &ProtectionLevel, agent_said: Option<&str>) -> Stri
         Requirement::Supervisor(facets.supervisor),
         Requirement::Attach(facets.attach),
         Requirement::Transport(facets.transport),
+        Requirement::Release(facets.release),
     ];
     for word in words {
         line(&mut out, format_args!("  {word}"));

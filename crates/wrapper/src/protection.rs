@@ -6,7 +6,7 @@
 
 use cloudtaser_core::{
     ProtectionLevel,
-    level::{Attach, Environ, Facets, Memory, Supervisor, Transport},
+    level::{Attach, Environ, Facets, Memory, Release, Supervisor, Transport},
     plan::{Delivery as Asked, DeliveryMode, Dumpable},
 };
 use cloudtaser_sys::{
@@ -180,13 +180,15 @@ pub(crate) struct Measured<'a> {
     pub(crate) heap_sealed: bool,
     /// The way to OpenBao.
     pub(crate) transport: Transport,
+    /// Who decides on each release.
+    pub(crate) release: Release,
     /// What the node agent does.
     pub(crate) guard: &'a Guard,
 }
 
 /// What the launch may claim.
 pub(crate) fn level(choice: &Choice, facts: &Facts, measured: Measured<'_>) -> ProtectionLevel {
-    let Measured { heap_sealed, transport, guard } = measured;
+    let Measured { heap_sealed, transport, release, guard } = measured;
     let yama = facts.kernel.yama_scope.known().copied().unwrap_or(0);
     let facets = Facets {
         memory: match (choice.mode, choice.files) {
@@ -206,6 +208,7 @@ pub(crate) fn level(choice: &Choice, facts: &Facts, measured: Measured<'_>) -> P
             (false, _) => Attach::Ancestors,
         },
         transport,
+        release,
         agent: guard.agent,
     };
     let mut reasons = choice.reasons.clone();

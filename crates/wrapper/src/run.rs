@@ -83,7 +83,12 @@ fn try_run(asked: Run, log: &mut Log) -> Result<u8, Failure> {
     let promised = protection::level(
         &choice,
         &facts,
-        Measured { heap_sealed: heap::state().is_sealed(), transport, guard: &guard },
+        Measured {
+            heap_sealed: heap::state().is_sealed(),
+            transport,
+            release: connect::release(&settings.plan.server),
+            guard: &guard,
+        },
     );
     if asked.purpose == Purpose::Explain {
         return explained(&promised, &guard, &settings.plan);
@@ -201,7 +206,12 @@ fn report(
 ) -> Result<(), Failure> {
     let transport = fetched.bao.transport(transport);
     let guard = prepared.guard.clone().or_weaker(Guard::ask(&prepared.plan));
-    let measured = Measured { heap_sealed: heap::state().is_sealed(), transport, guard: &guard };
+    let measured = Measured {
+        heap_sealed: heap::state().is_sealed(),
+        transport,
+        release: connect::release(&prepared.plan.server),
+        guard: &guard,
+    };
     let level = protection::level(&prepared.choice, facts, measured);
     for warning in &fetched.outcome.warnings {
         prepared.log.warn(warning, &[]);

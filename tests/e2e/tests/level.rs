@@ -468,10 +468,13 @@ mod tests {
         let output = here(&double).flag("--require").flag(met).run(APP).ok();
         assert!(output.text().starts_with("started"), "{}", output.text());
         let before = double.seen().len();
-        let unmet = here(&double).flag("--require").flag("T3=closed,agent=enforcing,T6=partial");
+        let unmet = here(&double)
+            .flag("--require")
+            .flag("T3=closed,agent=enforcing,release=bridge,T6=partial");
         let parts = [
             "T3=closed is required, T3=partial is what this place gives",
             "agent=enforcing is required, agent=off is what this place gives",
+            "release=bridge is required, release=direct is what this place gives",
             "T6=partial is required, T6=open is what this place gives",
         ];
         refused(&unmet.run(APP), 77, &parts);

@@ -23,7 +23,7 @@ mod tests {
 name = "shop"
 paths = ["secret/shop"]
 identities = ["eu:shop/*"]
-require = ["memory=sealed", "transport=hybrid"]
+require = ["memory=sealed", "transport=hybrid", "release=bridge", "T5=partial"]
 "#;
 
     /// Tells that it runs, and ends with its standard input.

@@ -3,11 +3,18 @@
 //! A row is `Closed` only when nothing that the threat model lists for it remains. What remains is
 //! always among the reasons, in words that a report can print.
 
-use super::{Agent, Attach, Environ, Facets, Memory, Row, Transport, Verdict};
+use super::{Agent, Attach, Environ, Facets, Memory, Release, Row, Transport, Verdict};
 
 /// The six rows, T1 first.
 pub(super) fn rows(facets: Facets) -> Vec<Row> {
-    vec![same_uid(facets), in_container(), root(facets), wire(facets), api_server(), hypervisor()]
+    vec![
+        same_uid(facets),
+        in_container(facets.release),
+        root(facets),
+        wire(facets),
+        api_server(facets.release),
+        hypervisor(),
+    ]
 }
 
 fn same_uid(facets: Facets) -> Row {
@@ -32,15 +39,24 @@ fn same_uid(facets: Facets) -> Row {
     Row { id: "T1", adversary: "another process of the same uid", verdict, because }
 }
 
-fn in_container() -> Row {
-    Row {
-        id: "T2",
-        adversary: "code in the app's container",
-        verdict: Verdict::Open,
-        because: vec![
-            "nothing binds the login to this launch: a credential in the container can be used again",
-        ],
-    }
+fn in_container(release: Release) -> Row {
+    let (verdict, because) = match release {
+        Release::Direct => (
+            Verdict::Open,
+            vec![
+                "nothing binds the login to this launch: a credential in the container can be used again",
+            ],
+        ),
+        // Never closed: the login is the first one's, whoever that is.
+        Release::Bridge => (
+            Verdict::Partial,
+            vec![
+                "the pod's token is refused once this launch has logged in, unless by a key that only its memory has",
+                "who is quicker than the wrapper is let in, and the wrapper is refused and says so",
+            ],
+        ),
+    };
+    Row { id: "T2", adversary: "code in the app's container", verdict, because }
 }
 
 fn root(facets: Facets) -> Row {
@@ -88,15 +104,22 @@ fn wire(facets: Facets) -> Row {
     Row { id: "T4", adversary: "anyone on the wire", verdict, because: vec![why] }
 }
 
-fn api_server() -> Row {
-    Row {
-        id: "T5",
-        adversary: "the provider's API server",
-        verdict: Verdict::Open,
-        because: vec![
-            "OpenBao is used directly: no release policy and no receipt stand in between",
-        ],
-    }
+fn api_server(release: Release) -> Row {
+    let (verdict, because) = match release {
+        Release::Direct => (
+            Verdict::Open,
+            vec!["OpenBao is used directly: no release policy and no receipt stand in between"],
+        ),
+        // Never closed: without hardware that signs, the provider can run a node of its own.
+        Release::Bridge => (
+            Verdict::Partial,
+            vec![
+                "a bridge releases by its own policy, to who has a key of this cluster, and each release has a receipt",
+                "it can make up a pod on a node that has that key, and gets what the policy gives to that workload",
+            ],
+        ),
+    };
+    Row { id: "T5", adversary: "the provider's API server", verdict, because }
 }
 
 fn hypervisor() -> Row {

@@ -6,6 +6,7 @@ const BEST: Facets = Facets {
     supervisor: Supervisor::Sealed,
     attach: Attach::Refused,
     transport: Transport::Hybrid,
+    release: Release::Bridge,
     agent: Agent::Enforcing,
 };
 
@@ -44,9 +45,19 @@ fn a_plain_environment_leaves_the_same_uid_everything() {
 }
 
 #[test]
-fn the_rows_that_nothing_here_closes_stay_open_at_the_best_facets() {
-    for row in [2, 5, 6] {
-        assert_eq!(verdict(BEST, row), Verdict::Open);
+fn the_row_that_nothing_here_closes_stays_open_at_the_best_facets() {
+    assert_eq!(verdict(BEST, 6), Verdict::Open);
+}
+
+#[test]
+fn a_bridge_closes_a_part_of_what_is_open_without_one() {
+    for row in [2, 5] {
+        assert_eq!(verdict(BEST, row), Verdict::Partial);
+        assert_eq!(verdict(Facets { release: Release::Direct, ..BEST }, row), Verdict::Open);
+    }
+    let direct = Facets { release: Release::Direct, ..BEST };
+    for row in [1, 3, 4, 6] {
+        assert_eq!(verdict(direct, row), verdict(BEST, row));
     }
 }
 
@@ -66,7 +77,9 @@ fn unmet_requirements_say_what_there_is_instead() {
 
 #[test]
 fn requirements_are_written_as_they_are_read() {
-    for text in ["memory=sealed", "environ=first-image", "attach=ancestors", "T6=open"] {
+    for text in
+        ["memory=sealed", "environ=first-image", "attach=ancestors", "release=bridge", "T6=open"]
+    {
         assert_eq!(text.parse::<Requirement>().unwrap().to_string(), text);
     }
     for bad in ["memory", "memory=", "memory=hidden", "T0=open", "T7=open", "t1=open", "=", ""] {

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::{message::Claims, *};
 use crate::{
     Secret,
-    level::{Agent, Attach, Environ, Facets, Memory, Supervisor, Transport},
+    level::{Agent, Attach, Environ, Facets, Memory, Release, Supervisor, Transport},
 };
 
 const fn facets() -> Facets {
@@ -15,6 +15,7 @@ const fn facets() -> Facets {
         supervisor: Supervisor::Sealed,
         attach: Attach::Refused,
         transport: Transport::Hybrid,
+        release: Release::Bridge,
         agent: Agent::Off,
     }
 }

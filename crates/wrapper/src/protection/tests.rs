@@ -27,7 +27,7 @@ fn facts() -> Facts {
 /// A sealed heap and no agent.
 fn measured(transport: Transport) -> Measured<'static> {
     const OFF: &Guard = &Guard { agent: Agent::Off, reasons: Vec::new(), said: None };
-    Measured { heap_sealed: true, transport, guard: OFF }
+    Measured { heap_sealed: true, transport, release: Release::Direct, guard: OFF }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use askama::Template;
 use cloudtaser_core::level::{
-    Agent, Attach, Environ, Facets, Memory, ProtectionLevel, Row, Supervisor, Transport,
+    Agent, Attach, Environ, Facets, Memory, ProtectionLevel, Release, Row, Supervisor, Transport,
 };
 
 use super::{Pod, Status, read::ADVERSARIES};
@@ -65,7 +65,7 @@ struct Container {
 struct Level {
     number: usize,
     containers: usize,
-    facets: [(&'static str, &'static str); 6],
+    facets: [(&'static str, &'static str); 7],
     rows: Vec<Row>,
 }
 
@@ -178,6 +178,7 @@ impl Counted {
                 ("supervisor", facets.supervisor.as_str()),
                 ("attach", facets.attach.as_str()),
                 ("transport", facets.transport.as_str()),
+                ("release", facets.release.as_str()),
                 ("agent", facets.agent.as_str()),
             ],
             rows: ProtectionLevel::from_facets(facets, Vec::new()).rows,
@@ -229,6 +230,7 @@ const WEAKEST: Facets = Facets {
     supervisor: Supervisor::Wiped,
     attach: Attach::Open,
     transport: Transport::Plaintext,
+    release: Release::Direct,
     agent: Agent::Off,
 };
 

@@ -167,7 +167,7 @@ mod tests {
     #[test]
     fn what_was_measured_is_believed_where_the_verdicts_follow_from_it() {
         let facets = json!({ "memory": "sealed", "environ": "hidden", "supervisor": "sealed",
-            "attach": "refused", "transport": "hybrid", "agent": "enforcing" });
+            "attach": "refused", "transport": "hybrid", "release": "bridge", "agent": "enforcing" });
         let measured: Facets = serde_json::from_value(facets.clone()).unwrap();
         let rows = ProtectionLevel::from_facets(measured, Vec::new()).rows;
         let line = |rows: Value| {

@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    level::{Attach, Environ, Facets, Memory, ProtectionLevel, Supervisor, Transport},
+    level::{Attach, Environ, Facets, Memory, ProtectionLevel, Release, Supervisor, Transport},
     node::{Outcome, Programs, tests::statement},
     release::policy::{
         Action, Asked, Decision, Identity, Policy, PolicyFile, RuleFile, terms::Standing,
@@ -86,6 +86,7 @@ fn decided(policy: &Policy, node: Option<&Attested>) -> String {
         supervisor: Supervisor::Sealed,
         attach: Attach::Refused,
         transport: Transport::Hybrid,
+        release: Release::Bridge,
         agent: Agent::Enforcing,
     };
     let [issuer, namespace, service_account] = ["eu", "shop", "web"].map(str::to_owned);

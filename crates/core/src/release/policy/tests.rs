@@ -1,5 +1,5 @@
 use super::*;
-use crate::level::{Agent, Attach, Environ, Facets, Memory, Supervisor, Transport};
+use crate::level::{Agent, Attach, Environ, Facets, Memory, Release, Supervisor, Transport};
 
 fn level(memory: Memory) -> ProtectionLevel {
     let facets = Facets {
@@ -8,6 +8,7 @@ fn level(memory: Memory) -> ProtectionLevel {
         supervisor: Supervisor::Sealed,
         attach: Attach::Refused,
         transport: Transport::Hybrid,
+        release: Release::Bridge,
         agent: Agent::Off,
     };
     ProtectionLevel::from_facets(facets, Vec::new())

@@ -9,7 +9,7 @@ use std::{
 
 use cloudtaser_core::{
     Secret,
-    level::{Agent, Attach, Environ, Facets, Memory, Supervisor, Transport},
+    level::{Agent, Attach, Environ, Facets, Memory, Release, Supervisor, Transport},
     release::{Hello, Leave, LoggedIn, Purpose, Statement, decode, message::Claims},
 };
 use cloudtaser_evidence::{Digest as LogDigest, Log, log::Options, note::Signer};
@@ -199,6 +199,7 @@ fn hello(key: &KeyPair, number: u8) -> WrapperToBridge {
         supervisor: Supervisor::Sealed,
         attach: Attach::Refused,
         transport: Transport::Hybrid,
+        release: Release::Bridge,
         agent: Agent::Off,
     };
     let claims = Claims {
