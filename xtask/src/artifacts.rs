@@ -22,10 +22,10 @@ use crate::ui;
 const WRAPPER_MAX_BYTES: u64 = 4 << 20;
 
 /// Beacon and broker face others: what is in them is what can be attacked.
-const BEACON_MAX_BYTES: u64 = 6 << 20;
+const BEACON_MAX_BYTES: u64 = 5 << 20;
 
 /// The bridge listens on nothing; it speaks HTTP and JSON to OpenBao, seals, and keeps the log.
-const BRIDGE_MAX_BYTES: u64 = 12 << 20;
+const BRIDGE_MAX_BYTES: u64 = 9 << 20;
 
 /// What a user starts; the demo and the bench need no more.
 #[derive(Debug)]
