@@ -62,7 +62,7 @@ identities = ["eu:shop/*"]
         });
         let first = shown.lines().next().unwrap_or_default();
         assert!(first.contains("to be heard first: 1"), "{shown}");
-        assert!(shown.contains("around: OpenBao gave a secret to root"), "{shown}");
+        assert!(shown.contains("around: OpenBao gave a secret to token"), "{shown}");
         assert!(!shown.contains("shop/db"), "the path is in the log: {shown}");
         // No record, no answer.
         road.stop_bridge(Signal::SIGKILL);

@@ -114,7 +114,7 @@ pub(crate) fn releases_by_pod(evidence: &Path, policy: &Path) -> Result<Releases
     let policy = read_policy(policy)?;
     verify::verified(evidence, &policy, &Given::default())?;
     let mut releases = Releases::new();
-    show::leaves(evidence, None, |_index, leaf| {
+    show::leaves(evidence, (show::size(evidence)?, None), |_index, leaf| {
         if let Some(receipt) = leaf.receipt().filter(|receipt| receipt.is_release()) {
             // The later one is further on: times rise within a cluster.
             releases.insert(receipt.draft.workload.pod.to_string(), receipt.time_ms);

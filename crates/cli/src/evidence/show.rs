@@ -50,32 +50,39 @@ pub(crate) struct ShowArgs {
 }
 
 pub(super) fn run(args: &ShowArgs) -> Result<ExitCode> {
+    // Once: a log grows while it is shown.
+    let size = size(&args.evidence)?;
     if !args.json {
         // Before anything else, however long ago it was.
         let mut loud = ui::evidence::Loud::default();
-        leaves(&args.evidence, None, |index, leaf| {
+        leaves(&args.evidence, (size, None), |index, leaf| {
             loud.take(index, &leaf);
             Ok(())
         })?;
         loud.end();
     }
     let mut rows = ui::evidence::Receipts::new(args.json);
-    leaves(&args.evidence, args.last, |index, leaf| rows.show(index, &leaf))?;
+    leaves(&args.evidence, (size, args.last), |index, leaf| rows.show(index, &leaf))?;
     rows.end();
     Ok(ExitCode::from(Code::Ok.number()))
 }
 
-/// Goes through the leaves of whatever it is, or through the last ones, in order.
+/// How many leaves are published, where it is the folder of a log.
+pub(super) fn size(evidence: &Path) -> Result<u64> {
+    if evidence.is_dir() { Ok(published(evidence)?.checkpoint().size) } else { Ok(0) }
+}
+
+/// Goes through the leaves of whatever it is, or through the last ones, in order: of a folder,
+/// of the first [`size`].
 ///
 /// Nothing is verified.
 pub(super) fn leaves(
     evidence: &Path,
-    last: Option<u64>,
+    (size, last): (u64, Option<u64>),
     mut each: impl FnMut(u64, Leaf) -> Result<()>,
 ) -> Result<()> {
     let last = last.unwrap_or(u64::MAX);
     if evidence.is_dir() {
-        let size = published(evidence)?.checkpoint().size;
         let tiles = Tiles::new(evidence, size);
         let from = size.saturating_sub(last);
         for bundle in from / WIDTH..tiles.bundles() {
