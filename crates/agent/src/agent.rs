@@ -158,7 +158,7 @@ impl Agent {
             _ => drop(agent.decoy.as_deref().map(Decoy::remove)),
         }
         if !matches!(agent.state, State::Off(_)) {
-            agent.holders = earlier::tell(&agent.attached.map("ct_loaders")?);
+            agent.holders = earlier::tell(&agent.attached.map("ct_loaders")?, &agent.contents);
         }
         Ok(agent)
     }

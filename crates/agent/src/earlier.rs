@@ -15,6 +15,7 @@ use serde_json::json;
 
 use crate::abi;
 use crate::events;
+use crate::loaders::Contents;
 
 /// Holders that one line names; the rest is a count.
 const MOST: usize = 64;
@@ -49,9 +50,10 @@ struct Holder {
 
 /// Looks through the descriptors of all processes, and tells who holds which; how many who are no
 /// listed loaders hold programs or events that go on.
-pub(crate) fn tell(loaders: &MapHandle) -> usize {
+pub(crate) fn tell(loaders: &MapHandle, contents: &Contents) -> usize {
     let others = processes().filter(|pid| u32::try_from(*pid) != Ok(std::process::id()));
-    let mut holders: Vec<Holder> = others.filter_map(|pid| holder(pid, loaders)).collect();
+    let mut holders: Vec<Holder> =
+        others.filter_map(|pid| holder(pid, loaders, contents)).collect();
     if holders.is_empty() {
         return 0;
     }
@@ -79,7 +81,7 @@ fn processes() -> impl Iterator<Item = i32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
-fn holder(pid: i32, loaders: &MapHandle) -> Option<Holder> {
+fn holder(pid: i32, loaders: &MapHandle, contents: &Contents) -> Option<Holder> {
     let home = PathBuf::from(format!("/proc/{pid}"));
     let mut holds = BTreeMap::new();
     for entry in fs::read_dir(home.join("fd")).ok()?.filter_map(Result::ok) {
@@ -95,7 +97,7 @@ fn holder(pid: i32, loaders: &MapHandle) -> Option<Holder> {
     let marks = fs::metadata(home.join("exe")).ok().and_then(|data| {
         loaders.lookup(&abi::loader(data.ino(), data.dev()), MapFlags::ANY).ok().flatten()
     });
-    let listed = marks.is_some();
+    let listed = marks.is_some() || contents.lists(pid);
     Some(Holder { pid, program: program.to_string_lossy().into_owned(), listed, holds })
 }
 

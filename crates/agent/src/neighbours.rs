@@ -8,6 +8,7 @@
 
 mod calls;
 mod owners;
+mod tables;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,6 +1,6 @@
 //! Whose a program is: which process holds it open, and under which name it is pinned.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs;
 use std::path::Path;
@@ -10,6 +10,7 @@ use libbpf_rs::{Link, Program};
 use nix::unistd::Pid;
 use serde::Serialize;
 
+use super::tables::Table;
 use crate::caller;
 
 /// The host's pins.
@@ -43,7 +44,7 @@ pub(crate) struct Owner {
 pub(super) struct Owners(BTreeMap<u32, Owner>);
 
 impl Owners {
-    /// Goes through the descriptors of all processes and through the host's pins.
+    /// Goes through the descriptors of all processes, the host's pins, and tables of programs.
     pub(super) fn find() -> Self {
         let mut own = Self::default();
         let entries = fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok);
@@ -52,7 +53,36 @@ impl Owners {
             own.descriptors(pid);
         }
         own.pins(Path::new(PINS), DEPTH, &mut 0);
+        own.tables(&Table::all());
         own
+    }
+
+    /// What only a table holds is of the one process whose programs use the table.
+    ///
+    /// SECURITY: where a program of somebody else uses it as well, or of nobody, it stays nobody's.
+    fn tables(&mut self, tables: &[Table]) {
+        let mut inherited: BTreeMap<u32, Vec<Option<Owner>>> = BTreeMap::new();
+        for table in tables {
+            let in_it = |user: &u32| table.called.contains(user) && self.held(*user).is_none();
+            let callers = table.users.iter().filter(|user| !in_it(user));
+            let held: BTreeSet<Option<Owner>> = callers.map(|user| self.held(*user)).collect();
+            let one = (held.len() == 1).then(|| held.into_iter().flatten().next()).flatten();
+            for program in table.called.iter().filter(|program| self.held(**program).is_none()) {
+                inherited.entry(*program).or_default().push(one.clone());
+            }
+        }
+        for (program, mut owners) in inherited {
+            owners.dedup();
+            if let [Some(owner)] = owners.as_slice() {
+                self.0.insert(program, owner.clone());
+            }
+        }
+    }
+
+    /// The process that holds a program.
+    fn held(&self, program: u32) -> Option<Owner> {
+        let owner = self.0.get(&program).filter(|owner| owner.pid.is_some())?;
+        Some(Owner { pin: None, ..owner.clone() })
     }
 
     /// Whose a program is.
@@ -147,6 +177,28 @@ mod tests {
         assert_eq!(program_of(link), Some(42));
         assert_eq!(program_of("pos:\t0\nmap_type:\t1\n"), None);
         assert_eq!(program_of("prog_id:\tx\n"), None);
+    }
+
+    #[test]
+    fn what_only_a_table_holds_is_of_who_alone_calls_it() {
+        let held = |pid| Owner { pid: Some(pid), ..Owner::default() };
+        let owners = || Owners(BTreeMap::from([(1, held(7)), (2, held(7)), (3, held(8))]));
+        let table = |called: &[u32], users: &[u32]| Table {
+            called: called.iter().copied().collect(),
+            users: users.iter().copied().collect(),
+        };
+        let of = |tables: &[Table]| {
+            let mut own = owners();
+            own.tables(tables);
+            own.of(20).pid
+        };
+        assert_eq!(of(&[table(&[20, 21], &[1, 2, 20, 21])]), Some(7));
+        assert_eq!(of(&[table(&[20], &[1, 3])]), None, "two processes call it");
+        assert_eq!(of(&[table(&[20], &[1, 9])]), None, "a program of nobody calls it too");
+        assert_eq!(of(&[table(&[20], &[20])]), None, "nobody calls it");
+        assert_eq!(of(&[table(&[20], &[1]), table(&[20], &[3])]), None, "it is in two tables");
+        assert_eq!(of(&[table(&[20], &[1]), table(&[20], &[2])]), Some(7));
+        assert_eq!(of(&[table(&[20, 3], &[1, 3])]), None, "what it calls may call on");
     }
 
     #[test]
