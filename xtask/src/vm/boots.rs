@@ -262,8 +262,8 @@ mod tests {
             boots.iter().map(|(meta, boot)| boot.place(meta)).collect()
         };
         assert_eq!(
-            names("test --only 6.12 --only fmod_ret"),
-            ["linux-image-6.12-cloud-amd64-fmod_ret"]
+            names("test --only 6.12 --only fmod_ret --only beside"),
+            ["linux-image-6.12-cloud-amd64-fmod_ret-beside others"]
         );
         assert!(names("test --full").len() > names("test").len());
         assert!(names("test --full").iter().any(|name| name == "linux-image-rt-amd64-lsm"));
