@@ -42,6 +42,9 @@ impl Check {
     }
 }
 
+/// What init says of a guest that broke off: what it did not come to must not pass for right.
+const BROKE_OFF: &str = "@@RC 99";
+
 impl Findings {
     /// Reads the lines; `None` when the guest did not come to its end.
     pub(super) fn parse(lines: &[String], tier: &'static str) -> Option<Self> {
@@ -52,7 +55,7 @@ impl Findings {
             if let Some(rest) = line.strip_prefix("@@KERNEL ") {
                 findings.kernel = rest.split(' ').next().unwrap_or_default().to_owned();
             }
-            ended |= line.starts_with("@@RC ");
+            ended |= line.starts_with("@@RC ") && line != BROKE_OFF;
             let words: Vec<&str> = line.split('\t').collect();
             match words[..] {
                 ["@@ROW", phase, attacker, road, result] => {
@@ -337,5 +340,7 @@ mod tests {
     fn a_machine_that_broke_off_gives_no_findings() {
         let cut: Vec<String> = lines(SERIAL).into_iter().filter(|l| !l.contains("RC")).collect();
         assert!(Findings::parse(&cut, "lsm").is_none());
+        let panicked = lines(&SERIAL.replace("@@RC 1", BROKE_OFF));
+        assert!(Findings::parse(&panicked, "lsm").is_none());
     }
 }
