@@ -23,7 +23,7 @@ use crate::ui;
 pub(super) struct Test {
     /// The policy.
     policy: PathBuf,
-    /// The cases: TOML, [[case]] with identity, path, expect, and what else matters.
+    /// The cases: TOML, `[[case]]` with identity, path, expect, and what else matters.
     cases: PathBuf,
     /// Print one JSON object: {passed, failed, cases [{name, passed, expected, got, rule, line, why}]}.
     #[arg(long)]

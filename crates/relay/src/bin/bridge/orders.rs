@@ -52,7 +52,7 @@ pub(crate) struct By {
     /// Your private key, as `keygen` or `openssl genpkey -algorithm ed25519` makes it.
     #[arg(long)]
     key: PathBuf,
-    /// Your name as a [[signer]] of the policy.
+    /// Your name as a `[[signer]]` of the policy.
     #[arg(long = "as", value_name = "NAME")]
     name: String,
     /// The public key of the bridge that it is for: ed25519:…
