@@ -145,18 +145,21 @@ pub(crate) fn run(args: &RunArgs, socket: PathBuf) -> anyhow::Result<Code> {
     let (sinks, listener) = if args.once { (None, None) } else { open(args)? };
     match start(args) {
         Ok(mut agent) => {
-            events::write(&json!({"event": "state", "state": agent.state.to_string()}));
-            let Some(sinks) = sinks else { return Ok(code(&agent.state)) };
+            let Some(sinks) = sinks else {
+                say(&agent.state);
+                return Ok(code(&agent.state));
+            };
             agent.tell(sinks, listener)?;
             agent.signer = signer(&args.node_key, &args.tpm);
             agent.late = late::guard(&agent.table, &mut wrappers);
             let peers = Peers::open(&socket, wrappers)?;
+            // Whoever waits for the state may ask from here on.
+            say(&agent.state);
             let over = if args.while_stdin_open { Some(serve::end_of_input()?) } else { None };
             agent.serve(peers, Duration::from_secs(args.canary_every), over.as_deref())
         }
         Err(reasons) => {
-            let state = State::Off(reasons);
-            events::write(&json!({"event": "state", "state": state.to_string()}));
+            say(&State::Off(reasons));
             Ok(Code::Unsupported)
         }
     }
@@ -182,6 +185,10 @@ fn signer(file: &Path, tpm: &Path) -> Option<Signer> {
         events::write(&json!({"event": "no node key: no statement is signed", "why": why}));
     };
     opened.map_err(told).ok()
+}
+
+fn say(state: &State) {
+    events::write(&json!({"event": "state", "state": state.to_string()}));
 }
 
 fn code(state: &State) -> Code {
