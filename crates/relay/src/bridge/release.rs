@@ -8,7 +8,7 @@
 //! Invariant: nothing leaves before its receipt is durable.
 //!
 //! Reading order: [`config`], [`token`], `attest`, `ledger`, [`receipt`], `books`, `policy`, `workload`,
-//! `dialogue`, `line`, [`changes`], [`standing`].
+//! `dialogue`, `line`, `lines`, [`changes`], [`standing`].
 
 pub mod around;
 pub mod changes;
@@ -24,6 +24,7 @@ mod books;
 mod dialogue;
 mod ledger;
 mod line;
+mod lines;
 mod metrics;
 mod policy;
 mod quota;

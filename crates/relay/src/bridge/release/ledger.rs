@@ -6,9 +6,8 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File, OpenOptions},
+    fs::File,
     io::{self, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
     path::Path,
     sync::{Mutex, PoisonError},
 };
@@ -16,7 +15,10 @@ use std::{
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 
-use super::config::{LoginLimits, Unclean};
+use super::{
+    config::{LoginLimits, Unclean},
+    lines,
+};
 
 /// A pod that was not seen for so long is forgotten. Its tokens have expired long before.
 const FORGET_AFTER_SECONDS: u64 = 90 * 86_400;
@@ -133,19 +135,8 @@ pub(super) enum Leaving {
 impl Ledger {
     /// Reads what is there and makes it shorter.
     pub(super) fn open(path: &Path, limits: LoginLimits) -> io::Result<Self> {
-        let text = match fs::read(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(error),
-        };
         let mut pods = BTreeMap::<String, Pod>::new();
-        let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-        for line in text.get(..whole).unwrap_or_default().split(|byte| *byte == b'\n') {
-            if line.is_empty() {
-                continue;
-            }
-            let odd = || io::Error::new(io::ErrorKind::InvalidData, "a line is none of a ledger's");
-            let line: Line = serde_json::from_slice(line).ok().ok_or_else(odd)?;
+        for line in lines::read::<Line>(path, "a line is none of a ledger's")? {
             pods.entry(line.pod.clone()).or_default().apply(&line);
         }
         let newest = pods.values().map(|pod| pod.seen).max().unwrap_or(0);
@@ -246,8 +237,7 @@ impl Inner {
         if self.broken {
             return Err(io::Error::other("an earlier line could not be written: start it again"));
         }
-        let bytes = bytes(line);
-        let written = self.file.write_all(&bytes).and_then(|()| self.file.sync_data());
+        let written = self.file.write_all(&lines::line(line)).and_then(|()| self.file.sync_data());
         if let Err(error) = written {
             self.broken = true;
             return Err(error);
@@ -276,46 +266,28 @@ impl Pod {
     }
 }
 
-fn bytes(line: &Line) -> Vec<u8> {
-    // Text and numbers alone: it cannot fail.
-    let mut bytes = serde_json::to_vec(line).unwrap_or_default();
-    bytes.push(b'\n');
-    bytes
-}
-
-/// Writes what is left to a new file in the place of the old one, and goes on with it.
+/// Writes what is left.
 fn rewrite(path: &Path, pods: &BTreeMap<String, Pod>) -> io::Result<File> {
-    let fresh = path.with_extension("new");
-    let mut options = OpenOptions::new();
-    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+    let mut text = Vec::new();
     for (name, pod) in pods {
         let line = |instance: &str, did| {
-            let (pod, instance) = (name.clone(), instance.to_owned());
-            bytes(&Line { pod, instance, did, at: pod_seen(pods, name) })
+            let (pod_name, instance) = (name.clone(), instance.to_owned());
+            lines::line(&Line { pod: pod_name, instance, did, at: pod.seen })
         };
         let gone = pod.taken.saturating_sub(u32::try_from(pod.holders.len()).unwrap_or(u32::MAX));
         for _ in 0..gone {
-            file.write_all(&line("gone", Did::Took))?;
-            file.write_all(&line("gone", Did::Left))?;
+            text.extend(line("gone", Did::Took));
+            text.extend(line("gone", Did::Left));
         }
-        for holder in &pod.holders {
-            file.write_all(&line(holder, Did::Took))?;
-        }
+        pod.holders.iter().for_each(|holder| text.extend(line(holder, Did::Took)));
     }
-    file.sync_all()?;
-    fs::rename(&fresh, path)?;
-    if let Some(folder) = path.parent() {
-        File::open(folder)?.sync_all()?;
-    }
-    Ok(file)
-}
-
-fn pod_seen(pods: &BTreeMap<String, Pod>, name: &str) -> u64 {
-    pods.get(name).map_or(0, |pod| pod.seen)
+    lines::rewrite(path, &text)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     const LIMITS: LoginLimits = LoginLimits { at_once: 1, restarts: 2, unclean: Unclean::Refuse };

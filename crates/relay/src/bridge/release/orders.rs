@@ -7,8 +7,8 @@
 use std::{
     collections::BTreeSet,
     fs::{self, File},
-    io::{self, Read as _, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    io::{self, Read as _},
+    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
     time::SystemTime,
@@ -26,6 +26,8 @@ use cloudtaser_evidence::{
 use cloudtaser_tls::raw::PublicKey;
 use data_encoding::HEXLOWER;
 use tracing::warn;
+
+use crate::enrol::store::replace;
 
 /// More files are not read.
 const MANY: usize = 1024;
@@ -170,15 +172,8 @@ pub fn put(folder: &Path, id: &str, text: &str) -> Result<PathBuf, OrderFileErro
     let path = folder.join(id).with_extension(EXTENSION);
     let failed = |source| OrderFileError::File { path: path.clone(), source };
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
-    let new = folder.join(id).with_extension("new");
-    let mut options = File::options();
-    let file = options.write(true).create(true).truncate(true).mode(0o600).open(&new);
-    file.and_then(|mut file| {
-        file.write_all(text.as_bytes())?;
-        file.sync_all()
-    })
-    .and_then(|()| fs::rename(&new, &path))
-    .map_err(failed)?;
+    let name = |extension| format!("{id}.{extension}");
+    replace(folder, &name(EXTENSION), &name("new"), text.as_bytes()).map_err(failed)?;
     Ok(path)
 }
 

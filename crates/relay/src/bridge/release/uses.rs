@@ -6,15 +6,16 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    fs::{self, File, OpenOptions},
+    fs::File,
     io::{self, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
     path::Path,
     sync::{Mutex, PoisonError},
 };
 
 use cloudtaser_core::release::policy::terms::PER_HOUR_MAX;
 use serde::{Deserialize, Serialize};
+
+use super::lines;
 
 /// A pod that was not seen for so long is forgotten, as its logins are.
 const FORGET_AFTER_SECONDS: u64 = 90 * 86_400;
@@ -84,21 +85,9 @@ impl Uses {
     /// Reads what is there and makes it shorter. What a crash left of a last line is cut off: that
     /// release was not answered.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        let text = match fs::read(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(error),
-        };
         let mut counts = BTreeMap::<Use, Count>::new();
-        let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
         let mut newest = 0;
-        for line in text.get(..whole).unwrap_or_default().split(|byte| *byte == b'\n') {
-            if line.is_empty() {
-                continue;
-            }
-            let odd = || io::Error::new(io::ErrorKind::InvalidData, "a line counts no release");
-            let Line { pod, path, at, times } =
-                serde_json::from_slice(line).ok().ok_or_else(odd)?;
+        for Line { pod, path, at, times } in lines::read(path, "a line counts no release")? {
             newest = newest.max(at);
             counts.entry(Use { pod, path }).or_default().add(at, times);
         }
@@ -180,18 +169,11 @@ impl Count {
 }
 
 fn line(what: &Use, at: u64, times: u64) -> Vec<u8> {
-    let line = Line { pod: what.pod.clone(), path: what.path.clone(), at, times };
-    // Text and numbers alone: it cannot fail.
-    let mut bytes = serde_json::to_vec(&line).unwrap_or_default();
-    bytes.push(b'\n');
-    bytes
+    lines::line(&Line { pod: what.pod.clone(), path: what.path.clone(), at, times })
 }
 
-/// Writes what is left to a new file in the place of the old one, and goes on with it.
+/// Writes what is left.
 fn rewrite(path: &Path, counts: &BTreeMap<Use, Count>) -> io::Result<(File, u64)> {
-    let fresh = path.with_extension("new");
-    let mut options = OpenOptions::new();
-    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
     let mut text = Vec::new();
     for (what, count) in counts {
         let newest = count.last();
@@ -203,17 +185,14 @@ fn rewrite(path: &Path, counts: &BTreeMap<Use, Count>) -> io::Result<(File, u64)
         }
         recent.into_iter().for_each(|at| text.extend(line(what, *at, 1)));
     }
-    file.write_all(&text)?;
-    file.sync_all()?;
-    fs::rename(&fresh, path)?;
-    if let Some(folder) = path.parent() {
-        File::open(folder)?.sync_all()?;
-    }
-    Ok((file, u64::try_from(text.len()).map_err(io::Error::other)?))
+    let len = u64::try_from(text.len()).map_err(io::Error::other)?;
+    Ok((lines::rewrite(path, &text)?, len))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::{self, OpenOptions};
+
     use super::*;
 
     fn of(path: &str) -> Use {
@@ -283,6 +262,22 @@ mod tests {
         assert_eq!(had(&Uses::open(&path).unwrap(), "a", 100), (1, 1));
         fs::write(&path, [&whole[..whole.len() / 2], b"\n", &whole].concat()).unwrap();
         assert!(Uses::open(&path).is_err());
+    }
+
+    #[test]
+    fn what_was_taken_back_from_the_end_leaves_no_hole() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("uses.jsonl");
+        let uses = Uses::open(&path).unwrap();
+        release(&uses, "a", 100);
+        {
+            // What a write that fails half-way does.
+            let mut inner = uses.0.lock().unwrap();
+            inner.file.write_all(b"{\"half").unwrap();
+            inner.file.set_len(inner.len).unwrap();
+        }
+        release(&uses, "a", 101);
+        assert_eq!(had(&Uses::open(&path).unwrap(), "a", 102), (2, 2));
     }
 
     #[test]
