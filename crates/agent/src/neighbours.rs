@@ -297,32 +297,26 @@ fn number(id: TypeId) -> u32 {
 fn tell(before: &Neighbours, now: &Neighbours) {
     for hook in &now.hooks {
         let known = before.hooks.iter().find(|known| known.hook == hook.hook);
-        let was = |other: &Other, list: fn(&Hook) -> &Vec<Other>| {
-            known.is_some_and(|known| list(known).iter().any(|had| had.id == other.id))
-        };
-        let come: Vec<&Other> =
-            hook.before.iter().filter(|other| !was(other, |hook| &hook.before)).collect();
-        if !come.is_empty() {
-            events::write(&json!({
-                "event": "others are asked before the agent",
-                "hook": hook.hook,
-                "what": "what they refuse has no record here",
-                "programs": hook.programs,
-                "limit": hook.limit,
-                "others": come,
-            }));
-        }
-        let come: Vec<&Other> =
-            hook.behind.iter().filter(|other| !was(other, |hook| &hook.behind)).collect();
-        if !come.is_empty() {
-            events::write(&json!({
-                "event": "others are asked after the agent",
-                "hook": hook.hook,
-                "what": "what the agent refuses, they do not see",
-                "programs": hook.programs,
-                "limit": hook.limit,
-                "others": come,
-            }));
+        let list_of: [fn(&Hook) -> &Vec<Other>; 2] = [|hook| &hook.before, |hook| &hook.behind];
+        let words = [
+            ("others are asked before the agent", "what they refuse has no record here"),
+            ("others are asked after the agent", "what the agent refuses, they do not see"),
+        ];
+        for (list, (event, what)) in list_of.into_iter().zip(words) {
+            let was = |other: &Other| {
+                known.is_some_and(|known| list(known).iter().any(|had| had.id == other.id))
+            };
+            let come: Vec<&Other> = list(hook).iter().filter(|other| !was(other)).collect();
+            if !come.is_empty() {
+                events::write(&json!({
+                    "event": event,
+                    "hook": hook.hook,
+                    "what": what,
+                    "programs": hook.programs,
+                    "limit": hook.limit,
+                    "others": come,
+                }));
+            }
         }
     }
     let was = |tracer: &Tracer| before.tracers.iter().any(|had| had.id == tracer.id);

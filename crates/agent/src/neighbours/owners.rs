@@ -1,4 +1,4 @@
-//! Whose a program is: which process holds it open, and under which name it is pinned.
+//! Whose a program is: which process holds it open.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -6,19 +6,12 @@ use std::fs;
 use std::path::Path;
 
 use cloudtaser_core::cgroup::Workload;
-use libbpf_rs::{Link, Program};
 use nix::unistd::Pid;
 use serde::Serialize;
 
 use super::tables::Table;
 use crate::caller;
 
-/// The host's pins.
-const PINS: &str = "/proc/1/root/sys/fs/bpf";
-/// Deeper than anybody nests them.
-const DEPTH: usize = 4;
-/// More pins are not looked at. None for now: a pinned map must not be asked as a link is.
-const MOST_PINS: usize = 0;
 /// Longer paths are cut: a line of output is no place for what others chose.
 const LEN: usize = 100;
 
@@ -34,9 +27,6 @@ pub(crate) struct Owner {
     /// Its pod.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) pod: Option<String>,
-    /// Where it is pinned, below the host's bpffs.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) pin: Option<String>,
 }
 
 /// By the numbers of programs.
@@ -44,7 +34,7 @@ pub(crate) struct Owner {
 pub(super) struct Owners(BTreeMap<u32, Owner>);
 
 impl Owners {
-    /// Goes through the descriptors of all processes, the host's pins, and tables of programs.
+    /// Goes through the descriptors of all processes, and tables of programs.
     pub(super) fn find() -> Self {
         let mut own = Self::default();
         let entries = fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok);
@@ -52,7 +42,6 @@ impl Owners {
         for pid in pids.filter(|pid| *pid != Pid::this().as_raw()) {
             own.descriptors(pid);
         }
-        own.pins(Path::new(PINS), DEPTH, &mut 0);
         own.tables(&Table::all());
         own
     }
@@ -81,8 +70,7 @@ impl Owners {
 
     /// The process that holds a program.
     fn held(&self, program: u32) -> Option<Owner> {
-        let owner = self.0.get(&program).filter(|owner| owner.pid.is_some())?;
-        Some(Owner { pin: None, ..owner.clone() })
+        self.0.get(&program).filter(|owner| owner.pid.is_some()).cloned()
     }
 
     /// Whose a program is.
@@ -105,39 +93,10 @@ impl Owners {
             let known = self.0.entry(program).or_default();
             // One that is there already is the elder.
             if known.pid.is_none() {
-                *known = Owner { pin: known.pin.take(), ..owner };
+                *known = owner;
             }
         }
     }
-
-    fn pins(&mut self, folder: &Path, depth: usize, count: &mut usize) {
-        for entry in fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok) {
-            *count += 1;
-            if *count > MOST_PINS {
-                return;
-            }
-            let path = entry.path();
-            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                if depth > 0 {
-                    self.pins(&path, depth - 1, count);
-                }
-                continue;
-            }
-            let below = path.strip_prefix(PINS).unwrap_or(&path).to_string_lossy().into_owned();
-            if let Some(program) = pinned(&path) {
-                self.0.entry(program).or_default().pin = Some(cut(&below));
-            }
-        }
-    }
-}
-
-/// The program of a pinned link, or a pinned program.
-fn pinned(path: &Path) -> Option<u32> {
-    if let Some(info) = Link::open(path).ok().and_then(|link| link.info().ok()) {
-        return Some(info.prog_id).filter(|id| *id != 0);
-    }
-    let program = Program::fd_from_pinned_path(path).ok()?;
-    Program::id_from_fd(std::os::fd::AsFd::as_fd(&program)).ok()
 }
 
 /// The program that a descriptor's text names: of a link, of a perf event, or itself.
@@ -149,7 +108,7 @@ fn describe(pid: i32) -> Owner {
     let exe = fs::read_link(format!("/proc/{pid}/exe")).ok();
     let Workload { pod, .. } = Workload::parse(&caller::cgroup(Pid::from_raw(pid)));
     let exe = exe.map(|exe| cut(&exe.to_string_lossy()));
-    Owner { pid: Some(pid), exe, pod, pin: None }
+    Owner { pid: Some(pid), exe, pod }
 }
 
 fn cut(text: &str) -> String {
@@ -158,11 +117,10 @@ fn cut(text: &str) -> String {
 
 impl fmt::Display for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.exe, self.pid, &self.pin) {
-            (Some(exe), Some(pid), _) => write!(f, "{exe}, process {pid}"),
-            (None, Some(pid), _) => write!(f, "process {pid}"),
-            (_, None, Some(pin)) => write!(f, "pinned as {pin}"),
-            (_, None, None) => f.write_str("nobody who runs"),
+        match (&self.exe, self.pid) {
+            (Some(exe), Some(pid)) => write!(f, "{exe}, process {pid}"),
+            (None, Some(pid)) => write!(f, "process {pid}"),
+            (_, None) => f.write_str("nobody who runs"),
         }
     }
 }
@@ -204,10 +162,8 @@ mod tests {
     #[test]
     fn an_owner_is_named_by_what_is_known() {
         let exe = Some("/usr/bin/t".to_owned());
-        let owner = Owner { pid: Some(7), exe, pod: None, pin: Some("t/x".to_owned()) };
+        let owner = Owner { pid: Some(7), exe, pod: None };
         assert_eq!(owner.to_string(), "/usr/bin/t, process 7");
-        let owner = Owner { pin: Some("t/x".to_owned()), ..Owner::default() };
-        assert_eq!(owner.to_string(), "pinned as t/x");
         assert_eq!(Owner::default().to_string(), "nobody who runs");
     }
 }
