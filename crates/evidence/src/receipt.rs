@@ -5,6 +5,7 @@
 //! are read again: any other way to write the same receipt is refused. No secret and no name of a
 //! secret is in it ([`crate::names`]).
 
+pub use cloudtaser_core::release::nodes::Assurance;
 use cloudtaser_core::{ProtectionLevel, level::Verdict};
 use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode, to_vec};
 use serde::Serialize;
@@ -55,22 +56,6 @@ pub struct NameError;
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(transparent)]
 pub struct Name(String);
-
-/// How far a node's evidence reaches, weakest first.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
-#[repr(u8)]
-pub enum Assurance {
-    /// Software says so: the provider can read the memory.
-    L0,
-    /// A measured boot with the provider's own TPM: nothing against the provider.
-    L1,
-    /// A confidential VM with the provider's firmware inside.
-    L2,
-    /// A confidential VM whose whole measured stack is the customer's, on a known chip.
-    L3,
-    /// Hardware of the customer's, or of a host in the EU.
-    L4,
-}
 
 /// Who asked.
 #[derive(Clone, Debug, Decode, Encode, Eq, PartialEq, Serialize)]
@@ -175,7 +160,7 @@ pub struct Draft {
     #[n(5)]
     pub protection: Rows,
     /// How far the evidence reaches.
-    #[n(6)]
+    #[cbor(n(6), with = "assurance")]
     pub assurance: Assurance,
     /// Hash of the wrapper's program file, where known.
     #[n(7)]
@@ -382,50 +367,26 @@ impl<'b, C> Decode<'b, C> for Rows {
     }
 }
 
-impl From<cloudtaser_core::release::nodes::Assurance> for Assurance {
-    fn from(reached: cloudtaser_core::release::nodes::Assurance) -> Self {
-        use cloudtaser_core::release::nodes::Assurance as Reached;
-        match reached {
-            Reached::L0 => Self::L0,
-            Reached::L1 => Self::L1,
-            Reached::L2 => Self::L2,
-            Reached::L3 => Self::L3,
-            Reached::L4 => Self::L4,
-        }
-    }
-}
+/// A level as its number.
+mod assurance {
+    use minicbor::{Decoder, Encoder, decode as read, encode as write};
 
-impl Assurance {
-    /// All, weakest first.
-    pub const ALL: [Self; 5] = [Self::L0, Self::L1, Self::L2, Self::L3, Self::L4];
+    use super::Assurance;
 
-    /// `L0` to `L4`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::L0 => "L0",
-            Self::L1 => "L1",
-            Self::L2 => "L2",
-            Self::L3 => "L3",
-            Self::L4 => "L4",
-        }
-    }
-}
-
-impl<C> Encode<C> for Assurance {
-    fn encode<W: encode::Write>(
-        &self,
+    pub(super) fn encode<C, W: write::Write>(
+        level: &Assurance,
         encoder: &mut Encoder<W>,
         _: &mut C,
-    ) -> Result<(), encode::Error<W::Error>> {
-        encoder.u8(*self as u8)?.ok()
+    ) -> Result<(), write::Error<W::Error>> {
+        encoder.u8(*level as u8)?.ok()
     }
-}
 
-impl<'b, C> Decode<'b, C> for Assurance {
-    fn decode(decoder: &mut Decoder<'b>, _: &mut C) -> Result<Self, decode::Error> {
-        let level = usize::from(decoder.u8()?);
-        Self::ALL.get(level).copied().ok_or_else(|| decode::Error::message("levels are 0 to 4"))
+    pub(super) fn decode<C>(
+        decoder: &mut Decoder<'_>,
+        _: &mut C,
+    ) -> Result<Assurance, read::Error> {
+        let level = Assurance::ALL.get(usize::from(decoder.u8()?)).copied();
+        level.ok_or_else(|| read::Error::message("levels are 0 to 4"))
     }
 }
 

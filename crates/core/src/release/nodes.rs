@@ -74,14 +74,15 @@ pub struct Demand {
 
 /// How far evidence reaches (`L0` to `L4`), weakest first.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[repr(u8)]
 pub enum Assurance {
-    /// Software says so.
+    /// Software says so: the provider can read the memory.
     L0,
-    /// A measured boot with the provider's TPM: nothing against the provider.
+    /// A measured boot with the provider's own TPM: nothing against the provider.
     L1,
     /// A confidential machine with the provider's firmware inside.
     L2,
-    /// A confidential machine whose measured stack is the customer's.
+    /// A confidential machine whose whole measured stack is the customer's, on a known chip.
     L3,
     /// Hardware of the customer's, or of a host in the EU.
     L4,
@@ -182,6 +183,9 @@ impl Nodes {
 }
 
 impl Assurance {
+    /// All, weakest first.
+    pub const ALL: [Self; 5] = [Self::L0, Self::L1, Self::L2, Self::L3, Self::L4];
+
     /// `L0` to `L4`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -193,7 +193,7 @@ fn shown(signed: &Signed, uses: &Uses, policies: &[ReleasePolicy]) -> Option<Ass
     let attested = signed.attested();
     let each = uses.policies.iter().map(|hash| {
         let given = policies.iter().find(|given| given.hash == *hash)?;
-        Some(Assurance::from(given.policy.assurance(&attested)))
+        Some(given.policy.assurance(&attested))
     });
     each.collect::<Option<Vec<_>>>()?.into_iter().min()
 }

@@ -288,7 +288,7 @@ impl Dialogue {
             receipt.node = Some(known.name.clone());
         }
         if let (Some(node), Some(kept)) = (node, &mut receipt.evidence) {
-            kept.assurance = loaded.policy.assurance(node).into();
+            kept.assurance = loaded.policy.assurance(node);
         }
         let (named, now) = (identity.to_string(), unix_seconds());
         let orders = self.releaser.orders_now(now);
