@@ -7,10 +7,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use cloudtaser_core::{
     ProtectionLevel,
     exit::Code,
-    level::{
-        Agent, Attach, Environ, Facets, Memory, Release, Requirement, RequirementError, Supervisor,
-        Transport,
-    },
+    level::{Facets, Release, Requirement, RequirementError, Transport},
     release::policy::{
         Action, Asked, Decision, Identity, Policy, PolicyError, PolicyFile, terms::Standing,
     },
@@ -164,16 +161,9 @@ impl FromStr for Reached {
     type Err = ReachedError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let mut facets = Facets {
-            memory: Memory::Plain,
-            environ: Environ::Plain,
-            supervisor: Supervisor::Wiped,
-            attach: Attach::Open,
-            // A bridge is reached by no other.
-            transport: Transport::Hybrid,
-            release: Release::Bridge,
-            agent: Agent::Off,
-        };
+        // A bridge is reached by no other.
+        let (transport, release) = (Transport::Hybrid, Release::Bridge);
+        let mut facets = Facets { transport, release, ..Facets::WEAKEST };
         for word in Requirement::parse_list(text)? {
             match word {
                 Requirement::Agent(value) => facets.agent = value,

@@ -7,10 +7,7 @@ use crate::{
     LaunchPlan,
     agent::{ANSWER_MAX, Answer, QUESTION_MAX, Question, order::Order},
     cgroup::{self, Workload},
-    level::{
-        Agent, Attach, Environ, Facets, Memory, ProtectionLevel, Release, Requirement, Supervisor,
-        Transport,
-    },
+    level::{Facets, ProtectionLevel, Release, Requirement, Transport},
     node::{NodeStatement, STATEMENT_MAX},
     plan::Period,
     reference::{
@@ -247,15 +244,8 @@ pub fn policy(bytes: &[u8]) {
         namespace: "shop".to_owned(),
         service_account: "web".to_owned(),
     };
-    let weakest = Facets {
-        memory: Memory::Plain,
-        environ: Environ::Plain,
-        supervisor: Supervisor::Wiped,
-        attach: Attach::Open,
-        transport: Transport::Hybrid,
-        release: Release::Bridge,
-        agent: Agent::Off,
-    };
+    let weakest =
+        Facets { transport: Transport::Hybrid, release: Release::Bridge, ..Facets::WEAKEST };
     let level = ProtectionLevel::from_facets(weakest, Vec::new());
     let paths = file.rule.iter().flat_map(|rule| &rule.paths).map(String::as_str);
     for path in paths.chain(["secret/x", "", "..", "secret/data/x"]) {

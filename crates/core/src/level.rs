@@ -151,6 +151,19 @@ pub struct Facets {
     pub agent: Agent,
 }
 
+impl Facets {
+    /// The least of everything.
+    pub const WEAKEST: Self = Self {
+        memory: Memory::Plain,
+        environ: Environ::Plain,
+        supervisor: Supervisor::Wiped,
+        attach: Attach::Open,
+        transport: Transport::Plaintext,
+        release: Release::Direct,
+        agent: Agent::Off,
+    };
+}
+
 /// One adversary's row.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct Row {

@@ -6,9 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use askama::Template;
-use cloudtaser_core::level::{
-    Agent, Attach, Environ, Facets, Memory, ProtectionLevel, Release, Row, Supervisor, Transport,
-};
+use cloudtaser_core::level::{Facets, ProtectionLevel, Row};
 
 use super::{Pod, Status, read::ADVERSARIES};
 
@@ -223,17 +221,6 @@ fn containers(pod: &Pod, levels: &[(Facets, Counted)]) -> Vec<Container> {
     pod.wrapped.iter().map(|name| row(Some(name))).collect()
 }
 
-/// The least of everything.
-const WEAKEST: Facets = Facets {
-    memory: Memory::Plain,
-    environ: Environ::Plain,
-    supervisor: Supervisor::Wiped,
-    attach: Attach::Open,
-    transport: Transport::Plaintext,
-    release: Release::Direct,
-    agent: Agent::Off,
-};
-
 /// Counts of what lives.
 fn adversaries(rows: &[Container]) -> Vec<Adversary> {
     let count = |at: usize, wanted: &str| {
@@ -241,7 +228,7 @@ fn adversaries(rows: &[Container]) -> Vec<Adversary> {
         rows.iter().filter(|row| row.is_live).filter(of).count()
     };
     // Who they are does not depend on what is measured.
-    let rows_of_any = ProtectionLevel::from_facets(WEAKEST, Vec::new()).rows;
+    let rows_of_any = ProtectionLevel::from_facets(Facets::WEAKEST, Vec::new()).rows;
     rows_of_any
         .into_iter()
         .enumerate()
