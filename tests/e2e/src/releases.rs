@@ -21,6 +21,17 @@ use crate::{
 /// The role of every workload.
 const ROLE: &str = "app";
 
+/// A policy: everything below `shop` to its accounts.
+pub const SHOP: &str = r#"
+[[rule]]
+name = "shop"
+paths = ["secret/shop"]
+identities = ["eu:shop/*"]
+"#;
+
+/// An app that tells that it runs, and ends with its standard input.
+pub const WAITS: [&str; 3] = ["sh", "-c", "echo \"got $S\"; read -r _; :"];
+
 /// The road of releases.
 #[derive(Debug)]
 pub struct Releases {
@@ -67,6 +78,18 @@ enum Admitted {
 }
 
 impl Releases {
+    /// Starts one in networks of its own; where that cannot be, it says why, as a test that skips.
+    #[expect(clippy::print_stdout, reason = "a skip is read from a test's output")]
+    pub fn or_skip(start: impl FnOnce(Networks) -> Option<Self>) -> Option<Self> {
+        let networks = Networks::make();
+        let networks = networks.inspect_err(|why| println!("SKIP: no network namespaces: {why}"));
+        let road = start(networks.ok()?);
+        if road.is_none() {
+            println!("SKIP: openssl, which makes keys, is not installed");
+        }
+        road
+    }
+
     /// Starts everything with this policy; `None` where `openssl` is not installed.
     #[must_use]
     pub fn start(networks: Networks, policy: &str) -> Option<Self> {

@@ -5,26 +5,14 @@
 mod tests {
     use std::time::Duration;
 
-    use cloudtaser_e2e::{Networks, Pod, Releases, canary, until};
+    use cloudtaser_e2e::{Pod, Releases, SHOP, canary, until};
     use nix::sys::signal::Signal;
     use serde_json::{Value, json};
 
-    const POLICY: &str = r#"
-[[rule]]
-name = "shop"
-paths = ["secret/shop"]
-identities = ["eu:shop/*"]
-"#;
     const PATIENCE: Duration = Duration::from_secs(90);
 
     fn road() -> Option<Releases> {
-        let networks = Networks::make();
-        let networks = networks.inspect_err(|why| println!("SKIP: no network namespaces: {why}"));
-        let road = Releases::start(networks.ok()?, POLICY);
-        if road.is_none() {
-            println!("SKIP: openssl, which makes keys, is not installed");
-        }
-        road
+        Releases::or_skip(|networks| Releases::start(networks, SHOP))
     }
 
     fn by_hand(road: &Releases, path: &str) -> Result<Value, (u16, String)> {

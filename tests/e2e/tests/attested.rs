@@ -20,7 +20,7 @@ mod tests {
         node::{Hash, Launch, NodeEvidence, NodeStatement, signed_bytes},
     };
     use cloudtaser_e2e::{
-        Launch as Started, Networks, Output, Pod, Releases, Scratch, canary, is_root, now, skip,
+        Launch as Started, Output, Pod, Releases, Scratch, canary, is_root, now, skip,
     };
     use cloudtaser_tls::raw::KeyPair;
     use data_encoding::HEXLOWER;
@@ -148,14 +148,9 @@ agent = "enforcing"
         if !is_root() {
             skip!("only root can pose as the agent");
         }
-        let networks = Networks::make();
-        let Ok(networks) = networks.inspect_err(|why| println!("SKIP: {why}")) else {
-            skip!("no network namespaces");
-        };
         let node = Node::start();
-        let Some(road) = Releases::start(networks, &node.policy()) else {
-            skip!("openssl, which makes keys, is not installed");
-        };
+        let road = Releases::or_skip(|networks| Releases::start(networks, &node.policy()));
+        let Some(road) = road else { return };
         let value = canary();
         road.put("shop/db", &json!({ "password": value }));
         let alone = |pod: &Pod| road.launch_of(pod).env("S", "vault:secret/shop/db#password");

@@ -6,30 +6,17 @@
 mod tests {
     use std::{fs, thread, time::Duration};
 
-    use cloudtaser_e2e::{Launch, Networks, Pod, Releases, Running, canary, scan, skip, until};
+    use cloudtaser_e2e::{Launch, Pod, Releases, Running, SHOP, WAITS, canary, scan, skip, until};
     use nix::sys::signal::Signal;
     use serde_json::{Value, json};
 
-    const POLICY: &str = r#"
-[[rule]]
-name = "shop"
-paths = ["secret/shop"]
-identities = ["eu:shop/*"]
-"#;
-
-    const WAITS: [&str; 3] = ["sh", "-c", "echo \"got $S\"; read -r _; :"];
     const PATIENCE: Duration = Duration::from_secs(240);
     const IN_PLACE: &str = "values changed and were written in place";
 
     fn road() -> Option<Releases> {
-        let networks = Networks::make();
-        let networks = networks.inspect_err(|why| println!("SKIP: no network namespaces: {why}"));
-        let mut road = Releases::start_lasting(networks.ok()?, POLICY);
-        match &mut road {
-            Some(road) => road.tell_of_changes(),
-            None => println!("SKIP: openssl, which makes keys, is not installed"),
-        }
-        road
+        let mut road = Releases::or_skip(|networks| Releases::start_lasting(networks, SHOP))?;
+        road.tell_of_changes();
+        Some(road)
     }
 
     /// Wants new values in place, and says nothing of polls.

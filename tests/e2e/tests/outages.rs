@@ -7,32 +7,16 @@ mod tests {
     use std::{collections::BTreeSet, thread, time::Duration};
 
     use cloudtaser_e2e::{
-        Launch, Networks, Output, Pod, Releases, Running, Side, canary, skip, until,
+        Launch, Output, Pod, Releases, Running, SHOP, Side, WAITS, canary, skip, until,
     };
     use nix::sys::signal::Signal;
     use serde_json::{Value, json};
-
-    const POLICY: &str = r#"
-[[rule]]
-name = "shop"
-paths = ["secret/shop"]
-identities = ["eu:shop/*"]
-"#;
-
-    /// Tells that it runs, and ends with its standard input.
-    const WAITS: [&str; 3] = ["sh", "-c", "echo \"got $S\"; read -r _; :"];
 
     /// Far more than anything takes.
     const PATIENCE: Duration = Duration::from_secs(240);
 
     fn road() -> Option<Releases> {
-        let networks = Networks::make();
-        let networks = networks.inspect_err(|why| println!("SKIP: no network namespaces: {why}"));
-        let road = Releases::start_lasting(networks.ok()?, POLICY);
-        if road.is_none() {
-            println!("SKIP: openssl, which makes keys, is not installed");
-        }
-        road
+        Releases::or_skip(|networks| Releases::start_lasting(networks, SHOP))
     }
 
     fn of_a_pod(road: &Releases) -> Launch {

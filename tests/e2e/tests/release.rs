@@ -12,7 +12,7 @@ mod tests {
     };
 
     use cloudtaser_e2e::{
-        Launch, Networks, Output, Pod, Recorder, Releases, canary, find, scan, skip,
+        Launch, Output, Pod, Recorder, Releases, WAITS, canary, find, scan, skip,
     };
     use nix::sys::signal::Signal;
     use serde_json::{Value, json};
@@ -26,17 +26,8 @@ identities = ["eu:shop/*"]
 require = ["memory=sealed", "transport=hybrid", "release=bridge", "T5=partial"]
 "#;
 
-    /// Tells that it runs, and ends with its standard input.
-    const WAITS: [&str; 3] = ["sh", "-c", "echo \"got $S\"; read -r _; :"];
-
     fn road() -> Option<Releases> {
-        let networks = Networks::make();
-        let networks = networks.inspect_err(|why| println!("SKIP: no network namespaces: {why}"));
-        let road = Releases::start(networks.ok()?, POLICY);
-        if road.is_none() {
-            println!("SKIP: openssl, which makes keys, is not installed");
-        }
-        road
+        Releases::or_skip(|networks| Releases::start(networks, POLICY))
     }
 
     fn within<T: Send>(road: &Releases, work: impl FnOnce() -> T + Send) -> T {
@@ -479,8 +470,8 @@ require = ["memory=sealed", "transport=hybrid", "release=bridge", "T5=partial"]
 
     #[test]
     fn an_enrolled_clusters_app_is_released_to_by_its_broker_until_the_cluster_is_put_out() {
-        let Ok(networks) = Networks::make() else { skip!("no network namespaces") };
-        let Some(road) = Releases::start_enrolled(networks, POLICY) else { skip!("no openssl") };
+        let road = Releases::or_skip(|networks| Releases::start_enrolled(networks, POLICY));
+        let Some(road) = road else { return };
         let (value, name) = (canary(), canary());
         road.put(&format!("shop/{name}"), &json!({ "password": value }));
         let token = road.issuer.token(&Pod::new("shop", "web"), 3600);

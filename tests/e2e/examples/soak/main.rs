@@ -17,7 +17,7 @@ mod storm;
 
 use std::{process::ExitCode, time::Duration};
 
-use cloudtaser_e2e::{Launch, Networks, Pod, Releases, Running};
+use cloudtaser_e2e::{Launch, Networks, Pod, Releases, Running, SHOP, WAITS};
 use serde_json::json;
 
 use findings::Findings;
@@ -36,13 +36,6 @@ cargo xtask soak [--minutes N] [--starts N] [--clients N] [--cut-seconds N] [--o
   --cut-seconds N   how long the network swallows everything (600)
   --only PART       steady, starts, storm or partition; all of them without
 ";
-
-const POLICY: &str = r#"
-[[rule]]
-name = "shop"
-paths = ["secret/shop"]
-identities = ["eu:shop/*"]
-"#;
 
 /// What is wanted.
 #[derive(Debug)]
@@ -95,7 +88,7 @@ fn main() -> ExitCode {
     ];
     for (name, run) in parts.iter().filter(|(name, _)| wanted.has(name)) {
         let road = Networks::make().and_then(|networks| {
-            Releases::start_lasting(networks, POLICY).ok_or_else(|| "no openssl".to_owned())
+            Releases::start_lasting(networks, SHOP).ok_or_else(|| "no openssl".to_owned())
         });
         match road {
             Ok(mut road) => {
@@ -111,9 +104,6 @@ fn main() -> ExitCode {
     println!("\n{}", findings.table());
     if findings.all_kept() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
-
-/// Tells that it runs, and ends with its standard input.
-const WAITS: [&str; 3] = ["sh", "-c", "echo \"got $S\"; read -r _; :"];
 
 /// An app of a pod of its own.
 fn an_app(road: &Releases, deadline: &str) -> Launch {
