@@ -12,7 +12,6 @@ use cloudtaser_core::release::{
     sealing_data, sealing_info,
 };
 use cloudtaser_road::seal::SealingKey;
-use cloudtaser_sys::heap;
 use data_encoding::HEXLOWER;
 use tracing::{info, warn};
 
@@ -413,34 +412,18 @@ impl Dialogue {
         let workload = self.workload.as_ref();
         let statement = workload.map(|workload| &workload.statement);
         Receipt {
-            at: unix_seconds(),
-            event,
-            decision: String::new(),
             client: self.client.clone(),
             identity: workload.map(|workload| workload.identity.to_string()),
             pod: workload.map(|workload| workload.pod.clone()),
             role: workload.and_then(|workload| workload.role.clone()),
             instance: workload.map(|workload| HEXLOWER.encode(&workload.instance)),
-            path: None,
-            path_hmac: None,
-            version: None,
-            lease_seconds: None,
-            rule: None,
-            policy: self.releaser.policy.now().hash.clone(),
             facets: statement.map(|statement| statement.facets),
             wrapper: statement.and_then(|said| said.wrapper.as_deref().map(short)),
             agent: statement.and_then(|said| said.agent.as_deref().map(short)),
-            suppressed: None,
             session: HEXLOWER.encode(&self.binding),
-            bridge: if heap::state().is_sealed() { "sealed" } else { "wiped" },
-            request: None,
-            more_requests: Vec::new(),
-            orders: Vec::new(),
-            words: None,
             sealed_to: self.recipient.as_ref().map(|recipient| recipient.hash.clone()),
-            node: None,
             evidence: workload.and_then(|workload| workload.node.as_ref()).map(Evidence::kept),
-            log: None,
+            ..Receipt::blank(event, self.releaser.policy.now().hash.clone())
         }
     }
 }

@@ -159,12 +159,12 @@ pub enum Event {
 }
 
 impl Receipt {
-    /// A line that is no answer to anybody.
-    pub(super) fn aloud(event: Event, words: String, policy: String) -> Self {
+    /// One of this moment, in which nothing is said yet.
+    pub(super) fn blank(event: Event, policy: String) -> Self {
         Self {
             at: unix_seconds(),
             event,
-            decision: "noticed".to_owned(),
+            decision: String::new(),
             client: String::new(),
             identity: None,
             pod: None,
@@ -187,10 +187,16 @@ impl Receipt {
             request: None,
             more_requests: Vec::new(),
             orders: Vec::new(),
-            words: Some(words),
+            words: None,
             sealed_to: None,
             log: None,
         }
+    }
+
+    /// A line that is no answer to anybody.
+    pub(super) fn aloud(event: Event, words: String, policy: String) -> Self {
+        let decision = "noticed".to_owned();
+        Self { decision, words: Some(words), ..Self::blank(event, policy) }
     }
 }
 
@@ -359,36 +365,9 @@ mod tests {
     use super::*;
 
     fn receipt(decision: &str) -> Receipt {
-        Receipt {
-            at: 1,
-            event: Event::Read,
-            decision: decision.to_owned(),
-            client: "one".to_owned(),
-            identity: None,
-            pod: None,
-            role: None,
-            instance: None,
-            path: None,
-            path_hmac: None,
-            version: None,
-            lease_seconds: None,
-            rule: None,
-            policy: String::new(),
-            facets: None,
-            wrapper: None,
-            agent: None,
-            suppressed: None,
-            session: String::new(),
-            bridge: "sealed",
-            request: None,
-            more_requests: Vec::new(),
-            orders: Vec::new(),
-            words: None,
-            sealed_to: None,
-            node: None,
-            evidence: None,
-            log: None,
-        }
+        let (decision, client) = (decision.to_owned(), "one".to_owned());
+        let bridge = "sealed";
+        Receipt { at: 1, decision, client, bridge, ..Receipt::blank(Event::Read, String::new()) }
     }
 
     fn numbers(path: &Path) -> Vec<u64> {
