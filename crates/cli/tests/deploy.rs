@@ -10,7 +10,7 @@ mod deploy {
 
     use serde_json::{Value, json};
 
-    use super::double::Double;
+    use super::double::{Double, ends};
 
     const DEPLOYMENT: &str =
         "/apis/apps/v1/namespaces/cloudtaser-system/deployments/cloudtaser-operator";
@@ -24,18 +24,6 @@ mod deploy {
         let mut arguments = vec!["install", "--registry", "r.example/c", "--openbao", BAO];
         arguments.extend_from_slice(more);
         double.run(&arguments)
-    }
-
-    fn said(output: &Output) -> String {
-        let both = [&output.stdout[..], &output.stderr[..]].concat();
-        String::from_utf8(both).unwrap()
-    }
-
-    #[track_caller]
-    fn ends(output: &Output, code: i32) -> String {
-        let said = said(output);
-        assert_eq!(output.status.code(), Some(code), "{said}");
-        said
     }
 
     fn spec_of(double: &Double, path: &str) -> Value {

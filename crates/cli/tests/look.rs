@@ -6,24 +6,11 @@ mod double;
 
 #[cfg(test)]
 mod look {
-    use std::process::Output;
-
     use serde_json::{Value, json};
 
-    use super::double::Double;
+    use super::double::{Double, ends};
 
     const WRAPPER: &str = "/cloudtaser/bin/cloudtaser-wrapper";
-
-    fn said(output: &Output) -> String {
-        String::from_utf8([&output.stdout[..], &output.stderr[..]].concat()).unwrap()
-    }
-
-    #[track_caller]
-    fn ends(output: &Output, code: i32) -> String {
-        let said = said(output);
-        assert_eq!(output.status.code(), Some(code), "{said}");
-        said
-    }
 
     /// A cluster with two nodes and an installation.
     fn installed() -> Double {

@@ -17,7 +17,7 @@ mod migrate {
     use serde_json::{Value, json};
     use tempfile::TempDir;
 
-    use super::double::Double;
+    use super::double::{self, Double};
 
     const ROOT: &str = "root-of-this-test";
     const VALUE: &str = "hunter2-\"quoted\"\nand a line";
@@ -130,9 +130,7 @@ mod migrate {
 
     #[track_caller]
     fn ends(output: &Output, code: i32) -> String {
-        let said = [&output.stdout[..], &output.stderr[..]].concat();
-        let said = String::from_utf8(said).unwrap();
-        assert_eq!(output.status.code(), Some(code), "{said}");
+        let said = double::ends(output, code);
         assert!(!said.contains("hunter2"), "{said}");
         assert!(!said.contains(ROOT), "{said}");
         said

@@ -8,7 +8,7 @@ mod html;
 
 #[cfg(test)]
 mod posture {
-    use std::{fs, process::Output};
+    use std::fs;
 
     use cloudtaser_core::level::{
         Agent, Attach, Environ, Facets, Memory, ProtectionLevel, Release, Supervisor, Transport,
@@ -22,7 +22,10 @@ mod posture {
     };
     use serde_json::{Value, json};
 
-    use super::{double::Double, html};
+    use super::{
+        double::{Double, ends},
+        html,
+    };
 
     const WRAPPER: &str = "/cloudtaser/bin/cloudtaser-wrapper";
     const STRONG: Facets = Facets {
@@ -34,14 +37,6 @@ mod posture {
         release: Release::Bridge,
         agent: Agent::Enforcing,
     };
-
-    #[track_caller]
-    fn ends(output: &Output, code: i32) -> String {
-        let said = [&output.stdout[..], &output.stderr[..]].concat();
-        let said = String::from_utf8(said).unwrap();
-        assert_eq!(output.status.code(), Some(code), "{said}");
-        said
-    }
 
     /// A cluster with two nodes, one of them with a road open.
     fn installed() -> Double {

@@ -32,6 +32,19 @@ use tempfile::TempDir;
 
 use store::Store;
 
+/// All that a run printed.
+pub(crate) fn said(output: &Output) -> String {
+    String::from_utf8([&output.stdout[..], &output.stderr[..]].concat()).unwrap()
+}
+
+/// The same of a run that must end with this code.
+#[track_caller]
+pub(crate) fn ends(output: &Output, code: i32) -> String {
+    let said = said(output);
+    assert_eq!(output.status.code(), Some(code), "{said}");
+    said
+}
+
 const CA: &str = include_str!("pki/ca.crt");
 const SERVER: &str = include_str!("pki/server.crt");
 const SERVER_KEY: &str = include_str!("pki/server.key");
