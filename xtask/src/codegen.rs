@@ -1,7 +1,8 @@
 //! `cargo xtask codegen`: manual pages, shell completions, the Helm chart, and pages about rules and needs, made from what the programs say of
 //! themselves, and the check that the tree has them as they would be made now.
 //!
-//! `cloudtaser` writes its own. The wrapper has no library for that, being copied into every pod,
+//! `cloudtaser` writes its own; those of beacon, bridge and broker are written by an example beside
+//! them. The wrapper has no library for that, being copied into every pod,
 //! so its files are made here from the text of its `--help`.
 
 mod wrapper;
@@ -83,6 +84,7 @@ fn make() -> anyhow::Result<Files> {
     for (name, text) in files_in(&pages)? {
         made.insert(Path::new("docs/man").join(name), text);
     }
+    made.extend(road()?);
     made.extend(chart()?);
     let rules = place::target().join("rules");
     if rules.is_dir() {
@@ -106,6 +108,24 @@ fn make() -> anyhow::Result<Files> {
         let own = said_by("cloudtaser", &["completions", shell])?;
         made.insert(folder.join(file("cloudtaser")), own);
         made.insert(folder.join(file("cloudtaser-wrapper")), wrapper.completions(shell));
+    }
+    Ok(made)
+}
+
+/// Pages and completions of beacon, bridge and broker. Their pages take the place of those that
+/// `cloudtaser` has for the verbs that start them.
+fn road() -> anyhow::Result<Files> {
+    let scratch = place::target().join("road");
+    if scratch.is_dir() {
+        fs::remove_dir_all(&scratch)?;
+    }
+    let mut run = cargo(["run", "--quiet", "--locked", "--package", "cloudtaser-relay"]);
+    command::run(run.args(["--example", "manual", "--"]).arg(&scratch).env("COLUMNS", "100"))?;
+    let mut made = Files::new();
+    let folders = SHELLS.iter().map(|(shell, ..)| (*shell, Path::new("completions").join(shell)));
+    for (from, to) in folders.chain([("man", PathBuf::from("docs/man"))]) {
+        let files = files_in(&scratch.join(from))?.into_iter();
+        made.extend(files.map(|(name, text)| (to.join(name), text)));
     }
     Ok(made)
 }

@@ -116,6 +116,8 @@ pub enum Mode {
     Beacon,
     /// To OpenBao itself.
     Direct,
+    /// To a bridge, which has dialled the cluster's broker: no beacon is between them.
+    Reverse,
 }
 
 impl Server {

@@ -34,8 +34,8 @@ use tokio::{
 use tracing::{info, warn};
 
 use self::{
-    config::Config, metrics::Metrics, pseudonym::Pseudonyms, registry::Registry, replay::Replay,
-    splice::Pipes,
+    accept::Door, config::Config, metrics::Metrics, pseudonym::Pseudonyms, registry::Registry,
+    replay::Replay, splice::Pipes,
 };
 use crate::{admin, net, panics::vital, proto::frame};
 
@@ -84,7 +84,36 @@ struct Shared {
 pub struct Beacon {
     shared: Arc<Shared>,
     listener: TcpListener,
+    /// Where clients come in, in the place of the other one.
+    inside: Option<TcpListener>,
     admin: Option<TcpListener>,
+}
+
+/// The way of clients into a beacon of their own process.
+#[derive(Clone, Debug)]
+pub struct Entrance {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+}
+
+impl Entrance {
+    /// Where to connect, on the loopback.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// How many bridges have dialled in.
+    #[must_use]
+    pub fn bridges(&self) -> usize {
+        usize::try_from(self.shared.metrics.bridges.get()).unwrap_or(0)
+    }
+
+    /// The beacon's counts, as Prometheus reads them.
+    #[must_use]
+    pub fn metrics(&self) -> String {
+        self.shared.metrics.text()
+    }
 }
 
 impl Beacon {
@@ -125,7 +154,21 @@ impl Beacon {
             draining: watch::Sender::new(false),
             config,
         };
-        Ok(Self { shared: Arc::new(shared), listener, admin })
+        Ok(Self { shared: Arc::new(shared), listener, inside: None, admin })
+    }
+
+    /// Begins to listen for bridges alone. Clients, which are of this process, come by the entrance.
+    ///
+    /// # Errors
+    /// [`BeaconError`].
+    pub fn for_bridges(config: Config) -> Result<(Self, Entrance), BeaconError> {
+        let mut beacon = Self::bind(config)?;
+        let inside = listen(SocketAddr::from(([127, 0, 0, 1], 0)), 0)?;
+        let failed = |source| BeaconError::Listen { address: beacon.shared.config.listen, source };
+        let address = inside.local_addr().map_err(failed)?;
+        beacon.inside = Some(inside);
+        let shared = Arc::clone(&beacon.shared);
+        Ok((beacon, Entrance { address, shared }))
     }
 
     /// Where clients and bridges connect.
@@ -145,17 +188,27 @@ impl Beacon {
     /// Serves until told to stop; then nothing new is taken, bridges are sent away, and tunnels
     /// have a while to end.
     pub async fn serve(self, stop: impl Future<Output = ()>) {
-        let Self { shared, listener, admin } = self;
+        let Self { shared, listener, inside, admin } = self;
         let admin = tokio::spawn(vital(tell(admin, Arc::clone(&shared))));
+        let door = if inside.is_some() { Door::Bridges } else { Door::Everybody };
         tokio::select! {
-            () = accept::serve(&listener, &shared) => {}
+            () = accept::serve(&listener, door, &shared) => {}
+            () = clients(inside.as_ref(), &shared) => {}
             () = stop => {}
         }
         // Who has connected already is not to be turned away by the end of the listener.
-        accept::the_rest(&listener, &shared).await;
+        accept::the_rest(&listener, door, &shared).await;
         drop(listener);
         drain(&shared).await;
         admin.abort();
+    }
+}
+
+/// Takes those who come by the entrance, where there is one.
+async fn clients(inside: Option<&TcpListener>, shared: &Arc<Shared>) {
+    match inside {
+        Some(inside) => accept::serve(inside, Door::Clients, shared).await,
+        None => std::future::pending().await,
     }
 }
 

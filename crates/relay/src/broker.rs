@@ -9,9 +9,11 @@
 //! program of this cluster to the bridge, so it is to be reached from the cluster alone; what a
 //! program may have is decided at the bridge, by the workload's own token.
 //!
-//! Reading order: this file, [`keeper`] (the certificate, and how it stays good), `metrics`.
+//! Reading order: this file, [`keeper`] (the certificate, and how it stays good), [`reverse`] (where
+//! bridges dial the broker), `metrics`.
 
 pub mod keeper;
+pub mod reverse;
 
 mod metrics;
 
@@ -30,7 +32,7 @@ pub use self::metrics::Metrics;
 use self::metrics::{Counted, Refusal};
 use crate::{
     admin,
-    beacon::splice::{self, Moved, Pipes},
+    beacon::splice::{self, Joined, Moved, Pipes},
     client::{Client, ClientError},
     net,
     panics::vital,
@@ -136,13 +138,20 @@ impl Broker {
         let admin = admin.map(|admin| {
             tokio::spawn(vital(admin::serve(admin, move |path| {
                 let certificate = asked.client.certificate();
+                let entrance = asked.client.entrance();
                 match path {
-                    b"/metrics" => admin::good(asked.metrics.text(certificate.as_ref())),
+                    b"/metrics" => {
+                        let own = asked.metrics.text(certificate.as_ref());
+                        admin::good(reverse::with_metrics(own, entrance))
+                    }
                     b"/healthz" => admin::good("ok\n".to_owned()),
                     b"/readyz" if asked.stopping.load(Ordering::Relaxed) => {
                         admin::unready("draining\n")
                     }
                     b"/readyz" if certificate.is_none() => admin::unready("not enrolled\n"),
+                    b"/readyz" if entrance.is_some_and(|entrance| entrance.bridges() == 0) => {
+                        admin::unready("no bridge has dialled in\n")
+                    }
                     b"/readyz" => admin::good("ok\n".to_owned()),
                     _ => admin::unknown(),
                 }
@@ -232,7 +241,8 @@ async fn carry(
     let counted = Counted::new(&shared.metrics.connections);
     let (up, down) = (Moved::default(), Moved::default());
     let limits = splice::Limits { half_open: shared.limits.half_open, age: shared.limits.age };
-    let end = splice::relay(&program, &beacon, &shared.pipes, (&up, &down), limits).await;
+    let joined = Joined { client: &program, leg: &beacon, first: Vec::new() };
+    let end = splice::relay(joined, &shared.pipes, (&up, &down), limits).await;
     let (up_bytes, down_bytes) = (up.total(), down.total());
     shared.metrics.carry(up_bytes + down_bytes);
     drop((counted, place));

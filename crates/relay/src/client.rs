@@ -28,6 +28,7 @@ pub use cloudtaser_road::ClientError;
 
 use crate::{
     backoff::Backoff,
+    beacon::Entrance,
     clock::unix_seconds,
     cluster::Given,
     control::Control,
@@ -58,6 +59,8 @@ pub type Session = TlsStream<TcpStream>;
 pub struct Client {
     config: rustls::ClientConfig,
     access: RwLock<Arc<Access>>,
+    /// In the place of all beacons, where bridges dial this process.
+    entrance: Option<Entrance>,
 }
 
 /// What lets the client in; an enrolled one is given another now and then.
@@ -84,8 +87,37 @@ impl Client {
     /// [`TlsError`].
     pub fn new(key: &KeyPair, given: Given) -> Result<Self, TlsError> {
         let config = given.admission.config(key)?;
-        let client = Self { config, access: RwLock::new(Arc::new(Access::of(given))) };
-        Ok(client)
+        let access = RwLock::new(Arc::new(Access::of(given)));
+        Ok(Self { config, access, entrance: None })
+    }
+
+    /// The same, with one beacon that is in this process (reverse mode) and no others.
+    #[must_use]
+    pub fn within(self, entrance: Entrance) -> Self {
+        Self { entrance: Some(entrance), ..self }
+    }
+
+    /// The beacon that is in this process, where there is one.
+    #[must_use]
+    pub const fn entrance(&self) -> Option<&Entrance> {
+        self.entrance.as_ref()
+    }
+
+    /// Beacons, in the order in which to try them.
+    fn beacons(&self, access: &Access, day: &Day<'_>) -> Result<Vec<BeaconAddress>, ClientError> {
+        let known = access.admission.in_order(day).into_iter().cloned();
+        let Some(entrance) = &self.entrance else { return Ok(known.collect()) };
+        let beacon = entrance.address().to_string();
+        if entrance.bridges() == 0 {
+            let source = io::Error::new(io::ErrorKind::NotConnected, "no bridge has dialled in");
+            return Err(ClientError::Beacon { beacon, source });
+        }
+        // The name in the hello is as the bridge gave it.
+        let within = |known: BeaconAddress| {
+            let domain = Some(known.domain().to_owned());
+            BeaconAddress { address: beacon.clone(), domain, key: None }
+        };
+        Ok(known.take(1).map(within).collect())
     }
 
     /// Takes what the bridge gave anew.
@@ -138,7 +170,7 @@ impl Client {
         let access = self.access();
         let day = access.admission.day(unix_seconds())?;
         let mut last = ClientError::Busy;
-        for beacon in access.admission.in_order(&day) {
+        for beacon in &self.beacons(&access, &day)? {
             match self.door(&access, beacon, &day).await {
                 Err(error) if error.is_passing() => last = error,
                 done => return done,
@@ -170,7 +202,7 @@ impl Client {
         let access = self.access();
         let day = access.admission.day(unix_seconds())?;
         let mut last = ClientError::Busy;
-        for beacon in access.admission.in_order(&day) {
+        for beacon in &self.beacons(&access, &day)? {
             match self.enrol_through(&access, beacon, &day, say).await {
                 Err(error) if error.is_passing() => last = error,
                 done => return done,
@@ -226,8 +258,8 @@ impl Client {
     pub async fn dial(&self) -> Result<TcpStream, ClientError> {
         let access = self.access();
         let day = access.admission.day(unix_seconds())?;
-        let beacons = access.admission.in_order(&day);
-        let addresses = beacons.iter().map(|beacon| beacon.address.clone()).collect();
+        let beacons = self.beacons(&access, &day)?;
+        let addresses = beacons.into_iter().map(|beacon| beacon.address).collect();
         net::dial_any(addresses, DIAL_PATIENCE)
             .await
             .map_err(|(beacon, source)| ClientError::Beacon { beacon, source })

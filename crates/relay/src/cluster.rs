@@ -31,6 +31,7 @@ use crate::{
 };
 
 const KEY: &str = "cluster.pem";
+const ENDPOINT: &str = "endpoint.pem";
 const GIVEN: &str = "cluster.json";
 const NEXT: &str = "cluster.json.next";
 
@@ -107,15 +108,7 @@ impl Home {
         let failed = |path: &Path, source| HomeError::Disk { path: path.to_owned(), source };
         let made = fs::DirBuilder::new().mode(0o700).recursive(true).create(folder);
         made.map_err(|source| failed(folder, source))?;
-        let home = match Self::open(folder) {
-            Err(HomeError::Disk { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                let (key, pem) = KeyPair::generate()?;
-                replace(folder, KEY, "cluster.pem.next", pem.expose())
-                    .map_err(|source| failed(&folder.join(KEY), source))?;
-                Self { folder: folder.to_owned(), key }
-            }
-            opened => opened?,
-        };
+        let home = Self { folder: folder.to_owned(), key: Self::key_in(folder, KEY)? };
         match home.given() {
             Ok(given) if given.admission.bridge() != invitation.bridge => {
                 return Err(HomeError::Another(folder.to_owned()));
@@ -128,6 +121,32 @@ impl Home {
         }
         home.keep(&invited(invitation))?;
         Ok(home)
+    }
+
+    /// The key by which a bridge knows the address that it dials in reverse mode; made where there is
+    /// none, also before the cluster has joined.
+    ///
+    /// # Errors
+    /// [`HomeError`].
+    pub fn endpoint(folder: &Path) -> Result<KeyPair, HomeError> {
+        let made = fs::DirBuilder::new().mode(0o700).recursive(true).create(folder);
+        made.map_err(|source| HomeError::Disk { path: folder.to_owned(), source })?;
+        Self::key_in(folder, ENDPOINT)
+    }
+
+    /// Reads a key, or makes it.
+    fn key_in(folder: &Path, name: &str) -> Result<KeyPair, HomeError> {
+        let path = folder.join(name);
+        match fs::read(&path) {
+            Ok(text) => Ok(KeyPair::from_pem(&Secret::new(text))?),
+            Err(source) if source.kind() == io::ErrorKind::NotFound => {
+                let (key, pem) = KeyPair::generate()?;
+                let written = replace(folder, name, &format!("{name}.next"), pem.expose());
+                written.map_err(|source| HomeError::Disk { path, source })?;
+                Ok(key)
+            }
+            Err(source) => Err(HomeError::Disk { path, source }),
+        }
     }
 
     /// The cluster's key.

@@ -1,9 +1,15 @@
 //! What all sockets of ours have in common.
 
-use std::{io, net::SocketAddr, os::fd::AsFd, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    os::fd::{AsFd, AsRawFd as _},
+    time::Duration,
+};
 
-use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::socket::{MsgFlags, recv, setsockopt, sockopt};
 use tokio::{
+    io::Interest,
     net::TcpStream,
     task::JoinSet,
     time::{sleep, timeout},
@@ -70,6 +76,24 @@ pub(crate) async fn dial_any(
     }
 }
 
+/// Reads what is there, without asking a second time whether that was all.
+///
+/// KERNEL: readiness is told by edges. Where less comes than fits, the buffer of the kernel is empty,
+/// and what comes later is another edge; that a peer has ended the runtime remembers apart.
+pub(crate) fn read(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut partly = 0;
+    let whole = stream.try_io(Interest::READABLE, || {
+        match recv(stream.as_raw_fd(), buffer, MsgFlags::empty())? {
+            len if len == 0 || len == buffer.len() => Ok(len),
+            len => {
+                partly = len;
+                Err(io::ErrorKind::WouldBlock.into())
+            }
+        }
+    });
+    if partly > 0 { Ok(partly) } else { whole }
+}
+
 /// Ends a connection at once, so that the peer sees a failure and not an end.
 pub(crate) fn reset(stream: &TcpStream) {
     // Where it fails the connection is gone already.
@@ -105,6 +129,36 @@ mod tests {
         let wanted =
             [KEEPALIVE_IDLE_SECONDS, KEEPALIVE_INTERVAL_SECONDS, KEEPALIVE_PROBES, USER_TIMEOUT_MS];
         assert_eq!(got, wanted);
+    }
+
+    #[tokio::test]
+    async fn whatever_comes_is_read_however_it_is_cut_and_the_end_is_seen() {
+        use tokio::io::AsyncWriteExt as _;
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (far, _) = listener.accept().await.unwrap();
+        let mut buffer = [0; 8];
+        let mut next = async || loop {
+            far.readable().await.unwrap();
+            match read(&far, &mut buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                read => return read.map(|len| buffer[..len].to_vec()).unwrap(),
+            }
+        };
+        for text in [&b"a"[..], b"12345678", b"1234567"] {
+            near.write_all(text).await.unwrap();
+            let mut came = Vec::new();
+            while came.len() < text.len() {
+                came.extend(next().await);
+            }
+            assert_eq!(came, text);
+        }
+        // The end comes with the last bytes, so that there is one edge for both.
+        near.write_all(b"last").await.unwrap();
+        near.shutdown().await.unwrap();
+        sleep(Duration::from_millis(50)).await;
+        assert_eq!(next().await, b"last");
+        assert_eq!(next().await, b"");
     }
 
     #[tokio::test]

@@ -59,8 +59,8 @@ pub enum ClientError {
         /// Which.
         broker: String,
     },
-    /// The broker reaches no beacon.
-    #[error("broker {broker} reaches no beacon")]
+    /// The broker reaches no beacon, or waits for a bridge to dial it.
+    #[error("broker {broker} reaches no beacon (in reverse mode: no bridge has dialled in)")]
     NoBeacon {
         /// Which.
         broker: String,

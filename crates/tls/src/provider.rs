@@ -3,7 +3,7 @@
 //! Invariant: nothing of the provider is called before [`provider`] has seen the CPU features that
 //! it asserts, because it would end the process instead of returning an error.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustls::{crypto::CryptoProvider, version::TLS13};
 
@@ -14,10 +14,15 @@ use crate::error::TlsError;
 /// # Errors
 /// [`TlsError::Cpu`] with the features that are missing.
 pub fn provider() -> Result<Arc<CryptoProvider>, TlsError> {
+    // It is asked for with every random number and every signature.
+    static MADE: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
+    if let Some(provider) = MADE.get() {
+        return Ok(Arc::clone(provider));
+    }
     refuse_missing(&missing_features())?;
     let mut provider = rustls_graviola::default_provider();
     provider.cipher_suites.retain(|suite| suite.version() == &TLS13);
-    Ok(Arc::new(provider))
+    Ok(Arc::clone(MADE.get_or_init(|| Arc::new(provider))))
 }
 
 /// Fills the buffer from the system's generator.

@@ -4,6 +4,7 @@
 //! signature as two of them. Here they are brought into the form that the provider reads. What is
 //! not exactly in form is no key, and verifies nothing.
 
+use data_encoding::BASE64;
 use rustls::SignatureScheme;
 use rustls_pki_types::{AlgorithmIdentifier, alg_id};
 
@@ -12,6 +13,8 @@ use crate::{error::TlsError, provider::provider};
 /// Shorter RSA keys are within reach; longer ones cost more than any issuer asks for.
 const RSA_BYTES: std::ops::RangeInclusive<usize> = 256..=512;
 const P256_BYTES: usize = 32;
+/// RFC 7468 §2.
+const PEM_COLUMNS: usize = 64;
 
 /// A public key with the one algorithm that it is for.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -50,6 +53,26 @@ impl VerifyingKey {
             Form::Rsa(_) => "RS256",
             Form::P256(_) => "ES256",
         }
+    }
+
+    /// As OpenSSL and OpenBao write it: SubjectPublicKeyInfo (RFC 5280) in PEM.
+    #[must_use]
+    pub fn to_pem(&self) -> String {
+        let (kind, key) = match &self.0 {
+            Form::Rsa(key) => (alg_id::RSA_ENCRYPTION, key),
+            Form::P256(key) => (alg_id::ECDSA_P256, key),
+        };
+        let bits = [&[0][..], key].concat();
+        let bits = [&[3][..], &der_len(bits.len()), &bits].concat();
+        let body = BASE64.encode(&sequence(&[sequence(kind.as_ref()), bits].concat()));
+        let mut pem = String::from("-----BEGIN PUBLIC KEY-----\n");
+        for (at, character) in body.chars().enumerate() {
+            if at > 0 && at % PEM_COLUMNS == 0 {
+                pem.push('\n');
+            }
+            pem.push(character);
+        }
+        pem + "\n-----END PUBLIC KEY-----\n"
     }
 
     /// Whether this key has signed the message; the signature is in JOSE's form.
@@ -142,6 +165,28 @@ mod tests {
         "eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ",
         "DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q",
     ];
+
+    #[test]
+    fn keys_are_written_as_openssl_reads_them() {
+        let der = |key: &VerifyingKey| {
+            let pem = key.to_pem();
+            assert!(pem.lines().all(|line| line.len() <= 64), "{pem}");
+            let body = pem.strip_prefix("-----BEGIN PUBLIC KEY-----\n");
+            let body = body.and_then(|body| body.strip_suffix("\n-----END PUBLIC KEY-----\n"));
+            BASE64.decode(body.unwrap().replace('\n', "").as_bytes()).unwrap()
+        };
+        // RFC 5480 §2: an id-ecPublicKey on secp256r1, and 66 bytes of BIT STRING.
+        let p256 = VerifyingKey::p256(&bytes(ES256[0]), &bytes(ES256[1])).unwrap();
+        let head = *b"\x30\x59\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\
+            \x3d\x03\x01\x07\x03\x42\x00\x04";
+        assert_eq!(der(&p256), [&head[..], &bytes(ES256[0]), &bytes(ES256[1])].concat());
+        // RFC 3279 §2.3.1: rsaEncryption with NULL, and an RSAPublicKey of 270 bytes.
+        let rsa = VerifyingKey::rsa(&bytes(RS256[0]), &bytes(RS256[1])).unwrap();
+        let head = *b"\x30\x82\x01\x22\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01\x05\x00\
+            \x03\x82\x01\x0f\x00\x30\x82\x01\x0a\x02\x82\x01\x01\x00";
+        let tail = [&[2, 3][..], &bytes(RS256[1])].concat();
+        assert_eq!(der(&rsa), [&head[..], &bytes(RS256[0]), &tail].concat());
+    }
 
     #[test]
     fn the_examples_of_the_standard_verify_and_nothing_beside_them() {

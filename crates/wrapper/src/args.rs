@@ -45,7 +45,7 @@ Where OpenBao opens no port, a bridge decides what is released, and the login is
 pod's own token. CLOUDTASER_BRIDGE_KEY is the bridge's key and CLOUDTASER_BROKER_ADDR the
 cluster's broker; or CLOUDTASER_VIA names the file that cloudtaser-bridge admit --json
 wrote, and CLOUDTASER_VIA_KEY the client's key. CLOUDTASER_MODE=direct goes to OpenBao
-itself all the same.
+itself all the same; =reverse demands the broker, which the bridge dials then.
 
 The node agent is asked to guard the launch before anything is fetched; it listens at
 /run/cloudtaser-agent/agent.sock unless the plan or CLOUDTASER_AGENT names another

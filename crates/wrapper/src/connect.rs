@@ -92,7 +92,7 @@ pub(crate) fn home(
             let client = client(settings)?;
             Ok(Home::direct(client, login(settings)?))
         }
-        Mode::Beacon => bridge(settings, promised, guard),
+        Mode::Beacon | Mode::Reverse => bridge(settings, promised, guard),
     }
 }
 
@@ -105,6 +105,12 @@ fn bridge(
     let missing = |what| ConnectError::Missing { method: "a bridge", what };
     if server.namespace.is_some() {
         return Err(ConnectError::Namespace);
+    }
+    if server.way() == Mode::Reverse && server.broker.is_none() {
+        return Err(missing(
+            "the cluster's broker, which the bridge dials in reverse mode: set \
+             CLOUDTASER_BROKER_ADDR",
+        ));
     }
     let route = match (server.via, server.bridge_key, server.broker) {
         (None, Some(bridge), Some(broker)) => {
@@ -179,7 +185,7 @@ fn client(settings: &Settings) -> Result<Client, ConnectError> {
 pub(crate) fn transport(server: &Server) -> Transport {
     match (server.way(), is_encrypted(server), server.verify) {
         // Pinned by key, and without another key exchange.
-        (Mode::Beacon, ..) => Transport::Hybrid,
+        (Mode::Beacon | Mode::Reverse, ..) => Transport::Hybrid,
         (Mode::Direct, false, _) => Transport::Plaintext,
         (Mode::Direct, true, Verify::Skip) => Transport::Unverified,
         (Mode::Direct, true, Verify::Full) => Transport::Tls,
@@ -189,7 +195,7 @@ pub(crate) fn transport(server: &Server) -> Transport {
 /// Who decides on each release.
 pub(crate) fn release(server: &Server) -> level::Release {
     match server.way() {
-        Mode::Beacon => level::Release::Bridge,
+        Mode::Beacon | Mode::Reverse => level::Release::Bridge,
         Mode::Direct => level::Release::Direct,
     }
 }

@@ -238,10 +238,11 @@ impl<'a> Lookup<'a> {
     /// The way by a bridge, of which other clients of OpenBao know nothing.
     fn road(&self, server: &mut Server) -> Result<(), SettingsError> {
         if let Some(found) = self.strong("MODE")? {
-            server.mode = Some(found.choice("beacon, direct", |word| {
+            server.mode = Some(found.choice("beacon, direct, reverse", |word| {
                 Some(match word {
                     "beacon" => Mode::Beacon,
                     "direct" => Mode::Direct,
+                    "reverse" => Mode::Reverse,
                     _ => return None,
                 })
             })?);

@@ -8,6 +8,7 @@
 
 mod beacon;
 mod ends;
+mod kernel;
 mod measure;
 mod peers;
 mod storm;
@@ -126,18 +127,22 @@ fn table(record: &Value, all: &[Figures], storm: &Storm) -> anyhow::Result<Strin
          Made by `cargo xtask bench relay`; raw figures are in `relay.json`.\n\n",
     );
     writeln!(text, "{}\n", markdown::place(record))?;
-    text.push_str("| relay | bulk, 1 tunnel | 8 | 64 | set-ups | user memory per idle tunnel |\n");
-    text.push_str("|---|---:|---:|---:|---:|---:|\n");
+    text.push_str(
+        "| relay | bulk, 1 tunnel | 8 | 64 | set-ups | memory per idle tunnel: user | kernel |\n",
+    );
+    text.push_str("|---|---:|---:|---:|---:|---:|---:|\n");
     let number = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), short);
     for figures in all {
         let bulk: Vec<String> = BULK.iter().map(|n| number(figures.bulk(*n))).collect();
         let idle: Vec<String> = figures
             .idle()
-            .map(|(tunnels, bytes)| format!("{} B ({tunnels})", short(bytes)))
+            .map(|(tunnels, idle)| format!("{} B ({tunnels})", short(idle.user)))
             .collect();
+        let kernel = figures.idle().last().and_then(|(_, idle)| idle.kernel);
+        let kernel = kernel.map_or_else(|| "–".to_owned(), |bytes| format!("{} B", short(bytes)));
         writeln!(
             text,
-            "| {} | {} Gbit | {} Gbit | {} Gbit | {} | {} |",
+            "| {} | {} Gbit | {} Gbit | {} Gbit | {} | {} | {kernel} |",
             figures.shown(),
             bulk.first().map_or("–", |text| text),
             bulk.get(1).map_or("–", |text| text),

@@ -21,6 +21,8 @@ pub(crate) const NAME: &str = "https://kubernetes.example";
 #[derive(Debug)]
 pub struct Issuer {
     folder: PathBuf,
+    /// As tokens and sets call the key, and how its files begin.
+    kid: &'static str,
 }
 
 /// A pod that has tokens.
@@ -49,35 +51,51 @@ impl Pod {
 }
 
 impl Issuer {
-    /// Makes a key; `None` where `openssl` is not installed.
+    /// Makes a key, and its set; `None` where `openssl` is not installed.
     #[must_use]
     pub fn make(folder: &Path) -> Option<Self> {
-        openssl(folder, "genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out issuer.key")?;
-        openssl(folder, "pkey -in issuer.key -pubout -out issuer.pub")?;
-        let issuer = Self { folder: folder.to_owned() };
-        fs::write(folder.join("jwks.json"), issuer.jwks().to_string()).ok()?;
+        let issuer = Self::of_key(folder, "one")?;
+        fs::write(folder.join("jwks.json"), Self::set(&[&issuer])).ok()?;
         Some(issuer)
+    }
+
+    /// Makes another key of the same issuer, which is in no set yet.
+    #[must_use]
+    pub fn next(&self) -> Self {
+        Self::of_key(&self.folder, "two").expect("openssl was there before")
+    }
+
+    fn of_key(folder: &Path, kid: &'static str) -> Option<Self> {
+        let options = "-algorithm RSA -pkeyopt rsa_keygen_bits:2048";
+        openssl(folder, &format!("genpkey {options} -out {kid}.key"))?;
+        openssl(folder, &format!("pkey -in {kid}.key -pubout -out {kid}.pub"))?;
+        Some(Self { folder: folder.to_owned(), kid })
     }
 
     /// Its public key, PEM.
     #[must_use]
     pub fn public(&self) -> String {
-        fs::read_to_string(self.folder.join("issuer.pub")).expect("a key")
+        fs::read_to_string(self.folder.join(format!("{}.pub", self.kid))).expect("a key")
     }
 
-    fn jwks(&self) -> Value {
+    /// What an API server publishes that has these keys.
+    #[must_use]
+    pub fn set(keys: &[&Self]) -> String {
+        json!({ "keys": keys.iter().map(|key| key.jwk()).collect::<Vec<_>>() }).to_string()
+    }
+
+    fn jwk(&self) -> Value {
         let mut command = Command::new("openssl");
-        command.args(["rsa", "-pubin", "-in", "issuer.pub", "-modulus", "-noout"]);
-        let output = command.current_dir(&self.folder).output().expect("openssl");
-        let text = String::from_utf8(output.stdout).expect("text");
+        command.args(["rsa", "-pubin", "-in"]).arg(format!("{}.pub", self.kid));
+        let output = command.args(["-modulus", "-noout"]).current_dir(&self.folder).output();
+        let text = String::from_utf8(output.expect("openssl").stdout).expect("text");
         let digits = text.trim().strip_prefix("Modulus=").expect("a modulus").as_bytes();
         let byte = |pair: &[u8]| {
             u8::from_str_radix(std::str::from_utf8(pair).expect("digits"), 16).expect("digits")
         };
         let modulus = digits.chunks(2).map(byte).collect::<Vec<_>>();
-        let key = json!({ "kty": "RSA", "alg": "RS256", "use": "sig", "kid": "one",
-            "n": base64url(&modulus), "e": "AQAB" });
-        json!({ "keys": [key] })
+        json!({ "kty": "RSA", "alg": "RS256", "use": "sig", "kid": self.kid,
+            "n": base64url(&modulus), "e": "AQAB" })
     }
 
     /// A token of a pod that is good for so many seconds; each is another one.
@@ -106,14 +124,16 @@ impl Issuer {
     /// These claims, signed.
     #[must_use]
     pub fn signed(&self, claims: &Value) -> String {
-        let head = base64url(br#"{"alg":"RS256","kid":"one","typ":"JWT"}"#);
+        let head = json!({ "alg": "RS256", "kid": self.kid, "typ": "JWT" });
+        let head = base64url(head.to_string().as_bytes());
         let signed = format!("{head}.{}", base64url(claims.to_string().as_bytes()));
         // Several may sign at once.
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let [from, to] = ["in", "sig"].map(|end| format!("token{number}.{end}"));
         fs::write(self.folder.join(&from), &signed).expect("a file");
-        openssl(&self.folder, &format!("dgst -sha256 -sign issuer.key -out {to} {from}"))
+        let key = self.kid;
+        openssl(&self.folder, &format!("dgst -sha256 -sign {key}.key -out {to} {from}"))
             .expect("it was there before");
         let signature = fs::read(self.folder.join(&to)).expect("a signature");
         for file in [from, to] {

@@ -1,6 +1,7 @@
 //! Beacon and a bridge that releases, beside an OpenBao with a JWT method, each in its network.
 
 mod beacons;
+mod reverse;
 
 use std::{fs, path::PathBuf};
 
@@ -55,7 +56,9 @@ pub struct Releases {
 /// A cluster that has a broker.
 #[derive(Debug)]
 struct Enrolled {
-    broker: Program,
+    /// None where it is the beacon as well.
+    broker: Option<Program>,
+    address: String,
     bridge_key: String,
     cluster_key: String,
 }
@@ -73,6 +76,8 @@ const CLIENT: &str = "prod";
 enum Admitted {
     ByEnrolment,
     ByList,
+    /// By enrolment, at a broker that the bridge dials.
+    InReverse,
     /// By a list, and at two beacons.
     AtTwoBeacons,
 }
@@ -124,14 +129,16 @@ impl Releases {
         broker.until_logged("broker listens");
         broker.until_logged("the certificate was renewed");
         let bridge_key = fs::read_to_string(folder.join("bridge.key")).expect("a key");
-        road.enrolled = Some(Enrolled { broker, bridge_key, cluster_key });
+        let (broker, address) = (Some(broker), BROKER.to_owned());
+        road.enrolled = Some(Enrolled { broker, address, bridge_key, cluster_key });
         Some(road)
     }
 
     /// The broker of an enrolled cluster.
     #[must_use]
     pub fn broker(&self) -> &Program {
-        &self.enrolled.as_ref().expect("an enrolled cluster").broker
+        let enrolled = self.enrolled.as_ref().expect("an enrolled cluster");
+        enrolled.broker.as_ref().unwrap_or(&self.beacon)
     }
 
     /// Puts the cluster out.
@@ -223,6 +230,32 @@ impl Releases {
         });
     }
 
+    /// A verb of the bridge, in its folder; gives its output, or its error's words.
+    ///
+    /// # Errors
+    /// What it said.
+    pub fn bridge_verb(&self, words: &[&str]) -> Result<String, String> {
+        let output = verb("cloudtaser-bridge", words, &self.scratch).output().expect("the bridge");
+        if output.status.success() {
+            Ok(String::from_utf8(output.stdout).expect("text"))
+        } else {
+            Err(String::from_utf8_lossy(&output.stderr).into_owned())
+        }
+    }
+
+    /// Writes a file into the bridge's folder.
+    pub fn file(&self, name: &str, text: &str) {
+        fs::write(self.scratch.path().join(name), text).expect("a file");
+    }
+
+    /// Has OpenBao believe tokens by these keys, in PEM, one after the other.
+    pub fn openbao_believes(&self, keys: &str) {
+        const END: &str = "-----END PUBLIC KEY-----\n";
+        let keys: Vec<&str> = keys.split_inclusive(END).collect();
+        let config = json!({ "jwt_validation_pubkeys": keys });
+        self.networks.eu.within(|| self.bao.api("POST", "auth/jwt/config", &config));
+    }
+
     /// Makes the bridge OpenBao's only audit device.
     pub fn hear_openbao(&mut self) {
         let file = self.scratch.path().join("bridge.toml");
@@ -290,7 +323,7 @@ impl Releases {
                 .env("CLOUDTASER_VIA_KEY", file("client.pem")),
             Some(enrolled) => launch
                 .env("CLOUDTASER_BRIDGE_KEY", &enrolled.bridge_key)
-                .env("CLOUDTASER_BROKER_ADDR", BROKER),
+                .env("CLOUDTASER_BROKER_ADDR", &enrolled.address),
         }
     }
 
@@ -382,23 +415,13 @@ fn write_files(scratch: &Scratch, bao: &Bao, admitted: Admitted) {
     let folder = scratch.path();
     let say = |program: &str, words: &[&str]| said(folder, program, words).trim().to_owned();
     let write = |name: &str, text: &str| fs::write(folder.join(name), text).expect("a file");
-    let beacon_key = say("cloudtaser-beacon", &["keygen", "beacon.pem"]);
     let bridge_key = say("cloudtaser-bridge", &["init", "."]);
     let client_key = say("cloudtaser-bridge", &["keygen", "client.pem"]);
-    let beacon = format!(
-        "listen = \"{RELAY_ADDRESS}:443\"\nkey_file = \"beacon.pem\"\n\
-         bridges = [\"{bridge_key}\"]\n[limits]\ndrain_seconds = 5\n"
-    );
-    write("beacon.toml", &beacon);
-    let mut beacons = listed(RELAY_ADDRESS, &beacon_key);
-    if admitted == Admitted::AtTwoBeacons {
-        let key = say("cloudtaser-beacon", &["keygen", "second.pem"]);
-        let second = beacon.replace(RELAY_ADDRESS, SECOND_ADDRESS);
-        write("second.toml", &second.replace("beacon.pem", "second.pem"));
-        beacons.push_str(&listed(SECOND_ADDRESS, &key));
-    }
+    let beacons = beacons(admitted, &bridge_key, &say, &write);
     let (enrolment, client) = match admitted {
-        Admitted::ByEnrolment => ("enrolment = \"enrolment\"\n", String::new()),
+        Admitted::ByEnrolment | Admitted::InReverse => {
+            ("enrolment = \"enrolment\"\n", String::new())
+        }
         Admitted::ByList | Admitted::AtTwoBeacons => {
             ("", format!("[[client]]\nname = \"{CLIENT}\"\nkey = \"{client_key}\"\n"))
         }
@@ -420,10 +443,38 @@ fn write_files(scratch: &Scratch, bao: &Bao, admitted: Admitted) {
     );
     write("bridge.toml", &bridge);
     say("cloudtaser-bridge", &["check-config", "bridge.toml"]);
-    if admitted != Admitted::ByEnrolment {
+    if matches!(admitted, Admitted::ByList | Admitted::AtTwoBeacons) {
         let words = ["admit", "--json", "--config", "bridge.toml", "--client-key", &client_key];
         write("client.json", &say("cloudtaser-bridge", &words));
     }
+}
+
+/// The beacons' own files, and what of them is in the bridge's configuration.
+fn beacons(
+    admitted: Admitted,
+    bridge_key: &str,
+    say: &dyn Fn(&str, &[&str]) -> String,
+    write: &dyn Fn(&str, &str),
+) -> String {
+    if admitted == Admitted::InReverse {
+        let address = format!("{RELAY_ADDRESS}:443");
+        let words = ["endpoint", "--state", "cluster", "--address", &address];
+        return say("cloudtaser-broker", &words) + "\n";
+    }
+    let key = say("cloudtaser-beacon", &["keygen", "beacon.pem"]);
+    let beacon = format!(
+        "listen = \"{RELAY_ADDRESS}:443\"\nkey_file = \"beacon.pem\"\n\
+         bridges = [\"{bridge_key}\"]\n[limits]\ndrain_seconds = 5\n"
+    );
+    write("beacon.toml", &beacon);
+    let mut beacons = listed(RELAY_ADDRESS, &key);
+    if admitted == Admitted::AtTwoBeacons {
+        let key = say("cloudtaser-beacon", &["keygen", "second.pem"]);
+        let second = beacon.replace(RELAY_ADDRESS, SECOND_ADDRESS);
+        write("second.toml", &second.replace("beacon.pem", "second.pem"));
+        beacons.push_str(&listed(SECOND_ADDRESS, &key));
+    }
+    beacons
 }
 
 /// A beacon in the bridge's configuration.

@@ -17,7 +17,7 @@ use std::{
 
 use nix::sys::socket::{MsgFlags, recv};
 use tokio::{
-    io::{AsyncReadExt as _, Interest},
+    io::Interest,
     net::{TcpListener, TcpStream},
     sync::Notify,
     time::{Instant, sleep, timeout_at},
@@ -41,8 +41,19 @@ use crate::{
 /// How long to wait when the kernel has no descriptor left.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
 
+/// Whom a listener is for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Door {
+    /// Bridges: their control connections and legs.
+    Bridges,
+    /// Clients of this process.
+    Clients,
+    /// Whoever may come in.
+    Everybody,
+}
+
 /// Takes connections for as long as it is polled.
-pub(super) async fn serve(listener: &TcpListener, shared: &Arc<Shared>) {
+pub(super) async fn serve(listener: &TcpListener, door: Door, shared: &Arc<Shared>) {
     loop {
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -51,15 +62,15 @@ pub(super) async fn serve(listener: &TcpListener, shared: &Arc<Shared>) {
                 continue;
             }
         };
-        begin(stream, peer, shared);
+        begin(stream, peer, door, shared);
     }
 }
 
 /// Takes those who have connected already, and waits for nobody.
-pub(super) async fn the_rest(listener: &TcpListener, shared: &Arc<Shared>) {
+pub(super) async fn the_rest(listener: &TcpListener, door: Door, shared: &Arc<Shared>) {
     poll_fn(|context| {
         while let Poll::Ready(Ok((stream, peer))) = listener.poll_accept(context) {
-            begin(stream, peer, shared);
+            begin(stream, peer, door, shared);
         }
         Poll::Ready(())
     })
@@ -67,20 +78,25 @@ pub(super) async fn the_rest(listener: &TcpListener, shared: &Arc<Shared>) {
 }
 
 /// One connection has come.
-fn begin(stream: TcpStream, peer: SocketAddr, shared: &Arc<Shared>) {
+fn begin(stream: TcpStream, peer: SocketAddr, door: Door, shared: &Arc<Shared>) {
     let peer = net::canonical(peer);
-    let Some(source) = shared.sources.enter(peer.ip()) else {
-        return shared.metrics.refuse(Refusal::BeaconLimit);
+    // Those of this process are counted by whoever sent them.
+    let source = match door {
+        Door::Clients => None,
+        Door::Bridges | Door::Everybody => match shared.sources.enter(peer.ip()) {
+            None => return shared.metrics.refuse(Refusal::BeaconLimit),
+            source => source,
+        },
     };
     let seat = shared.pending.enter();
-    tokio::spawn(serve_one(stream, peer, Arc::clone(shared), (seat, source)));
+    tokio::spawn(serve_one(stream, (peer, door), Arc::clone(shared), (seat, source)));
 }
 
 async fn serve_one(
     stream: TcpStream,
-    peer: SocketAddr,
+    (peer, door): (SocketAddr, Door),
     shared: Arc<Shared>,
-    (seat, source): (Seat, Place),
+    (seat, source): (Seat, Option<Place>),
 ) {
     let wait = Duration::from_secs(shared.config.limits.hello_seconds.into());
     let deadline = Instant::now() + wait;
@@ -91,9 +107,14 @@ async fn serve_one(
     };
     drop(seat);
     match purpose {
+        Ok(Ok(Purpose::Leg)) if door == Door::Clients => shared.metrics.refuse(Refusal::Door),
         Ok(Ok(Purpose::Leg)) => leg(stream, &shared, deadline).await,
         Ok(Ok(Purpose::Tls(hello))) => {
-            if hello.protocols.iter().any(|name| name == frame::PROTOCOL) {
+            let of_a_bridge = hello.protocols.iter().any(|name| name == frame::PROTOCOL);
+            if door == (if of_a_bridge { Door::Clients } else { Door::Bridges }) {
+                return shared.metrics.refuse(Refusal::Door);
+            }
+            if of_a_bridge {
                 // A handshake is work: its place is given up when the key is proved.
                 let Ok(work) = Arc::clone(&shared.handshakes).try_acquire_owned() else {
                     return shared.metrics.refuse(Refusal::BeaconLimit);
@@ -152,13 +173,9 @@ fn judge(stream: &TcpStream, ended: bool) -> io::Result<Purpose> {
     }
 }
 
-async fn leg(mut stream: TcpStream, shared: &Shared, deadline: Instant) {
-    let mut bytes = [0; PREAMBLE_LEN];
-    let read = timeout_at(deadline, stream.read_exact(&mut bytes)).await;
-    #[cfg(test)]
-    assert_ne!(bytes, tests::FAULT, "a defect, as far as the test goes");
-    let preamble = match read {
-        Ok(Ok(_)) => Preamble::decode(&bytes),
+async fn leg(stream: TcpStream, shared: &Shared, deadline: Instant) {
+    let preamble = match timeout_at(deadline, preamble(&stream)).await {
+        Ok(Ok(preamble)) => preamble,
         Ok(Err(_gone)) => None,
         Err(_late) => return shared.metrics.refuse(Refusal::Slow),
     };
@@ -172,6 +189,26 @@ async fn leg(mut stream: TcpStream, shared: &Shared, deadline: Instant) {
     } else {
         shared.metrics.refuse(Refusal::Leg);
     }
+}
+
+/// What a leg shows; `None` where it is none, or says more than that.
+async fn preamble(stream: &TcpStream) -> io::Result<Option<Preamble>> {
+    // One more than it has, so that a whole one is known to be all that is there.
+    let mut bytes = [0; PREAMBLE_LEN + 1];
+    let mut len = 0;
+    while len < PREAMBLE_LEN {
+        stream.readable().await?;
+        match net::read(stream, bytes.get_mut(len..).unwrap_or_default()) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(more) => len += more,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+    #[cfg(test)]
+    assert_ne!(bytes[..PREAMBLE_LEN], tests::FAULT, "a defect, as far as the test goes");
+    let whole = bytes.first_chunk().filter(|_| len == PREAMBLE_LEN);
+    Ok(whole.and_then(Preamble::decode))
 }
 
 /// The connections that have not said what they want, in the order in which they came.
@@ -288,7 +325,7 @@ fn source_of(address: IpAddr) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::AsyncWriteExt as _;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
     use crate::{

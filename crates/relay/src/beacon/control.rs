@@ -41,7 +41,7 @@ pub(super) async fn serve(
     stream: TcpStream,
     peer: SocketAddr,
     shared: &Arc<Shared>,
-    place: (OwnedSemaphorePermit, Place),
+    place: (OwnedSemaphorePermit, Option<Place>),
 ) {
     let opened = timeout(HANDSHAKE_PATIENCE, open(stream, shared)).await;
     drop(place);

@@ -33,6 +33,8 @@ pub(super) enum Refusal {
     ClientLimit,
     /// Too many connections or tunnels.
     BeaconLimit,
+    /// Who comes by this listener cannot have that.
+    Door,
     /// Too many clients wait for this bridge.
     BridgeLimit,
     /// The bridge sent no leg in time.

@@ -178,7 +178,11 @@ impl Session {
             return false;
         }
         if state.waiting.is_empty() && state.idle.len() >= self.max_legs {
-            return false;
+            // Those that died in silence take the place of nobody.
+            state.idle.retain(|idle| is_alive(&idle.stream));
+            if state.idle.len() >= self.max_legs {
+                return false;
+            }
         }
         state.idle.push_back(idle);
         state.match_up();
@@ -231,7 +235,7 @@ impl Session {
 impl State {
     /// Gives legs to clients while there are both and there is credit.
     fn match_up(&mut self) {
-        while self.credit.is_left() {
+        while self.credit.is_left() && !self.waiting.is_empty() {
             let Some(idle) = self.idle.pop_front() else { return };
             if !is_alive(&idle.stream) {
                 continue;

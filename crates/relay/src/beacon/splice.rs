@@ -9,6 +9,8 @@
 
 use std::{
     cell::RefCell,
+    collections::VecDeque,
+    future::poll_fn,
     io,
     os::fd::{AsFd, OwnedFd},
     pin::pin,
@@ -16,6 +18,7 @@ use std::{
         Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -24,7 +27,11 @@ use nix::{
     sys::socket,
     unistd::pipe2,
 };
-use tokio::{io::Interest, net::TcpStream, task::coop::consume_budget, time::timeout};
+use tokio::{
+    io::Interest,
+    net::TcpStream,
+    time::{Instant, sleep},
+};
 
 use crate::net;
 
@@ -48,6 +55,11 @@ pub(crate) struct Moved {
 }
 
 impl Moved {
+    /// So many were copied before.
+    pub(crate) const fn after(copied: u64) -> Self {
+        Self { copied: AtomicU64::new(copied), spliced: AtomicU64::new(0) }
+    }
+
     /// Both together.
     pub(crate) fn total(&self) -> u64 {
         self.copied.load(Ordering::Relaxed).saturating_add(self.spliced.load(Ordering::Relaxed))
@@ -134,37 +146,50 @@ pub(crate) enum End {
     HalfOpen,
 }
 
+/// Two connections, and what has been taken out of the first for the second.
+#[derive(Debug)]
+pub(crate) struct Joined<'a> {
+    pub(crate) client: &'a TcpStream,
+    pub(crate) leg: &'a TcpStream,
+    /// Goes to the leg before everything else.
+    pub(crate) first: Vec<u8>,
+}
+
 /// Carries bytes both ways until both ends are done or one fails.
+///
+/// All of an idle tunnel is in here once: two words for each way, and one timer.
 pub(crate) async fn relay(
-    client: &TcpStream,
-    leg: &TcpStream,
+    Joined { client, leg, first }: Joined<'_>,
     pipes: &Pipes,
     (up, down): (&Moved, &Moved),
     limits: Limits,
 ) -> End {
-    // Not bound to a name first: it would have its place twice.
-    let end = timeout(limits.age, async {
-        let mut ascending = pin!(one_way(client, leg, pipes, up));
-        let mut descending = pin!(one_way(leg, client, pipes, down));
-        let rest = tokio::select! {
-            // Boxed, as all that an idle tunnel does not need.
-            first = &mut ascending => match first {
-                Ok(()) => Box::pin(timeout(limits.half_open, descending)).await,
-                Err(error) => Ok(Err(error)),
-            },
-            first = &mut descending => match first {
-                Ok(()) => Box::pin(timeout(limits.half_open, ascending)).await,
-                Err(error) => Ok(Err(error)),
-            },
-        };
-        match rest {
-            Ok(Ok(())) => End::Clean,
-            Ok(Err(_broken)) => End::Broken,
-            Err(_late) => End::HalfOpen,
+    let (mut ascending, mut descending) = (OneWay::after(first), OneWay::after(Vec::new()));
+    let mut deadline = pin!(sleep(limits.age));
+    let mut on_expiry = End::Age;
+    let end = poll_fn(|context| {
+        let last = descending.is_ended();
+        let ascended = ascending.poll(context, (client, leg), pipes, up, last);
+        let last = ascending.is_ended();
+        let descended = descending.poll(context, (leg, client), pipes, down, last);
+        match (ascended, descended) {
+            (Poll::Ready(Err(_broken)), _) | (_, Poll::Ready(Err(_broken))) => {
+                return Poll::Ready(End::Broken);
+            }
+            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(End::Clean),
+            (Poll::Pending, Poll::Pending) => {}
+            // One has ended, and the other may go on for a while.
+            _ => {
+                let until = Instant::now() + limits.half_open;
+                if on_expiry == End::Age && until < deadline.deadline() {
+                    on_expiry = End::HalfOpen;
+                    deadline.as_mut().reset(until);
+                }
+            }
         }
+        deadline.as_mut().poll(context).map(|()| on_expiry)
     })
-    .await
-    .unwrap_or(End::Age);
+    .await;
     if end != End::Clean {
         // A failure of one side must not look like an end to the other.
         net::reset(client);
@@ -173,32 +198,91 @@ pub(crate) async fn relay(
     end
 }
 
-async fn one_way(from: &TcpStream, to: &TcpStream, pipes: &Pipes, moved: &Moved) -> io::Result<()> {
-    let mut full_reads = 0;
-    loop {
-        from.readable().await?;
-        let step = BUFFER.with_borrow_mut(|buffer| copy(from, to, buffer))?;
-        match step {
-            Step::Dry => continue,
-            Step::End => return shut_down(to),
-            Step::Copied { len, rest } => {
-                if !rest.is_empty() {
-                    Box::pin(write_all(to, rest)).await?;
+/// One way of a tunnel.
+struct OneWay<'a> {
+    state: State<'a>,
+    full_reads: u32,
+}
+
+/// Boxed is what a tunnel does not need on which nothing happens.
+enum State<'a> {
+    /// Everything that came was said, and to the other side that it is all.
+    Ended,
+    /// Nothing is on its way.
+    Reading,
+    /// A pipe is on loan.
+    Splicing(Box<Loan<'a>>),
+    /// The sink did not take this yet.
+    Writing(Box<VecDeque<u8>>),
+}
+
+impl<'a> OneWay<'a> {
+    fn after(first: Vec<u8>) -> Self {
+        let state = if first.is_empty() { State::Reading } else { State::writing(first) };
+        Self { state, full_reads: 0 }
+    }
+
+    const fn is_ended(&self) -> bool {
+        matches!(self.state, State::Ended)
+    }
+
+    /// Carries on until there is nothing to do; done where the source has ended. With the `last` of
+    /// the two ways both connections are closed, which tells the sink as well.
+    fn poll(
+        &mut self,
+        context: &mut Context<'_>,
+        (from, to): (&TcpStream, &TcpStream),
+        pipes: &'a Pipes,
+        moved: &Moved,
+        last: bool,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            let source = match &mut self.state {
+                State::Ended => return Poll::Ready(Ok(())),
+                State::Writing(rest) => {
+                    ready!(poll_write(context, to, rest))?;
+                    Source::Dry
                 }
-                moved.copied.fetch_add(len as u64, Ordering::Relaxed);
-                full_reads = if len == BUFFER_LEN { full_reads + 1 } else { 0 };
-            }
+                State::Splicing(loan) => ready!(loan.poll(context, from, to, moved))?,
+                State::Reading if self.full_reads >= FULL_READS => {
+                    self.full_reads = 0;
+                    if let Some(loan) = pipes.borrow() {
+                        self.state = State::Splicing(Box::new(loan));
+                    }
+                    continue;
+                }
+                State::Reading => {
+                    ready!(from.poll_read_ready(context))?;
+                    match BUFFER.with_borrow_mut(|buffer| copy(from, to, buffer))? {
+                        Step::Dry => Source::Dry,
+                        Step::End => Source::Ended,
+                        Step::Copied { len, rest } => {
+                            moved.copied.fetch_add(len as u64, Ordering::Relaxed);
+                            let full = len == BUFFER_LEN;
+                            self.full_reads = if full { self.full_reads + 1 } else { 0 };
+                            if !rest.is_empty() {
+                                self.state = State::writing(rest);
+                            }
+                            continue;
+                        }
+                    }
+                }
+            };
+            self.state = match source {
+                Source::Dry => State::Reading,
+                Source::Ended if last => State::Ended,
+                Source::Ended => {
+                    shut_down(to)?;
+                    State::Ended
+                }
+            };
         }
-        if full_reads >= FULL_READS {
-            full_reads = 0;
-            if let Some(loan) = pipes.borrow()
-                // Boxed, so that the tunnels that never carry bulk stay small.
-                && Box::pin(splice_until_dry(from, to, loan, moved)).await? == Source::Ended
-            {
-                return shut_down(to);
-            }
-        }
-        consume_budget().await;
+    }
+}
+
+impl State<'_> {
+    fn writing(rest: Vec<u8>) -> Self {
+        Self::Writing(Box::new(rest.into()))
     }
 }
 
@@ -210,7 +294,7 @@ enum Step {
 
 /// One read and one write; what the sink did not take is given back in memory of its own.
 fn copy(from: &TcpStream, to: &TcpStream, buffer: &mut [u8]) -> io::Result<Step> {
-    let len = match from.try_read(buffer) {
+    let len = match net::read(from, buffer) {
         Ok(0) => return Ok(Step::End),
         Ok(len) => len,
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Step::Dry),
@@ -225,17 +309,20 @@ fn copy(from: &TcpStream, to: &TcpStream, buffer: &mut [u8]) -> io::Result<Step>
     Ok(Step::Copied { len, rest: read.get(taken..).unwrap_or_default().to_vec() })
 }
 
-async fn write_all(to: &TcpStream, rest: Vec<u8>) -> io::Result<()> {
-    let mut rest = &*rest;
+fn poll_write(
+    context: &mut Context<'_>,
+    to: &TcpStream,
+    rest: &mut VecDeque<u8>,
+) -> Poll<io::Result<()>> {
     while !rest.is_empty() {
-        to.writable().await?;
-        match to.try_write(rest) {
-            Ok(taken) => rest = rest.get(taken..).unwrap_or_default(),
+        ready!(to.poll_write_ready(context))?;
+        match to.try_write(rest.as_slices().0) {
+            Ok(taken) => drop(rest.drain(..taken.min(rest.len()))),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
+            Err(error) => return Poll::Ready(Err(error)),
         }
     }
-    Ok(())
+    Poll::Ready(Ok(()))
 }
 
 #[derive(Eq, PartialEq)]
@@ -244,33 +331,41 @@ enum Source {
     Ended,
 }
 
-async fn splice_until_dry(
-    from: &TcpStream,
-    to: &TcpStream,
-    mut loan: Loan<'_>,
-    moved: &Moved,
-) -> io::Result<Source> {
-    let Some(pipe) = &loan.pipe else { return Ok(Source::Dry) };
-    loop {
-        // The pipe is empty here, so "would block" can only mean that the source is dry.
-        let filled = from.try_io(Interest::READABLE, || transfer(from, &pipe.write, SPLICE_LEN));
-        loan.left = match filled {
-            Ok(0) => return Ok(Source::Ended),
-            Ok(len) => len,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Source::Dry),
-            Err(error) => return Err(error),
-        };
-        moved.spliced.fetch_add(loan.left as u64, Ordering::Relaxed);
-        while loan.left > 0 {
-            // The pipe is not empty here, so "would block" can only mean that the sink is full.
-            let left = loan.left;
-            let taken = to.async_io(Interest::WRITABLE, || transfer(&pipe.read, to, left)).await?;
-            if taken == 0 {
-                return Err(io::ErrorKind::WriteZero.into());
+impl Loan<'_> {
+    /// Carries on until the source is dry or has ended; the pipe is empty then.
+    fn poll(
+        &mut self,
+        context: &mut Context<'_>,
+        from: &TcpStream,
+        to: &TcpStream,
+        moved: &Moved,
+    ) -> Poll<io::Result<Source>> {
+        let Some(pipe) = &self.pipe else { return Poll::Ready(Ok(Source::Dry)) };
+        loop {
+            while self.left > 0 {
+                // The pipe is not empty here, so "would block" can only mean that the sink is full.
+                ready!(to.poll_write_ready(context))?;
+                let left = self.left;
+                match to.try_io(Interest::WRITABLE, || transfer(&pipe.read, to, left)) {
+                    Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                    Ok(taken) => self.left -= taken.min(left),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(error) => return Poll::Ready(Err(error)),
+                }
             }
-            loan.left -= taken.min(left);
+            // The pipe is empty here, so "would block" can only mean that the source is dry.
+            let filled =
+                from.try_io(Interest::READABLE, || transfer(from, &pipe.write, SPLICE_LEN));
+            self.left = match filled {
+                Ok(0) => return Poll::Ready(Ok(Source::Ended)),
+                Ok(len) => len,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Poll::Ready(Ok(Source::Dry));
+                }
+                Err(error) => return Poll::Ready(Err(error)),
+            };
+            moved.spliced.fetch_add(self.left as u64, Ordering::Relaxed);
         }
-        consume_budget().await;
     }
 }
 

@@ -1,23 +1,28 @@
 //! A client: from its hello to the end of its tunnel.
 
-use std::{net::SocketAddr, sync::Arc, sync::atomic::Ordering, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
-use tokio::{io::AsyncWriteExt as _, net::TcpStream, sync::OwnedSemaphorePermit, time::Instant};
+use tokio::{net::TcpStream, sync::OwnedSemaphorePermit, time::Instant};
 use tracing::info;
 
 use super::{
     Shared,
     metrics::{Counted, Kind, Refusal, Way},
     session::{Barred, Entered, NoLeg},
-    splice::{self, Limits, Moved},
+    splice::{self, Joined, Limits, Moved},
 };
 use crate::{
     clock::unix_seconds,
+    net,
     proto::{
-        hello::Hello,
-        leg::Go,
+        hello::{Hello, MAX_LEN},
+        leg::{GO_LEN, Go},
         rendezvous::RendezvousId,
-        ticket::{Denied, Shown, Ticket},
+        ticket::{ClientTag, Denied, Shown, Ticket},
     },
 };
 
@@ -41,14 +46,31 @@ pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, hello: Hello, sha
         return shared.metrics.refuse(Refusal::BeaconLimit);
     }
     let go = Go { tunnel, tag: ticket.tag, client: peer };
-    match leg(entered, &go, shared).await {
+    match leg(entered, &go, &stream, shared).await {
         // A task of its own: what was needed to come here is given up, and idle tunnels are many.
-        Ok((entered, leg)) => {
-            let carried = carry([stream, leg], entered, go, place, Arc::clone(shared));
-            tokio::spawn(carried);
+        Ok(Begun { entered, leg, taken, first }) => {
+            let who = Who { tag: go.tag, address: go.client.ip() };
+            let joined = ([stream, leg], taken, first);
+            tokio::spawn(carry(joined, entered, who, place, Arc::clone(shared)));
         }
         Err(reason) => shared.metrics.refuse(reason),
     }
+}
+
+/// A tunnel whose bridge has heard of it.
+struct Begun {
+    entered: Entered,
+    leg: TcpStream,
+    /// Bytes that were taken of the client.
+    taken: u64,
+    /// Those of them that the leg did not take.
+    first: Vec<u8>,
+}
+
+/// What a line of a log says of a client.
+struct Who {
+    tag: ClientTag,
+    address: IpAddr,
 }
 
 /// Whether the hello lets its sender in. Nothing is asked of anybody: all of it is here.
@@ -89,45 +111,66 @@ impl From<Denied> for Refusal {
     }
 }
 
-/// A leg that has heard of the client.
+/// A leg that has heard of the client, and has its hello behind that in the same segment: one call,
+/// and one wake-up at the bridge.
 async fn leg(
     mut entered: Entered,
     go: &Go,
+    client: &TcpStream,
     shared: &Shared,
-) -> Result<(Entered, TcpStream), Refusal> {
+) -> Result<Begun, Refusal> {
     let patience = Duration::from_secs(shared.config.limits.pairing_seconds.into());
     let deadline = Instant::now() + patience;
+    let mut first = Vec::new();
     for _ in 0..TRIES {
         let left = deadline.saturating_duration_since(Instant::now());
-        let mut leg = entered.leg(left).await.map_err(|none| match none {
+        let leg = entered.leg(left).await.map_err(|none| match none {
             NoLeg::Full => Refusal::BridgeLimit,
             NoLeg::Gone | NoLeg::Late => Refusal::NoLeg,
         })?;
-        // It fits into the buffer of a connection on which nothing was sent, so it does not wait.
-        if leg.write_all(&go.encode()).await.is_ok() {
-            return Ok((entered, leg));
+        if first.is_empty() {
+            first = beginning(go, client);
         }
-        entered.retry();
+        // On the leg nothing was sent, so all that fits into a buffer is taken at once.
+        match leg.try_write(&first) {
+            Ok(sent) if sent >= GO_LEN => {
+                let taken = first.len().saturating_sub(GO_LEN) as u64;
+                return Ok(Begun { entered, leg, taken, first: first.split_off(sent) });
+            }
+            _ => entered.retry(),
+        }
     }
     Err(Refusal::NoLeg)
 }
 
+/// What the bridge is told, and what the client has said by now: its hello was seen before.
+fn beginning(go: &Go, client: &TcpStream) -> Vec<u8> {
+    let mut first = vec![0; GO_LEN + MAX_LEN];
+    let (head, hello) = first.split_at_mut(GO_LEN);
+    head.copy_from_slice(&go.encode());
+    // Where the client is gone its tunnel ends at once, as one does that ends later.
+    let len = net::read(client, hello).unwrap_or(0);
+    first.truncate(GO_LEN + len);
+    first
+}
+
 async fn carry(
-    [client, leg]: [TcpStream; 2],
+    ([client, leg], taken, first): ([TcpStream; 2], u64, Vec<u8>),
     entered: Entered,
-    go: Go,
+    who: Who,
     place: OwnedSemaphorePermit,
     shared: Arc<Shared>,
 ) {
     shared.metrics.accept(Kind::Tunnel);
     let counted = Counted::new(&shared.metrics.tunnels);
     let began = Instant::now();
-    let (up, down) = (Moved::default(), Moved::default());
+    let (up, down) = (Moved::after(taken), Moved::default());
     let limits = Limits {
         half_open: Duration::from_secs(shared.config.limits.half_open_seconds.into()),
         age: Duration::from_secs(shared.config.limits.tunnel_seconds.into()),
     };
-    let end = splice::relay(&client, &leg, &shared.pipes, (&up, &down), limits).await;
+    let joined = Joined { client: &client, leg: &leg, first };
+    let end = splice::relay(joined, &shared.pipes, (&up, &down), limits).await;
     let sum = |moved: &Moved| {
         let copied = moved.copied.load(Ordering::Relaxed);
         let spliced = moved.spliced.load(Ordering::Relaxed);
@@ -139,8 +182,8 @@ async fn carry(
     drop(counted);
     info!(
         bridge = entered.session.pseudonym,
-        client = shared.pseudonyms.of(&go.tag.0),
-        from = shared.pseudonyms.of_address(go.client.ip()),
+        client = shared.pseudonyms.of(&who.tag.0),
+        from = shared.pseudonyms.of_address(who.address),
         up_bytes,
         down_bytes,
         seconds = began.elapsed().as_secs(),

@@ -15,8 +15,25 @@ use tracing::info;
 
 /// Joins clients and bridges without being able to read what they say.
 #[derive(Debug, Parser)]
-#[command(name = "cloudtaser-beacon", version, max_term_width = 100)]
-struct Cli {
+#[command(
+    name = "cloudtaser-beacon",
+    version,
+    max_term_width = 100,
+    arg_required_else_help = true,
+    after_help = "\
+Examples:
+  cloudtaser-beacon serve --dev
+  cloudtaser-beacon keygen beacon.pem
+  cloudtaser-beacon check-config beacon.toml
+  cloudtaser-beacon serve --config beacon.toml
+
+Signals: SIGTERM and SIGINT drain: nothing new is taken, bridges are sent away, and tunnels have \
+drain_seconds to end.
+
+Exit: 0 when it was asked to end, 64 for a command line or a configuration that cannot be used, 69 \
+where a file or an address cannot be had."
+)]
+pub(crate) struct Cli {
     #[command(subcommand)]
     verb: Verb,
 }

@@ -7,12 +7,13 @@
 //!
 //! Invariant: nothing leaves before its receipt is durable.
 //!
-//! Reading order: [`config`], [`token`], `attest`, `ledger`, [`receipt`], `books`, `policy`, `workload`,
+//! Reading order: [`config`], [`issuer_keys`], [`token`], `attest`, `ledger`, [`receipt`], `books`, `policy`, `workload`,
 //! `dialogue`, `line`, `lines`, [`changes`], [`standing`].
 
 pub mod around;
 pub mod changes;
 pub mod config;
+pub mod issuer_keys;
 pub mod jwks;
 pub mod orders;
 pub mod receipt;
@@ -50,6 +51,7 @@ use self::{
     books::Books,
     changes::Watchers,
     config::{ReleaseConfig, Unsealed},
+    issuer_keys::Look,
     ledger::{Ledger, Present},
     metrics::Metrics,
     orders::{Believed, Orders},
@@ -185,11 +187,12 @@ impl Releaser {
         Err(ReleaseError::Unsealed { reason })
     }
 
-    /// Reads the policy anew. One that cannot be read changes nothing.
+    /// Reads policy and keys anew. What cannot be read changes nothing.
     ///
     /// # Errors
     /// [`ConfigError`].
     pub fn reload(&self) -> Result<String, ConfigError> {
+        self.look_at_keys(Look::Anew);
         self.policy.reload(&self.config.policy_file, self.digest)
     }
 

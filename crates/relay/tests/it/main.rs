@@ -13,6 +13,8 @@ mod flood;
 #[cfg(test)]
 mod liar;
 #[cfg(test)]
+mod reverse;
+#[cfg(test)]
 mod road;
 #[cfg(test)]
 mod support;

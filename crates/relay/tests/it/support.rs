@@ -50,7 +50,7 @@ pub(crate) struct Served {
 }
 
 impl Served {
-    fn begin<S, F>(begin: impl FnOnce(Stopped) -> (S, F)) -> (S, Self)
+    pub(crate) fn begin<S, F>(begin: impl FnOnce(Stopped) -> (S, F)) -> (S, Self)
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -82,7 +82,7 @@ impl Drop for Served {
     }
 }
 
-type Stopped = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
+pub(crate) type Stopped = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// A beacon with its key, to be started again at the same address.
 pub(crate) struct Place {

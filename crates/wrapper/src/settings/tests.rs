@@ -138,6 +138,9 @@ fn a_client_file_means_the_way_by_a_bridge_unless_another_is_said() {
     assert!(app_names(&settings).is_empty());
     let brokered = [("CLOUDTASER_BRIDGE_KEY", "ed25519:x"), ("CLOUDTASER_BROKER_ADDR", "b:1")];
     assert_eq!(way(&brokered), Mode::Beacon);
-    let odd = gather(environment(&[("CLOUDTASER_MODE", "reverse")]), None).unwrap_err();
-    assert!(odd.to_string().contains("CLOUDTASER_MODE must be one of beacon, direct"), "{odd}");
+    let reverse = [brokered[0], brokered[1], ("CLOUDTASER_MODE", "reverse")];
+    assert_eq!(way(&reverse), Mode::Reverse);
+    let odd = gather(environment(&[("CLOUDTASER_MODE", "backwards")]), None).unwrap_err();
+    let words = "CLOUDTASER_MODE must be one of beacon, direct, reverse";
+    assert!(odd.to_string().contains(words), "{odd}");
 }

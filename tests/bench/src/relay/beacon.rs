@@ -27,6 +27,7 @@ const DOMAIN: &str = "beacon.example";
 const TICKETS: [u8; 32] = [9; 32];
 const TAG: ClientTag = ClientTag([3; 8]);
 const MOST: u16 = u16::MAX;
+const LEGS: u16 = 64;
 
 /// A running beacon, with a bridge registered at it.
 pub(crate) struct Beacon {
@@ -149,7 +150,7 @@ fn register(address: SocketAddr, beacon: &KeyPair) -> anyhow::Result<Road> {
     say(
         &mut control,
         &[
-            BridgeToBeacon::Register { version: frame::VERSION, legs: 64, epochs: vec![day.0] },
+            BridgeToBeacon::Register { version: frame::VERSION, legs: LEGS, epochs: vec![day.0] },
             BridgeToBeacon::DayKey { day: day.0, key: KeyBytes(day_key.expose()) },
             BridgeToBeacon::Credit { tunnels: 1_000_000 },
         ],
@@ -256,6 +257,11 @@ impl Relay for Beacon {
         ends::read_record(&mut far)?;
         settle(&mut near, &mut far)?;
         Ok((near, far))
+    }
+
+    /// As many legs as a bridge keeps, so that a client finds one.
+    fn answerers(&self) -> usize {
+        LEGS.into()
     }
 
     fn near(&self) -> anyhow::Result<Opener> {

@@ -12,11 +12,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
 
+use super::kernel;
 use super::peers::Relay;
 use crate::stats::Samples;
 
 /// Ends that open and close tunnels at once.
-const OPENERS: usize = 16;
+pub(crate) const OPENERS: usize = 16;
 const BULK_LEN: usize = 256 << 10;
 const BITS: f64 = 8.0;
 
@@ -28,7 +29,16 @@ pub(crate) struct Figures {
     bulk: BTreeMap<usize, Samples>,
     latency: BTreeMap<usize, (Samples, Samples)>,
     setups: Samples,
-    idle: BTreeMap<usize, f64>,
+    idle: BTreeMap<usize, Idle>,
+}
+
+/// What one idle tunnel costs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Idle {
+    /// Bytes of the relay's own memory.
+    pub(crate) user: f64,
+    /// Bytes of the kernel's for the relay, where that is told.
+    pub(crate) kernel: Option<f64>,
 }
 
 impl Figures {
@@ -59,15 +69,15 @@ impl Figures {
         self.setups.median()
     }
 
-    /// Bytes of user memory by number of tunnels.
-    pub(crate) fn idle(&self) -> impl Iterator<Item = (usize, f64)> {
+    /// Bytes by number of tunnels.
+    pub(crate) fn idle(&self) -> impl Iterator<Item = (usize, Idle)> {
         self.idle.iter().map(|(tunnels, bytes)| (*tunnels, *bytes))
     }
 
     pub(crate) fn to_json(&self) -> Value {
         let bulk = |(tunnels, samples): (&usize, &Samples)| json!({ "tunnels": tunnels, "gbit_per_relay_cpu_s": samples.to_json() });
         let latency = |(size, (p50, p99)): (&usize, &(Samples, Samples))| json!({ "bytes": size, "p50_us": p50.to_json(), "p99_us": p99.to_json() });
-        let idle = |(tunnels, bytes): (&usize, &f64)| json!({ "tunnels": tunnels, "user_bytes_per_tunnel": bytes });
+        let idle = |(tunnels, idle): (&usize, &Idle)| json!({ "tunnels": tunnels, "user_bytes_per_tunnel": idle.user, "kernel_bytes_per_tunnel": idle.kernel });
         json!({
             "relay": self.name,
             "version": self.version,
@@ -173,6 +183,8 @@ pub(crate) fn setups(
                 }
             }
         }));
+    }
+    for _ in 0..relay.answerers() {
         let (mut answer, told) = (relay.far()?, Arc::clone(&over));
         ends.push(thread::spawn(move || {
             while !told.load(Ordering::Relaxed) {
@@ -202,16 +214,18 @@ pub(crate) fn idle(
     figures: &mut Figures,
 ) -> anyhow::Result<()> {
     let Some(pid) = relay.pid() else { return Ok(()) };
-    let before = resident(pid)?;
+    let (before, kernel_before) = (resident(pid)?, kernel::kept_for(pid));
     let mut kept = Vec::with_capacity(tunnels);
     for _ in 0..tunnels {
         kept.push(relay.tunnel()?);
     }
     thread::sleep(Duration::from_millis(500));
-    let after = resident(pid)?;
+    let (after, kernel_after) = (resident(pid)?, kernel::kept_for(pid));
     #[expect(clippy::cast_precision_loss, reason = "a figure of three digits comes of it")]
-    let each = after.saturating_sub(before) as f64 / tunnels as f64;
-    figures.idle.insert(tunnels, each.round());
+    let each =
+        |before: u64, after: u64| (after.saturating_sub(before) as f64 / tunnels as f64).round();
+    let kernel = kernel_before.zip(kernel_after).map(|(before, after)| each(before, after));
+    figures.idle.insert(tunnels, Idle { user: each(before, after), kernel });
     drop(kept);
     thread::sleep(Duration::from_millis(500));
     Ok(())

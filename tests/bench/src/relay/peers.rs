@@ -14,6 +14,7 @@ use nix::poll::{PollFd, PollFlags, poll};
 
 use super::beacon::Beacon;
 use super::ends::{self, Tunnel, dial, free_port, prepared, read_record, settle};
+use super::measure::OPENERS;
 use crate::ui;
 
 /// Something between two ends.
@@ -30,6 +31,10 @@ pub(crate) trait Relay {
     fn near(&self) -> anyhow::Result<Opener>;
     /// The same as the other end.
     fn far(&self) -> anyhow::Result<Opener>;
+    /// How many of them there are.
+    fn answerers(&self) -> usize {
+        OPENERS
+    }
 }
 
 /// Opens, settles and closes one connection.

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod issuers;
 mod nodes;
 mod orders;
 mod people;
@@ -14,7 +15,7 @@ use cloudtaser_relay::{
     bridge::{
         Bridge, admit,
         config::Config,
-        release::{Releaser, receipt},
+        release::{Releaser, issuer_keys::Look, receipt},
     },
     client::{Client, Proxy},
     enrol::Store,
@@ -30,15 +31,34 @@ use tracing::{info, warn};
 #[global_allocator]
 static HEAP: SealedHeap = SealedHeap::new();
 
-use self::{nodes::Nodes, orders::OrderVerb, people::People};
+use self::{issuers::Issuers, nodes::Nodes, orders::OrderVerb, people::People};
 
 /// How soon an order is heard that nobody makes use of yet.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// Stands beside OpenBao, dials out to beacons, and ends the sessions that they cannot open.
 #[derive(Debug, Parser)]
-#[command(name = "cloudtaser-bridge", version, max_term_width = 100)]
-struct Cli {
+#[command(
+    name = "cloudtaser-bridge",
+    version,
+    max_term_width = 100,
+    arg_required_else_help = true,
+    after_help = "\
+Examples:
+  cloudtaser-bridge init .
+  cloudtaser-bridge check-config bridge.toml
+  cloudtaser-bridge serve --config bridge.toml
+  cloudtaser-bridge invite --config bridge.toml --name prod > invitation
+  cloudtaser-bridge status --config bridge.toml
+  cloudtaser-bridge approve --config bridge.toml ed25519:KEY
+
+Signals: SIGHUP reads the release policy and the keys of issuers anew. SIGTERM and SIGINT drain: \
+nothing new is taken, and sessions have drain_seconds to end.
+
+Exit: 0 when all went well, 64 for a command line or a configuration that cannot be used, 69 where a \
+file or a peer cannot be had, 77 where somebody refuses."
+)]
+pub(crate) struct Cli {
     #[command(subcommand)]
     verb: Verb,
 }
@@ -76,6 +96,8 @@ enum Verb {
         /// The new file.
         file: PathBuf,
     },
+    #[command(flatten)]
+    Issuers(Issuers),
     #[command(flatten)]
     Nodes(Nodes),
     #[command(flatten)]
@@ -144,6 +166,7 @@ fn main() -> ExitCode {
         Verb::AuditHash { config, path } => audit_hash(Config::read(&config)?, &path),
         Verb::Admit(args) => print_admission(&args),
         Verb::Keygen { file } => say(&format!("{}\n", keygen(&file)?)),
+        Verb::Issuers(issuers) => issuers.run(),
         Verb::Nodes(nodes) => nodes.run(),
         Verb::People(people) => people.run(),
         Verb::Orders(verb) => verb.run(),
@@ -177,13 +200,15 @@ fn serve(config: Config) -> anyhow::Result<()> {
     })
 }
 
-/// Says aloud what people ordered, soon after they did, and writes counts for whoever wants them.
+/// Says aloud what people ordered, soon after they did, hears of keys that came or went, and writes
+/// counts for whoever wants them.
 async fn look_at_orders(releaser: Arc<Releaser>) {
     let mut ticks = tokio::time::interval(LOOK_EVERY);
     loop {
         ticks.tick().await;
         let releaser = Arc::clone(&releaser);
         let looked = tokio::task::spawn_blocking(move || {
+            releaser.look_at_keys(Look::IfChanged);
             releaser.look_at_orders();
             releaser.write_metrics()
         });

@@ -16,35 +16,71 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use clap::{Args, Parser, Subcommand};
 use cloudtaser_relay::{
+    beacon::Beacon,
     broker::{
         Broker, Limits,
         keeper::{self, Standing},
+        reverse,
     },
     client::{Client, Proxy},
     cluster::{self, Home},
     log,
     panics::vital,
     program::{block_on, of_arguments, run, say, stop_signal, unix_now},
+    proto::invitation::Invitation,
 };
+use tokio::sync::oneshot;
 use tracing::info;
 use zeroize::Zeroizing;
 
 /// Stands in the cluster, holds its key, and carries sessions that it cannot read to a beacon.
 #[derive(Debug, Parser)]
-#[command(name = "cloudtaser-broker", version, max_term_width = 100)]
-struct Cli {
+#[command(
+    name = "cloudtaser-broker",
+    version,
+    max_term_width = 100,
+    arg_required_else_help = true,
+    after_help = "\
+Examples:
+  cloudtaser-broker join --state /var/lib/cloudtaser --invitation invitation
+  cloudtaser-broker serve --state /var/lib/cloudtaser --listen 0.0.0.0:7443 --admin 127.0.0.1:9444
+  cloudtaser-broker status --state /var/lib/cloudtaser
+
+In reverse mode, without a beacon:
+  cloudtaser-broker endpoint --state /var/lib/cloudtaser --address broker.example:443
+  cloudtaser-broker join … --bridge-listen 0.0.0.0:443
+  cloudtaser-broker serve … --bridge-listen 0.0.0.0:443
+
+Signals: SIGTERM and SIGINT drain: nothing new is taken, and connections have --drain-seconds to end.
+
+Exit: 0 when all went well, 64 for a command line that cannot be used, 69 where a file, an address or \
+the bridge cannot be had, 77 where the bridge refuses."
+)]
+pub(crate) struct Cli {
     #[command(subcommand)]
     verb: Verb,
 }
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// For reverse mode, where the bridge dials this broker: print what the bridge's file needs.
+    Endpoint(Endpoint),
     /// Use an invitation: make the cluster's key, where there is none, and ask to be let in.
     Join(Join),
     /// Serve until SIGTERM, and keep the certificate good.
     Serve(Serve),
     /// Print the cluster's key and whether it is let in.
     Status(Status),
+}
+
+#[derive(Debug, Args)]
+struct Endpoint {
+    /// The folder of the cluster's keys; made where there is none.
+    #[arg(long)]
+    state: PathBuf,
+    /// The public address of the broker, as the bridge dials it: host:port.
+    #[arg(long)]
+    address: String,
 }
 
 #[derive(Debug, Args)]
@@ -58,6 +94,9 @@ struct Join {
     /// Wait so long for somebody at the bridge to say yes.
     #[arg(long, default_value_t = 0)]
     wait_seconds: u32,
+    /// Reverse mode: dial no beacon, but wait here for the bridge to dial in.
+    #[arg(long, value_name = "ADDRESS")]
+    bridge_listen: Option<SocketAddr>,
 }
 
 #[derive(Debug, Args)]
@@ -69,6 +108,10 @@ struct Serve {
     /// bridge: let nobody else reach it.
     #[arg(long, default_value = "127.0.0.1:7443")]
     listen: SocketAddr,
+    /// Reverse mode: dial no beacon, but listen here for the bridge to dial in. This address may be
+    /// public: it lets nobody in but the bridge.
+    #[arg(long, value_name = "ADDRESS")]
+    bridge_listen: Option<SocketAddr>,
     /// Also open a door of this machine, behind which is OpenBao.
     #[arg(long)]
     door: Option<SocketAddr>,
@@ -99,6 +142,7 @@ fn main() -> ExitCode {
         Err(error) => return of_arguments(&error),
     };
     run(|| match cli.verb {
+        Verb::Endpoint(args) => endpoint(&args),
         Verb::Join(args) => join(&args),
         Verb::Serve(args) => serve(&args),
         Verb::Status(args) => status(&args),
@@ -120,6 +164,31 @@ fn read_invitation(path: &Path) -> Result<Zeroizing<String>> {
     Ok(text)
 }
 
+fn endpoint(args: &Endpoint) -> Result<()> {
+    let port = args.address.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+    ensure!(port.is_some(), "{}: an address is host:port", args.address);
+    let key = Home::endpoint(&args.state)?.public();
+    say(&format!("[[beacon]]\naddress = {:?}\nkey = \"{key}\"\n", args.address))
+}
+
+/// The beacon of reverse mode, where that was asked for, and the client that goes by it.
+fn way(
+    client: Client,
+    state: &Path,
+    listen: Option<SocketAddr>,
+    connections: u32,
+) -> Result<(Client, Option<Beacon>)> {
+    let Some(address) = listen else { return Ok((client, None)) };
+    let (key, connections) = (Home::endpoint(state)?, usize::try_from(connections)?);
+    let (beacon, entrance) = reverse::listen(address, key, client.bridge(), connections)?;
+    Ok((client.within(entrance), Some(beacon)))
+}
+
+/// How long the bridge is waited for that is to dial in: its own pauses are half a minute.
+const BRIDGE_PATIENCE: Duration = Duration::from_secs(60);
+/// Who joins has a connection or two.
+const JOINING: u32 = 16;
+
 fn join(args: &Join) -> Result<()> {
     let invitation = cluster::invitation(&read_invitation(&args.invitation)?)?;
     let home = Home::prepare(&args.state, &invitation)?;
@@ -130,24 +199,47 @@ fn join(args: &Join) -> Result<()> {
         return say("it is let in already\n");
     }
     block_on(async {
-        let mut standing = keeper::ask(&home, &client, Some(&invitation)).await?;
-        if standing == Standing::Pending {
-            say("it has joined; at the bridge: cloudtaser-bridge approve --config … KEY\n")?;
+        let (client, beacon) = way(client, &args.state, args.bridge_listen, JOINING)?;
+        let serving = beacon.map(|beacon| tokio::spawn(beacon.serve(std::future::pending())));
+        if let Some(entrance) = client.entrance() {
+            ensure!(
+                reverse::until_dialled(entrance, BRIDGE_PATIENCE).await,
+                "no bridge has dialled in: is what `endpoint` printed in its bridge.toml, and does \
+                 its log say why?"
+            );
         }
-        let mut left = args.wait_seconds;
-        while standing == Standing::Pending && left > 0 {
-            tokio::time::sleep(Duration::from_secs(1)).await;
-            left -= 1;
-            standing = keeper::ask(&home, &client, None).await?;
+        let joined = ask_until(&home, &client, &invitation, args.wait_seconds).await;
+        if let Some(serving) = serving {
+            serving.abort();
         }
-        match standing {
-            Standing::Enrolled(_) => say("it is let in\n"),
-            Standing::Pending if args.wait_seconds == 0 => Ok(()),
-            Standing::Pending => {
-                anyhow::bail!("nobody has approved it yet; `serve` goes on asking")
-            }
-        }
+        joined
     })
+}
+
+/// Joins, and waits for somebody's yes for as long as was asked for.
+async fn ask_until(
+    home: &Home,
+    client: &Client,
+    invitation: &Invitation,
+    wait_seconds: u32,
+) -> Result<()> {
+    let mut standing = keeper::ask(home, client, Some(invitation)).await?;
+    if standing == Standing::Pending {
+        say("it has joined; at the bridge: cloudtaser-bridge approve --config … KEY\n")?;
+    }
+    let mut left = wait_seconds;
+    while standing == Standing::Pending && left > 0 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        left -= 1;
+        standing = keeper::ask(home, client, None).await?;
+    }
+    match standing {
+        Standing::Enrolled(_) => say("it is let in\n"),
+        Standing::Pending if wait_seconds == 0 => Ok(()),
+        Standing::Pending => {
+            anyhow::bail!("nobody has approved it yet; `serve` goes on asking")
+        }
+    }
 }
 
 fn serve(args: &Serve) -> Result<()> {
@@ -155,10 +247,12 @@ fn serve(args: &Serve) -> Result<()> {
         ensure!(door.ip().is_loopback(), "{door}: the door is for the loopback alone");
     }
     let home = Arc::new(Home::open(&args.state)?);
-    let client = Arc::new(Client::new(home.key(), home.given()?)?);
+    let client = Client::new(home.key(), home.given()?)?;
     log::start();
     block_on(async {
         let stop = stop_signal()?;
+        let (client, beacon) = way(client, &args.state, args.bridge_listen, args.max_connections)?;
+        let client = Arc::new(client);
         let limits = Limits {
             connections: usize::try_from(args.max_connections)?,
             drain: Duration::from_secs(args.drain_seconds.into()),
@@ -167,6 +261,12 @@ fn serve(args: &Serve) -> Result<()> {
         let key = home.key().clone();
         let bound = Broker::bind(Arc::clone(&client), key, args.listen, args.admin, limits).await;
         let broker = bound.context("cannot listen")?;
+        let (leave, left) = oneshot::channel::<()>();
+        let reverse = beacon.map(|beacon| {
+            let bridges = beacon.address();
+            info!(address = ?bridges.ok(), "bridges are waited for");
+            tokio::spawn(vital(beacon.serve(async move { drop(left.await) })))
+        });
         let keeping = tokio::spawn(vital(keeper::keep(Arc::clone(&home), Arc::clone(&client))));
         let door = match args.door {
             None => None,
@@ -183,6 +283,11 @@ fn serve(args: &Serve) -> Result<()> {
         keeping.abort();
         if let Some(door) = door {
             door.abort();
+        }
+        // The bridge is sent away, so that it comes back to the next one soon.
+        drop(leave);
+        if let Some(reverse) = reverse {
+            reverse.await.context("the beacon of reverse mode failed")?;
         }
         Ok(())
     })

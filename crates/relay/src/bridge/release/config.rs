@@ -8,7 +8,7 @@ use std::{
 use cloudtaser_evidence::note::is_key_name;
 use serde::Deserialize;
 
-use super::{around::AuditConfig, jwks::Jwks};
+use super::{around::AuditConfig, issuer_keys::IssuerKeys};
 use crate::file::{ConfigError, beside};
 
 /// How the bridge releases.
@@ -113,7 +113,7 @@ pub struct Issuer {
     /// What must be among `aud`.
     pub audience: String,
     /// Its keys.
-    pub keys: Jwks,
+    pub keys: IssuerKeys,
     /// OpenBao's method for its tokens.
     pub auth: AuthMethod,
     /// Where that is mounted.
@@ -248,7 +248,7 @@ impl Section {
                     "the name of a [[release.issuer]] has no :, / or *, so that policies can name it",
                 ));
             }
-            let keys = Jwks::read(&beside(file, &issuer.jwks_file))?;
+            let keys = IssuerKeys::read(&beside(file, &issuer.jwks_file))?;
             let IssuerSection { name, client, issuer, audience, auth, mount, .. } = issuer;
             Ok(Issuer { name, client, issuer, audience, keys, auth, mount })
         };

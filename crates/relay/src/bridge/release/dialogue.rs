@@ -501,5 +501,13 @@ fn word(refused: &Refused) -> String {
     }
 }
 
+/// What this bridge has to say of it, which holds nothing of a token.
+fn meaning(refused: &Refused) -> Option<&str> {
+    match &refused.why {
+        Why::Denied { meaning, .. } => Some(meaning),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests;

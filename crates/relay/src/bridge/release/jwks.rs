@@ -1,16 +1,36 @@
-//! An issuer's public keys, from a file that the operator put there (RFC 7517).
+//! A set of public keys in the form that an issuer publishes (RFC 7517).
 
-use std::{fs, path::Path};
+use std::fmt;
 
 use cloudtaser_tls::signature::VerifyingKey;
 use data_encoding::BASE64URL_NOPAD;
 use serde::Deserialize;
 
-use crate::file::ConfigError;
-
 /// Keys with their names. Members that are not needed are passed over, as the standard demands.
-#[derive(Debug)]
-pub struct Jwks(Vec<(Option<String>, VerifyingKey)>);
+#[derive(Debug, Default)]
+pub struct Jwks(Vec<Named>);
+
+/// A key, and what its issuer calls it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Named {
+    name: Option<String>,
+    key: VerifyingKey,
+}
+
+impl Named {
+    /// The key.
+    #[must_use]
+    pub const fn key(&self) -> &VerifyingKey {
+        &self.key
+    }
+}
+
+impl fmt::Display for Named {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.name.as_deref().unwrap_or("without a name");
+        write!(f, "{} ({})", name.escape_debug(), self.key.algorithm())
+    }
+}
 
 #[derive(Deserialize)]
 struct Set {
@@ -39,24 +59,24 @@ struct Key {
 }
 
 impl Jwks {
-    /// Reads a file.
-    ///
-    /// # Errors
-    /// [`ConfigError`].
-    pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text =
-            fs::read(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        Self::parse(&text).ok_or(ConfigError::Missing(
-            "the jwks_file of an issuer has no key for signatures of RS256 or ES256",
-        ))
-    }
-
     /// Reads the text of a set; `None` where no key of it can be used.
     #[must_use]
     pub fn parse(text: &[u8]) -> Option<Self> {
         let set: Set = serde_json::from_slice(text).ok()?;
-        let keys = set.keys.into_iter().filter_map(|key| Some((key.kid.clone(), key.usable()?)));
+        let named = |key: Key| Some(Named { name: key.kid.clone(), key: key.usable()? });
+        let keys = set.keys.into_iter().filter_map(named);
         Some(Self(keys.collect())).filter(|keys| !keys.0.is_empty())
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Named> {
+        self.0.iter()
+    }
+
+    /// The keys of this set that the other has not.
+    #[must_use]
+    pub fn beyond(&self, other: &Self) -> Vec<&Named> {
+        self.iter().filter(|named| !other.0.contains(named)).collect()
     }
 
     /// The keys that may have signed a token with this algorithm and this key's name.
@@ -71,8 +91,8 @@ impl Jwks {
         };
         self.0
             .iter()
-            .filter(move |(own, key)| key.algorithm() == algorithm && named(own))
-            .map(|(_, key)| key)
+            .filter(move |one| one.key.algorithm() == algorithm && named(&one.name))
+            .map(Named::key)
     }
 }
 

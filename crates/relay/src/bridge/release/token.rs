@@ -20,6 +20,8 @@ const MAX_LEN: usize = 16 << 10;
 const SKEW_SECONDS: u64 = 60;
 /// Namespaces, accounts and pods have shorter names.
 const MAX_NAME: usize = 253;
+/// What keys are known for.
+const ALGORITHMS: [&str; 2] = ["RS256", "ES256"];
 
 /// Who shows a token.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -57,6 +59,15 @@ pub enum TokenError {
     IssuerName {
         /// What would do.
         expected: String,
+    },
+    /// It is by a key that nobody here has heard of.
+    #[error(
+        "the token is signed by the key {kid}, which the bridge does not know: where the cluster's \
+         keys were rotated, the issuer's jwks_file at the bridge needs the new ones"
+    )]
+    Key {
+        /// What the token calls it.
+        kid: String,
     },
     /// It is too new.
     #[error("the token is not valid yet, for another {seconds} s: is a clock wrong?")]
@@ -125,16 +136,22 @@ pub fn verify<'a>(
     now: u64,
 ) -> Result<(Bearer, &'a Issuer), TokenError> {
     let (signed, payload, signature, header) = parts(token)?;
+    let (mut asked, mut tried) = (false, false);
     for issuer in issuers {
-        let candidates = issuer.keys.candidates(&header.alg, header.kid.as_deref());
-        for key in candidates {
+        asked = true;
+        for key in issuer.keys.now().candidates(&header.alg, header.kid.as_deref()) {
+            tried = true;
             // A provider that cannot run here has been noticed at the start.
             if key.verifies(signed, &signature).unwrap_or(false) {
                 return claims(&payload, issuer, now).map(|bearer| (bearer, issuer));
             }
         }
     }
-    Err(TokenError::Issuer)
+    let kid = header.kid.filter(|kid| is_name(kid) && ALGORITHMS.contains(&&*header.alg));
+    match kid {
+        Some(kid) if asked && !tried => Err(TokenError::Key { kid }),
+        _ => Err(TokenError::Issuer),
+    }
 }
 
 type Parts<'a> = (&'a [u8], zeroize::Zeroizing<Vec<u8>>, Vec<u8>, Header);
@@ -187,15 +204,17 @@ fn claims(payload: &[u8], issuer: &Issuer, now: u64) -> Result<Bearer, TokenErro
     let pod = kubernetes.pod.ok_or(TokenError::Unbound)?.uid;
     let (namespace, service_account) = (kubernetes.namespace, kubernetes.serviceaccount.name);
     // What the issuer signed is believed; what a policy could not tell apart is not.
-    let clean = |name: &String| {
-        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
-        (1..=MAX_NAME).contains(&name.len()) && name.chars().all(plain)
-    };
-    if ![&namespace, &service_account, &pod].into_iter().all(clean) {
+    if ![&namespace, &service_account, &pod].into_iter().all(|name| is_name(name)) {
         return Err(TokenError::Form("a name in it is none of Kubernetes"));
     }
     let identity = Identity { issuer: issuer.name.clone(), namespace, service_account };
     Ok(Bearer { identity, pod })
+}
+
+/// Words that can stand in a policy, a receipt or a line of a log as they are.
+fn is_name(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+    (1..=MAX_NAME).contains(&name.len()) && name.chars().all(plain)
 }
 
 /// A `NumericDate`, which may have a fraction.

@@ -13,14 +13,16 @@ use cloudtaser_tls::raw::PublicKey;
 use data_encoding::HEXLOWER;
 use tracing::{info, warn};
 
-use super::{Dialogue, Recipient, short, word};
+use super::{Dialogue, Recipient, meaning, short, word};
 use crate::{
     bridge::release::{
         Releaser,
         attest::{self, Evidence},
+        config::Issuer,
+        issuer_keys::Look,
         ledger::{Leaving, LedgerError},
         receipt::{Event, Receipt},
-        token,
+        token::{self, Bearer, TokenError},
         workload::{self, Workload},
     },
     clock::unix_seconds,
@@ -70,7 +72,8 @@ impl Dialogue {
                 Ok(BridgeToWrapper::LoggedIn(answer))
             }
             (Err(refused), _) => {
-                warn!(client = self.client, why = word(&refused), "login refused");
+                let meaning = meaning(&refused);
+                warn!(client = self.client, why = word(&refused), meaning, "login refused");
                 Err(refused)
             }
         }
@@ -102,9 +105,9 @@ impl Dialogue {
         })?;
         *recipient = Some(Recipient { key, hash: HEXLOWER.encode(&sealing_hash) });
         receipt.instance = Some(HEXLOWER.encode(&instance));
-        let issuers = releaser.config.issuers.iter().filter(|is| is.client == self.client);
         let now = unix_seconds();
-        let (bearer, issuer) = token::verify(token.expose(), issuers, now)
+        let (bearer, issuer) = self
+            .bearer(releaser, &token, now)
             .map_err(|error| deny(Denial::Token, error.to_string()))?;
         receipt.identity = Some(bearer.identity.to_string());
         receipt.pod = Some(bearer.pod.clone());
@@ -148,6 +151,22 @@ impl Dialogue {
             return Err(held(error));
         }
         Ok((workload, false))
+    }
+
+    /// Whose token this is, by keys that may have come just now.
+    fn bearer<'a>(
+        &self,
+        releaser: &'a Releaser,
+        token: &Secret,
+        now: u64,
+    ) -> Result<(Bearer, &'a Issuer), TokenError> {
+        let issuers = || releaser.config.issuers.iter().filter(|is| is.client == self.client);
+        let verified = token::verify(token.expose(), issuers(), now);
+        if !matches!(verified, Err(TokenError::Issuer | TokenError::Key { .. })) {
+            return verified;
+        }
+        releaser.look_at_keys(Look::IfChanged);
+        token::verify(token.expose(), issuers(), now)
     }
 
     /// The instance whose key has signed for this session.

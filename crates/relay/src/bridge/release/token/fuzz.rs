@@ -1,6 +1,9 @@
 //! Entry for the fuzzer: what must hold for any bytes that a client may send as a token.
 
-use super::{super::jwks::Jwks, Issuer, verify};
+use super::{
+    super::{issuer_keys::IssuerKeys, jwks::Jwks},
+    Issuer, verify,
+};
 use crate::bridge::release::config::AuthMethod;
 
 /// The keys of RFC 7515, appendices A.2 and A.3, whose private halves everybody knows.
@@ -15,7 +18,7 @@ pub(in super::super) fn issuer() -> Option<Issuer> {
         client: "one".to_owned(),
         issuer: "joe".to_owned(),
         audience: "bridge".to_owned(),
-        keys: Jwks::parse(KEYS)?,
+        keys: IssuerKeys::fixed(Jwks::parse(KEYS)?),
         auth: AuthMethod::Jwt,
         mount: None,
     })

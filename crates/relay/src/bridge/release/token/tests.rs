@@ -113,6 +113,10 @@ fn the_token_does_not_choose_how_it_is_verified() {
     ] {
         assert_eq!(check(&signed(&header, &claims)), Err(TokenError::Issuer), "{header}");
     }
+    let unknown = json!({ "alg": "RS256", "kid": "next" });
+    assert_eq!(check(&signed(&unknown, &claims)), Err(TokenError::Key { kid: "next".to_owned() }));
+    let odd = json!({ "alg": "RS256", "kid": "\u{1b}[2J" });
+    assert_eq!(check(&signed(&odd, &claims)), Err(TokenError::Issuer), "a name that is not shown");
     let critical = json!({ "alg": "ES256", "crit": ["exp"] });
     assert!(matches!(check(&signed(&critical, &claims)), Err(TokenError::Form(_))));
     let [head, body] = [json!({ "alg": "none" }).to_string(), claims]
