@@ -39,7 +39,7 @@ pub struct ClientFile {
 pub struct BeaconAddress {
     /// Where to dial: `host:port`.
     pub address: String,
-    /// The domain in server names; the host, where it is left out.
+    /// The domain in server names; the host, where it is left out and no address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub domain: Option<String>,
     /// By which it is known. Clients need none: they never speak to the beacon.
@@ -51,9 +51,18 @@ impl BeaconAddress {
     /// The domain in server names.
     #[must_use]
     pub fn domain(&self) -> &str {
-        let host = || self.address.rsplit_once(':').map_or(&*self.address, |(host, _)| host);
-        self.domain.as_deref().unwrap_or_else(host)
+        let host = self.address.rsplit_once(':').map_or(&*self.address, |(host, _)| host);
+        let host = if names_no_address(host) { host } else { NO_DOMAIN };
+        self.domain.as_deref().unwrap_or(host)
     }
+}
+
+/// In server names where the beacon is dialled by its address (RFC 6066 §3: that is not one).
+const NO_DOMAIN: &str = "beacon.internal";
+
+fn names_no_address(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    bare.parse::<std::net::IpAddr>().is_err()
 }
 
 /// A client file that is not as a bridge writes it.
@@ -189,5 +198,23 @@ impl Admission {
 impl From<AdmissionError> for io::Error {
     fn from(error: AdmissionError) -> Self {
         Self::other(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_beacon_that_is_dialled_by_its_address_has_a_name_all_the_same() {
+        let of = |address: &str| {
+            let beacon = BeaconAddress { address: address.to_owned(), domain: None, key: None };
+            let name = format!("ctl.{}", beacon.domain());
+            assert!(ServerName::try_from(name.clone()).is_ok(), "{name} is no name");
+            name
+        };
+        assert_eq!(of("beacon.example:443"), "ctl.beacon.example");
+        assert_eq!(of("192.0.2.7:443"), "ctl.beacon.internal");
+        assert_eq!(of("[2001:db8::7]:443"), "ctl.beacon.internal");
     }
 }

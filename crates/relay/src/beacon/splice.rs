@@ -213,8 +213,11 @@ enum State<'a> {
     /// A pipe is on loan.
     Splicing(Box<Loan<'a>>),
     /// The sink did not take this yet.
-    Writing(Box<VecDeque<u8>>),
+    Writing(Box<Rest>),
 }
+
+/// What the sink did not take.
+struct Rest(VecDeque<u8>);
 
 impl<'a> OneWay<'a> {
     fn after(first: Vec<u8>) -> Self {
@@ -240,7 +243,7 @@ impl<'a> OneWay<'a> {
             let source = match &mut self.state {
                 State::Ended => return Poll::Ready(Ok(())),
                 State::Writing(rest) => {
-                    ready!(poll_write(context, to, rest))?;
+                    ready!(rest.poll_write(context, to))?;
                     Source::Dry
                 }
                 State::Splicing(loan) => ready!(loan.poll(context, from, to, moved))?,
@@ -282,7 +285,7 @@ impl<'a> OneWay<'a> {
 
 impl State<'_> {
     fn writing(rest: Vec<u8>) -> Self {
-        Self::Writing(Box::new(rest.into()))
+        Self::Writing(Box::new(Rest(rest.into())))
     }
 }
 
@@ -309,20 +312,19 @@ fn copy(from: &TcpStream, to: &TcpStream, buffer: &mut [u8]) -> io::Result<Step>
     Ok(Step::Copied { len, rest: read.get(taken..).unwrap_or_default().to_vec() })
 }
 
-fn poll_write(
-    context: &mut Context<'_>,
-    to: &TcpStream,
-    rest: &mut VecDeque<u8>,
-) -> Poll<io::Result<()>> {
-    while !rest.is_empty() {
-        ready!(to.poll_write_ready(context))?;
-        match to.try_write(rest.as_slices().0) {
-            Ok(taken) => drop(rest.drain(..taken.min(rest.len()))),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Poll::Ready(Err(error)),
+impl Rest {
+    fn poll_write(&mut self, context: &mut Context<'_>, to: &TcpStream) -> Poll<io::Result<()>> {
+        let Self(rest) = self;
+        while !rest.is_empty() {
+            ready!(to.poll_write_ready(context))?;
+            match to.try_write(rest.as_slices().0) {
+                Ok(taken) => drop(rest.drain(..taken.min(rest.len()))),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
         }
+        Poll::Ready(Ok(()))
     }
-    Poll::Ready(Ok(()))
 }
 
 #[derive(Eq, PartialEq)]

@@ -40,7 +40,7 @@ async fn a_client_goes_in_from_inside_and_nobody_from_outside() {
     let inside = Arc::new(keys.client(&[&place]).within(entrance.clone()));
     let none = refused(&inside).await;
     assert!(matches!(none, ClientError::Beacon { .. }), "{none}");
-    assert!(format!("{:?}", none).contains("no bridge has dialled in"), "{none:?}");
+    assert!(format!("{none:?}").contains("no bridge has dialled in"), "{none:?}");
 
     let _bridge = keys.bridge(&[&place], echo().await);
     assert!(reverse::until_dialled(&entrance, PATIENCE).await);
