@@ -495,8 +495,9 @@ mod tests {
                 assert!(programs.contains(&wanted), "{wanted:?}");
             }
         }
-        // Beside them: three for the life of tasks, and two that only a security module can have.
-        assert_eq!(programs.len(), 2 * abi::HOOKS.len() + 5);
+        // Beside them: three for the life of tasks, one for that of inodes, and two that only a
+        // security module can have.
+        assert_eq!(programs.len(), 2 * abi::HOOKS.len() + 6);
         for only in ["lsm_bprm_check_security", "lsm_bprm_creds_for_exec"] {
             assert!(programs.iter().any(|(name, _)| name == only), "{only}");
         }
@@ -524,8 +525,8 @@ mod tests {
             let wanted = (format!("probe_{hook}"), format!("kprobe/security_{hook}"));
             assert!(programs.contains(&wanted), "{wanted:?}");
         }
-        // Beside them: three for the life of tasks.
-        assert_eq!(programs.len(), abi::HOOKS.len() - NOT_PROBED.len() + 3);
+        // Beside them: three for the life of tasks, and one for that of inodes.
+        assert_eq!(programs.len(), abi::HOOKS.len() - NOT_PROBED.len() + 4);
     }
 
     #[test]

@@ -4,15 +4,18 @@
 //! this one.
 
 use std::collections::VecDeque;
-use std::io::{self, Read as _, Write as _};
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::ops::Range;
+use std::os::fd::AsRawFd as _;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
-use cloudtaser_sys::roads;
+use cloudtaser_sys::roads::{self, Code};
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::unistd::Pid;
 
@@ -59,13 +62,19 @@ impl Attackers {
     }
 }
 
-/// Waits, guarded, until the agent closes its standard input.
+/// Waits to be guarded, maps code, and waits until the agent closes its standard input.
 pub(crate) fn wait() -> anyhow::Result<()> {
     // Without a guard it is killed by a signal that dumps core; it has nothing to dump.
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
     // Says that the limit is set.
     io::stdout().write_all(b"!")?;
     io::stdout().flush()?;
+    io::stdin().read_exact(&mut [0]).context("nobody guards it")?;
+    // What others may write into it is the question, so that there is nothing in it.
+    let file = File::from(memfd_create(c"canary", MFdFlags::empty())?);
+    file.set_len(1)?;
+    let _code = Code::of(&file)?;
+    writeln!(io::stdout(), "{}", file.as_raw_fd())?;
     io::stdin().read_to_end(&mut Vec::new())?;
     Ok(())
 }
@@ -99,8 +108,12 @@ pub(crate) fn round(
     ready.read_exact(&mut [0]).context("the canary did not start")?;
     let pid = Pid::from_raw(i32::try_from(canary.0.id())?);
     table.guard(pid, &roads::open_process(pid)?)?;
+    canary.0.stdin.as_mut().context("no pipe")?.write_all(b"\n")?;
+    let mut code = String::new();
+    BufReader::new(ready).read_line(&mut code)?;
     let agent = Pid::this().to_string();
-    let arguments = ["attack", "--agent", &agent, "--canary", &pid.to_string()];
+    let canary = pid.to_string();
+    let arguments = ["attack", "--agent", &agent, "--canary", &canary, "--code", code.trim()];
     let numbers = [own.map, own.program, own.link].map(|id| id.to_string());
     let [map, program, link] = &numbers;
     let ids = ["--map", map, "--program", program, "--link", link];

@@ -80,6 +80,7 @@ const LATE: &[&str] = &[
 const SHARED: &[&str] = &[
     "bpf-attach",
     "bpf-program",
+    "code-write",
     "dev-mem",
     "dev-port",
     "kcore",
