@@ -35,7 +35,7 @@ static __always_inline void ct_learn_mount(struct file *file)
 
 CT_HOOK(file_open, struct file *file)
 {
-	enum ct_access access = CT_ACCESS_READ;
+	enum ct_access access = CT_ACCESS_READ | CT_ACCESS_OPEN;
 	struct ct_finding finding;
 
 	if (CT_AT(file, f_mode) & FMODE_WRITE)

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
- * Code that guarded processes run, which is pages of files: whoever writes into the file of a
+ * Files that are as good as memory: code, and memfds.
+ *
+ * Code that guarded processes run is pages of files: whoever writes into the file of a
  * program or a library changes what the process does next. The kernel refuses that for the
  * program alone (ETXTBSY), and not where an overlay shows it and the layer's own file is written.
  *
@@ -8,16 +10,20 @@
  * file here and then asks whether somebody has it open for writing; who opens it for writing is
  * counted by the kernel before file_open is called, and is then looked for here. So one of the two
  * is refused, however they race.
+ *
+ * A memfd has no name. Who opens one does so by /proc/PID/fd, where ls and lsof look as well; so a
+ * look is free, and opening one that guarded processes use is for their own group.
  */
 #ifndef CT_CODE_H
 #define CT_CODE_H
 
-#include "file.h"
-#include "report.h"
 #include "task.h"
 
+#define S_IFMT 0170000
+#define S_IFREG 0100000
 #define PROT_EXEC 0x4
 #define OVERLAYFS_SUPER_MAGIC 0x794c7630
+#define TMPFS_MAGIC 0x01021994
 /* KERNEL: of s_flags: a file system that is mounted nowhere, as memfd's. */
 #define SB_KERNMOUNT (1 << 22)
 /* The kernel enters a mapping a moment after it has asked; a machine that is held still needs longer. */
@@ -97,6 +103,31 @@ static __always_inline bool ct_is_others_code(struct inode *inode)
 		return false;
 	return BPF_CORE_READ(inode, i_mapping, i_mmap.rb_root.rb_node) ||
 	       bpf_ktime_get_boot_ns() - known->at_ns < CT_CODE_FRESH_NS;
+}
+
+static __always_inline bool ct_is_memfd(struct inode *inode)
+{
+	return CT_AT(inode, i_sb, s_magic) == TMPFS_MAGIC &&
+	       CT_AT(inode, i_sb, s_flags) & SB_KERNMOUNT;
+}
+
+/*
+ * Whose a memfd is: the group's that used it first, where that is a guarded one. 0: nobody's.
+ * `full`: there is no room to enter it.
+ */
+static __always_inline __u32 ct_owner_of_memfd(struct inode *inode, bool *full)
+{
+	struct ct_code_file key = ct_code_of(inode);
+	struct ct_code *known = bpf_map_lookup_elem(&ct_code, &key);
+	struct ct_task *actor;
+
+	if (known)
+		return known->group;
+	actor = ct_current();
+	if (!actor)
+		return 0;
+	*full = !ct_enter_code(inode, actor->group);
+	return actor->group;
 }
 
 #endif

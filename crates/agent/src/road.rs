@@ -84,6 +84,7 @@ const SHARED: &[&str] = &[
     "dev-mem",
     "dev-port",
     "kcore",
+    "memfd-read",
     "perf-sample",
     "pidfd-getfd",
     "proc-auxv",

@@ -4,6 +4,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead as _, BufReader};
 use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::process::{ChildStdin, Stdio};
 use std::time::{Duration, Instant};
@@ -55,6 +56,9 @@ pub(crate) fn run(path: &str) {
     let file = if path == "memfd" {
         let file = File::from(memfd_create(c"code", MFdFlags::empty()).unwrap());
         file.set_len(4096).unwrap();
+        // Its own tree may have it twice.
+        let again = File::open(format!("/proc/self/fd/{}", file.as_raw_fd()));
+        again.and_then(|again| again.read_at(&mut [0], 0)).unwrap();
         file
     } else {
         File::open(path).unwrap()
@@ -133,12 +137,15 @@ impl Scenario {
         let open = OpenOptions::new().write(true).open(&path).unwrap();
         let runs = Runs::start(&path, true);
         let right = runs.said == "EPERM";
-        self.check("code-that-is-written-is-not-run", right.then_some(()).ok_or(runs.said.clone()));
+        self.check(
+            "code-that-is-written-is-not-run",
+            right.then_some(()).ok_or_else(|| runs.said.clone()),
+        );
         runs.end();
         drop(open);
         let runs = Runs::start(&path, true);
         let right = runs.said.parse::<i32>().is_ok();
-        self.check("and-is-run-afterwards", right.then_some(()).ok_or(runs.said.clone()));
+        self.check("and-is-run-afterwards", right.then_some(()).ok_or_else(|| runs.said.clone()));
         runs.end();
     }
 
@@ -148,8 +155,16 @@ impl Scenario {
         let mapped = runs.said.parse::<i32>().map(drop);
         self.check("code-of-its-own-memfd", mapped.map_err(|_none| runs.said.clone()));
         let path = format!("/proc/{}/fd/{}", runs.process.pid(), runs.said);
-        self.check("code-write-into-its-memfd", refused(path));
+        self.check("code-write-into-its-memfd", refused(&path));
+        self.check("memfd-read-by-proc", denied(File::open(&path)));
+        let looked = fs::metadata(&path).and_then(|_| fs::read_link(&path)).map(drop);
+        self.check("memfd-is-looked-at", looked.map_err(|error| error.to_string()));
         runs.end();
+        let free = Runs::start("memfd", false);
+        let path = format!("/proc/{}/fd/{}", free.process.pid(), free.said);
+        let opened = File::open(path).map(drop).map_err(|error| error.to_string());
+        self.check("memfd-of-an-unguarded-process", opened);
+        free.end();
     }
 
     /// The program of a container: shown by an overlay, and written below it.

@@ -132,6 +132,9 @@ fn body(stream: &mut UnixStream) -> String {
     loop {
         let mut bytes = [0; 4096];
         let read = stream.read(&mut bytes).unwrap();
+        if read == 0 {
+            return String::new(); // it was ended in the middle of it
+        }
         request.extend_from_slice(&bytes[..read]);
         let text = String::from_utf8_lossy(&request);
         let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
