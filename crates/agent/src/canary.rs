@@ -74,11 +74,11 @@ pub(crate) fn wait() -> anyhow::Result<()> {
     io::stdin().read_exact(&mut [0]).context("nobody guards it")?;
     let memfd = File::from(memfd_create(c"canary", MFdFlags::empty())?);
     (&memfd).write_all(b"0")?;
-    let (file, _code) = runs_code().map_or_else(
-        || Code::of(&memfd).map(|code| (memfd.try_clone(), code)),
-        |(file, code)| Ok((Ok(file), code)),
-    )?;
-    writeln!(io::stdout(), "{} {}", file?.as_raw_fd(), memfd.as_raw_fd())?;
+    let (file, _code) = match runs_code() {
+        Some(both) => both,
+        None => (memfd.try_clone()?, Code::of(&memfd)?),
+    };
+    writeln!(io::stdout(), "{} {}", file.as_raw_fd(), memfd.as_raw_fd())?;
     io::stdin().read_to_end(&mut Vec::new())?;
     Ok(())
 }
