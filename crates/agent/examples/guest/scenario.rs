@@ -208,12 +208,18 @@ impl Scenario {
     }
 
     /// Prints what the agent's own canary showed.
-    pub(crate) fn show_canary(&self) {
+    pub(crate) fn show_canary(&mut self) {
         let report = Command::new(AGENT).args(["status", "--json"]).output().unwrap();
         let report: Value = serde_json::from_slice(&report.stdout).unwrap_or_default();
         for road in report["roads"].as_array().into_iter().flatten() {
             let word = |key: &str| road[key].as_str().unwrap_or("?").to_owned();
             println!("@@CANARY\t{}\t{}\t{}", word("road"), word("before"), word("now"));
+            // The canary makes these files itself: where the road is absent, it did not.
+            if matches!(&*word("road"), "code-write" | "memfd-read") {
+                let was = word("before");
+                let name = format!("canary-has-{}", word("road"));
+                self.check(&name, (was == "open").then_some(()).ok_or(was));
+            }
         }
         for program in report["verified_instructions"].as_array().into_iter().flatten() {
             println!("@@COST\t{}\t{}", program[0].as_str().unwrap_or("?"), program[1]);
