@@ -198,7 +198,7 @@ impl Enrolment {
             held
         } else {
             let (key, papers) = member::fresh(&invitation)?;
-            let number = Secret::from(number.clone());
+            let number = Secret::from(number);
             let fields =
                 [(member::KEY, &key), (member::PAPERS, &papers), (member::NUMBER, &number)];
             // Somebody else was faster: his key is read the next time.

@@ -444,7 +444,11 @@ impl Store {
         let config = self.read(&format!("{own}/configmaps/cloudtaser-operator")).unwrap();
         let config: toml::Table =
             config["data"]["operator.toml"].as_str().unwrap().parse().unwrap();
-        let bridge = config["bridge"]["key"].as_str().unwrap().to_owned();
+        // It is about to be given up.
+        let Some(bridge) = config.get("bridge").and_then(|bridge| bridge.get("key")) else {
+            return;
+        };
+        let bridge = bridge.as_str().unwrap().to_owned();
         let there = self.read(lease);
         let said = there.as_ref().and_then(|lease| {
             let text = lease["metadata"]["annotations"]["cloudtaser.io/enrolment"].as_str()?;

@@ -162,7 +162,7 @@ pub(super) fn objects(source: &Source<'_>) -> Vec<Object> {
         pair(source, "ClusterRole", &of_cluster(name), scope)
             .map(|json| Object::new(FILE, json).when(value))
     });
-    let mut bridged = own.clone();
+    let mut bridged = own;
     if let Some(bridged) = bridged.as_object_mut() {
         bridged.insert("name".to_owned(), BRIDGED.into());
     }

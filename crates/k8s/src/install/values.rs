@@ -454,10 +454,12 @@ parsed!(
 );
 parsed!(
     /// The key of a bridge, or nothing.
+    #[derive(Default)]
     BridgeKey(String), "String", |given| is_bridge_key(&given), ValuesError::BridgeKey
 );
 parsed!(
     /// Where pods find the broker, or nothing.
+    #[derive(Default)]
     Broker(String), "String", |given| is_broker(&given), ValuesError::Broker
 );
 parsed!(
@@ -473,18 +475,6 @@ parsed!(
     TimeoutSeconds(u16), "u16", |given| (1..=30).contains(&given),
     ValuesError::Range { min: 1, max: 30 }
 );
-
-impl Default for BridgeKey {
-    fn default() -> Self {
-        Self(String::new())
-    }
-}
-
-impl Default for Broker {
-    fn default() -> Self {
-        Self(String::new())
-    }
-}
 
 impl Bridge {
     /// One with this key.

@@ -119,7 +119,7 @@ pub(super) fn pod(world: &mut World) -> anyhow::Result<Said> {
     pods::is_wrapped(&world.home, "sealed", "app")?;
     let uid = world.home.text(&["pod", "sealed"], "/metadata/uid")?;
     let road = world.road.as_ref().context("there is no road")?;
-    let lines = road.audited(&[("event", "read"), ("pod", &uid), ("decision", "done")])?;
+    let lines = road.audited(&[("event", "read"), ("pod", &uid), ("decision", "released")])?;
     ensure!(lines == 1, "the bridge has {lines} releases of this pod");
     let shown =
         world.answer(&["evidence", "verify", &road.log(), "--policy", &road.log_policy()], 0)?;
