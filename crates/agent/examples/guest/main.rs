@@ -16,6 +16,7 @@
 
 mod attested;
 mod beside;
+mod code;
 mod cost;
 mod early;
 mod foreign;
@@ -61,6 +62,8 @@ fn main() {
         ["masked", which] => hardware::hold(which),
         ["seal"] => hardware::send_seal(),
         ["seal-pair"] => hardware::seal_pair(),
+        ["run-code", path] => code::run(path),
+        ["write", path] => println!("{:?}", code::open_to_write(path)),
         ["try", path] => orders::try_open(path),
         ["nothing"] => {}
         ["target"] => roles::target(),

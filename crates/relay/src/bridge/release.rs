@@ -15,6 +15,7 @@ pub mod changes;
 pub mod config;
 pub mod issuer_keys;
 pub mod jwks;
+pub mod log_key;
 pub mod orders;
 pub mod receipt;
 pub mod standing;

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod issuers;
+mod log_key;
 mod nodes;
 mod orders;
 mod people;
@@ -96,6 +97,8 @@ enum Verb {
         /// The new file.
         file: PathBuf,
     },
+    /// Give the log of receipts another key.
+    RotateLogKey(log_key::RotateArgs),
     #[command(flatten)]
     Issuers(Issuers),
     #[command(flatten)]
@@ -167,6 +170,7 @@ fn main() -> ExitCode {
         Verb::Admit(args) => print_admission(&args),
         Verb::Keygen { file } => say(&format!("{}\n", keygen(&file)?)),
         Verb::Issuers(issuers) => issuers.run(),
+        Verb::RotateLogKey(args) => log_key::run(&args),
         Verb::Nodes(nodes) => nodes.run(),
         Verb::People(people) => people.run(),
         Verb::Orders(verb) => verb.run(),

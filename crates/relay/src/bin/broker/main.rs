@@ -18,7 +18,7 @@ use clap::{Args, Parser, Subcommand};
 use cloudtaser_relay::{
     beacon::Beacon,
     broker::{
-        Broker, Limits,
+        Broker, Desk, Limits,
         keeper::{self, Standing},
         reverse,
     },
@@ -258,8 +258,8 @@ fn serve(args: &Serve) -> Result<()> {
             drain: Duration::from_secs(args.drain_seconds.into()),
             ..Limits::default()
         };
-        let key = home.key().clone();
-        let bound = Broker::bind(Arc::clone(&client), key, args.listen, args.admin, limits).await;
+        let desk = Arc::new(Desk::of(Arc::clone(&client), home.key().clone()));
+        let bound = Broker::bind(desk, args.listen, args.admin, limits).await;
         let broker = bound.context("cannot listen")?;
         let (leave, left) = oneshot::channel::<()>();
         let reverse = beacon.map(|beacon| {
