@@ -17,7 +17,7 @@ use crate::devices::Devices;
 use crate::earlier;
 use crate::host::{self, Preemption};
 use crate::late::Late;
-use crate::loaders::{self, Contents, Listed};
+use crate::loaders::{self, Contents, Listed, replaced};
 use crate::metrics::{Kept, Metrics, Proved};
 use crate::neighbours::{Neighbours, Watch};
 use crate::net;
@@ -41,6 +41,8 @@ pub(crate) struct Agent {
     pub(crate) loaders: usize,
     /// Those that are known by their content.
     pub(crate) contents: Contents,
+    /// Loaders of the node that are not listed any more.
+    pub(crate) unlisted: Vec<&'static str>,
     /// Who looks for others on the hooks, until the canary's thread has it.
     pub(crate) watch: Option<Watch>,
     /// Who else is there.
@@ -129,6 +131,7 @@ impl Agent {
             attackers: Arc::new(attackers),
             tier,
             loaders,
+            unlisted: replaced::unlisted(&contents),
             contents,
             watch: Some(watch),
             neighbours,
@@ -200,6 +203,7 @@ impl Agent {
             attackers: Arc::new(attackers),
             tier,
             loaders: earlier.loaders()?,
+            unlisted: replaced::unlisted(&contents),
             contents,
             watch: Some(watch),
             neighbours,
@@ -257,6 +261,7 @@ impl Agent {
             programs: self.attached.len(),
             skipped: self.attached.skipped(),
             neighbours: self.neighbours.clone(),
+            unlisted: self.unlisted.len(),
             verified: self.attached.verified(),
         }
     }

@@ -2,6 +2,7 @@
 //! their content.
 
 pub(crate) mod content;
+pub(crate) mod replaced;
 pub(crate) mod running;
 
 use std::collections::BTreeSet;
@@ -20,12 +21,7 @@ use serde::Serialize;
 pub(crate) use self::content::Allowed;
 use crate::abi;
 use crate::bpf::Loaded;
-
-/// The node's own files, also for an agent in a container.
-///
-/// SECURITY: without it a containerised agent lists nobody, and the node's runc cannot start a
-/// container any more, since that loads a program.
-const HOST: &str = "/proc/1/root";
+use crate::host;
 
 /// Programs that load BPF on an ordinary node; those that are not there are passed over.
 const LOADERS: &[&str] = &[
@@ -313,7 +309,9 @@ fn word(value: Option<Vec<u8>>) -> u32 {
 /// A file as the node's own processes find it: an absolute link leads to the node's file too.
 fn on_node(path: &Path) -> io::Result<Metadata> {
     let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
-    let root = open(HOST, flags | OFlag::O_DIRECTORY, Mode::empty())?;
+    // SECURITY: without it a containerised agent lists nobody, and the node's runc cannot start a
+    // container any more, since that loads a program.
+    let root = open(host::ROOT, flags | OFlag::O_DIRECTORY, Mode::empty())?;
     let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_IN_ROOT);
     File::from(openat2(root, path, how)?).metadata()
 }

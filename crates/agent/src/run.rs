@@ -2,6 +2,7 @@
 //!
 //! Reading order: [`start`] (one tier, proved), [`crate::agent`], [`crate::serve`].
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use crate::host;
 use crate::keys::OperatorKey;
 use crate::late;
 use crate::loaders::{Allowed, Wanted};
+use crate::modules::{self, Preload};
 use crate::net::{self, Address};
 use crate::node_key::NodeKey;
 use crate::peers::Peers;
@@ -71,6 +73,10 @@ pub(crate) struct RunArgs {
     /// then says so.
     #[arg(long, value_name = "HOOK", value_parser = clap::builder::PossibleValuesParser::new(LEAVABLE))]
     pub(crate) leave_open: Vec<String>,
+    /// Load this kernel module before the programs judge, or those that a node of Kubernetes asks for
+    /// later (kubernetes): afterwards nobody loads one.
+    #[arg(long, value_name = "MODULE|kubernetes")]
+    preload: Vec<Preload>,
     /// What the kernel's types look like, where the kernel does not say it itself (no
     /// /sys/kernel/btf/vmlinux): for the tier `kprobe`.
     #[arg(long, value_name = "FILE")]
@@ -141,6 +147,8 @@ impl RunArgs {
 pub(crate) fn run(args: &RunArgs, socket: PathBuf) -> anyhow::Result<Code> {
     let alone = args.once || args.replace || ask(&socket, &Question::Status).is_err();
     ensure!(alone, "another agent listens at {} (--replace)", socket.display());
+    // The kernel names a process by its file, which in a pod is a digest. Cut to what it keeps.
+    drop(fs::write("/proc/self/comm", env!("CARGO_PKG_NAME")));
     let mut wrappers = Wrappers::open(&args.wrapper)?;
     let (sinks, listener) = if args.once { (None, None) } else { open(args)? };
     match start(args) {
@@ -220,6 +228,7 @@ fn start(args: &RunArgs) -> Result<Agent, Vec<String>> {
         Ok(Ok(None)) | Err(_) => {}
     }
     bpf::wait_for_earlier();
+    modules::load(&args.preload);
     let has_lsm = host::has_bpf_lsm();
     let tiers = match args.tier() {
         Some(tier) => vec![tier],

@@ -282,10 +282,21 @@ pub(crate) fn ask(question: &str) {
 }
 
 fn dial() -> UnixStream {
-    let own = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None);
-    let own = own.unwrap();
-    connect(own.as_raw_fd(), &UnixAddr::new(AGENT_SOCKET).unwrap()).unwrap();
-    own.into()
+    try_dial().unwrap()
+}
+
+fn try_dial() -> nix::Result<UnixStream> {
+    let own = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)?;
+    connect(own.as_raw_fd(), &UnixAddr::new(AGENT_SOCKET)?)?;
+    Ok(own.into())
+}
+
+/// Asks once, at this moment.
+pub(crate) fn is_answered() -> Result<(), String> {
+    let mut agent = try_dial().map_err(|errno| format!("nobody listens: {errno}"))?;
+    agent.write_all(&Question::Status.to_packet()).map_err(|error| error.to_string())?;
+    let len = agent.read(&mut vec![0; ANSWER_MAX]).map_err(|error| error.to_string())?;
+    (len > 0).then_some(()).ok_or_else(|| "it closed without an answer".to_owned())
 }
 
 /// A process that somebody traces already is not called guarded.
