@@ -42,6 +42,9 @@ const LEAVABLE: [&str; 4] = ["bpf", "kernel_load_data", "kernel_read_file", "per
 /// forks that are under way at once.
 const MOST_PROCESSES: u32 = 60_000;
 
+/// Wrappers that are known, and were.
+const WRAPPERS: &str = "wrappers";
+
 /// What the command line asks for.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct RunArgs {
@@ -159,6 +162,8 @@ pub(crate) fn run(args: &RunArgs, socket: PathBuf) -> anyhow::Result<Code> {
             };
             agent.tell(sinks, listener)?;
             agent.signer = signer(&args.node_key, &args.tpm);
+            // Before pods are looked for: some were made with an earlier wrapper.
+            remember(&mut wrappers, &args.node_key);
             agent.late = late::guard(&agent.table, &mut wrappers);
             let peers = Peers::open(&socket, wrappers)?;
             // Whoever waits for the state may ask from here on.
@@ -179,6 +184,16 @@ fn open(args: &RunArgs) -> anyhow::Result<(Option<Sinks>, Option<net::Listener>)
     let listen =
         |address| net::Listener::open(address).with_context(|| format!("--metrics {address}"));
     Ok((Some(sinks), args.metrics.as_ref().map(listen).transpose()?))
+}
+
+/// Beside the node's key; a node that cannot keep them is guarded all the same.
+fn remember(wrappers: &mut Wrappers, key: &Path) {
+    if let Err(error) = wrappers.remember(&key.with_file_name(WRAPPERS)) {
+        let why = error.to_string();
+        events::write(
+            &json!({"event": "wrappers of now are not known to a later agent", "why": why}),
+        );
+    }
 }
 
 /// A node without a key is guarded all the same; nobody elsewhere has its word for it.

@@ -114,9 +114,13 @@ fn wait(ready: &OwnedFd, signals: &Signals) -> Result<Option<i32>, Failure> {
     }
 }
 
+/// How long a launch waits for what it needs from elsewhere.
+pub(crate) fn within(plan: &LaunchPlan) -> Duration {
+    plan.reads.deadline.map_or(DEADLINE, |deadline| deadline.0)
+}
+
 fn work(home: Home, variables: Variables, plan: &LaunchPlan) -> Result<Fetched, Failure> {
-    let within = plan.reads.deadline.map_or(DEADLINE, |deadline| deadline.0);
-    let mut bao = Bao::login(home, plan.auth.revoke, within).map_err(Failure::Login)?;
+    let mut bao = Bao::login(home, plan.auth.revoke, within(plan)).map_err(Failure::Login)?;
     let rules = Rules { missing: plan.reads.missing, transit: plan.transit.as_ref() };
     match resolve(&variables, rules, &mut bao) {
         Ok(outcome) => Ok(Fetched { bao, variables, outcome }),

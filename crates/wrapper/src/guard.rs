@@ -2,7 +2,8 @@
 //!
 //! Whoever is guarded hands that on to every child before it runs, so the app is guarded before its
 //! first instruction. One packet goes each way, and the answer is waited for no longer than a moment:
-//! an agent that is not there fails at once, one that hangs is one that is not there.
+//! an agent that is not there fails at once, one that hangs is one that is not there. Where the launch
+//! demands one, an agent that is about to be there is waited for ([`Guard::wait`]).
 //!
 //! Not proved by an answer: that it is the agent's. It comes from a process of root, as the kernel
 //! says, and another process of root could listen in the agent's place.
@@ -17,7 +18,7 @@ use std::{
 
 use cloudtaser_core::{
     agent::{ANSWER_MAX, Answer, EVIDENCE_MAX, MessageError, Question},
-    level::Agent,
+    level::{Agent, Requirement},
     names::AGENT_SOCKET,
     node::{Hash, NodeEvidence},
     plan::LaunchPlan,
@@ -89,13 +90,26 @@ impl Guard {
     /// Has this process guarded by the agent that the plan names.
     pub(crate) fn ask(plan: &LaunchPlan) -> Self {
         let path = plan.agent.as_deref().unwrap_or(AGENT_SOCKET);
-        match ask(Path::new(path), &Question::Guard, Instant::now() + PATIENCE) {
-            Ok(answer) => Self::from(answer),
-            Err(error) => Self {
-                agent: Agent::Off,
-                reasons: vec![format!("no guard by a node agent: {}", Chain(&error))],
-                said: None,
-            },
+        ask(Path::new(path), &Question::Guard, Instant::now() + PATIENCE).into()
+    }
+
+    /// The same; where the launch demands an agent and its folder is there without one, for as long as
+    /// secrets are waited for. A node that boots starts agent and pods together, and an agent that is
+    /// replaced is away for seconds: a launch that gave up at once would be a Job that failed.
+    pub(crate) fn wait(plan: &LaunchPlan, within: Duration) -> Self {
+        let path = Path::new(plan.agent.as_deref().unwrap_or(AGENT_SOCKET));
+        let demanded = plan.require.iter().any(|each| matches!(each, Requirement::Agent(_)));
+        let is_coming = demanded && path.parent().is_some_and(Path::is_dir);
+        let until = Instant::now() + within;
+        loop {
+            match ask(path, &Question::Guard, Instant::now() + PATIENCE) {
+                Err(AskError::Connect { source: Errno::ENOENT | Errno::ECONNREFUSED, .. })
+                    if is_coming && Instant::now() < until =>
+                {
+                    thread::sleep(PAUSE);
+                }
+                asked => return asked.into(),
+            }
         }
     }
 
@@ -125,6 +139,19 @@ impl Node for Attesting {
         // Once: an agent of before does not know the question, and closes.
         let answer = exchange(Path::new(self.0.as_deref()?), &question, until).ok()?;
         answer.evidence.filter(|_signed| answer.done)
+    }
+}
+
+impl From<Result<Answer, AskError>> for Guard {
+    fn from(asked: Result<Answer, AskError>) -> Self {
+        asked.map_or_else(
+            |error| Self {
+                agent: Agent::Off,
+                reasons: vec![format!("no guard by a node agent: {}", Chain(&error))],
+                said: None,
+            },
+            Self::from,
+        )
     }
 }
 

@@ -23,7 +23,7 @@ use crate::{
     connect,
     explain::explain,
     failure::Failure,
-    fetch::{Fetched, fetch},
+    fetch::{self, Fetched, fetch},
     guard::Guard,
     launch,
     log::Log,
@@ -70,7 +70,11 @@ fn try_run(asked: Run, log: &mut Log) -> Result<u8, Failure> {
     let mut settings = settle(&asked)?;
     *log = Log::new(settings.plan.log.format, settings.plan.log.level);
     // SECURITY: before anything is fetched, and before anything is started that the app descends from.
-    let guard = Guard::ask(&settings.plan);
+    let guard = if asked.purpose == Purpose::Explain {
+        Guard::ask(&settings.plan)
+    } else {
+        Guard::wait(&settings.plan, fetch::within(&settings.plan))
+    };
     let variables = Variables::parse(std::mem::take(&mut settings.app), &settings.plan)?;
     for suspicion in &variables.suspicions {
         log.warn(suspicion, &[]);

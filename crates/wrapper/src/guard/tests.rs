@@ -67,6 +67,57 @@ fn is_root() -> bool {
     root
 }
 
+/// A launch that demands an agent, and where its socket would be.
+fn demanding(path: &Path) -> LaunchPlan {
+    LaunchPlan {
+        agent: Some(path.display().to_string()),
+        require: Requirement::parse_list("agent=enforcing").unwrap(),
+        ..LaunchPlan::default()
+    }
+}
+
+#[test]
+fn a_demanded_agent_that_is_about_to_listen_is_waited_for() {
+    if !is_root() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s");
+    // One that is gone has left its socket.
+    let flags = SockFlag::SOCK_CLOEXEC;
+    let gone = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None).unwrap();
+    bind(gone.as_raw_fd(), &UnixAddr::new(&path).unwrap()).unwrap();
+    drop(gone);
+    let plan = demanding(&path);
+    let asking = thread::spawn(move || Guard::wait(&plan, Duration::from_secs(600)));
+    // Whenever it comes: the launch has not given up.
+    thread::sleep(4 * PAUSE);
+    std::fs::remove_file(&path).unwrap();
+    let own = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None).unwrap();
+    bind(own.as_raw_fd(), &UnixAddr::new(&path).unwrap()).unwrap();
+    listen(&own, Backlog::new(8).unwrap()).unwrap();
+    let mut peer = UnixListener::from(own).accept().unwrap().0;
+    assert!(peer.read(&mut [0; 64]).unwrap() > 0);
+    peer.write_all(ENFORCING).unwrap();
+    assert_eq!(asking.join().unwrap().agent, Agent::Enforcing);
+}
+
+#[test]
+fn it_is_waited_for_so_long_and_only_where_it_is_demanded_and_has_a_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = demanding(&folder.path().join("s"));
+    let begin = Instant::now();
+    let guard = Guard::wait(&plan, 3 * PAUSE);
+    assert!(begin.elapsed() >= 3 * PAUSE);
+    assert!(guard.reasons[0].contains("nobody listens"), "{:?}", guard.reasons);
+    // These would wait for ten minutes.
+    let long = Duration::from_secs(600);
+    let nowhere = Guard::wait(&demanding(Path::new("/nowhere/agent.sock")), long);
+    assert!(nowhere.reasons[0].contains("nobody listens at /nowhere"));
+    let unasked = Guard::wait(&LaunchPlan { require: Vec::new(), ..plan }, long);
+    assert_eq!(unasked.agent, Agent::Off);
+}
+
 #[test]
 fn no_agent_is_one_reason_and_no_wait() {
     let begin = Instant::now();
