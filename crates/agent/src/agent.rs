@@ -3,6 +3,7 @@
 //! Reading order: [`Agent::attach`] (the first on a node), [`Agent::take_over`] (from an earlier
 //! one), [`Agent::judge`]. What it does from then on is in [`crate::serve`].
 
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -41,6 +42,8 @@ pub(crate) struct Agent {
     pub(crate) loaders: usize,
     /// Those that are known by their content.
     pub(crate) contents: Contents,
+    /// Files that are loaders besides those of every node.
+    pub(crate) named: Vec<PathBuf>,
     /// Loaders of the node that are not listed any more.
     pub(crate) unlisted: Vec<&'static str>,
     /// Who looks for others on the hooks, until the canary's thread has it.
@@ -131,6 +134,7 @@ impl Agent {
             attackers: Arc::new(attackers),
             tier,
             loaders,
+            named: args.loaders().files().to_vec(),
             unlisted: replaced::unlisted(&contents),
             contents,
             watch: Some(watch),
@@ -203,6 +207,7 @@ impl Agent {
             attackers: Arc::new(attackers),
             tier,
             loaders: earlier.loaders()?,
+            named: args.loaders().files().to_vec(),
             unlisted: replaced::unlisted(&contents),
             contents,
             watch: Some(watch),

@@ -107,14 +107,19 @@ impl Wanted {
         own
     }
 
-    /// Inode and device of the files.
+    /// Inode and device of the files, as the node has them.
     pub(crate) fn identities(&self) -> anyhow::Result<Vec<(u64, u64)>> {
         let each = self.files.iter().map(|path| {
-            let data = fs::metadata(path).with_context(|| format!("loader {}", path.display()))?;
+            let data = on_node(path).with_context(|| format!("loader {}", path.display()))?;
             ensure!(data.is_file(), "loader {} is no file", path.display());
             Ok((data.ino(), data.dev()))
         });
         each.collect()
+    }
+
+    /// Files that were named.
+    pub(crate) fn files(&self) -> &[PathBuf] {
+        &self.files
     }
 
     /// What is listed by content.
@@ -200,6 +205,12 @@ impl Contents {
         let known = self.mark(content)?;
         self.contents.update(&content.sha256, &(known | mark).to_ne_bytes(), MapFlags::ANY)?;
         Ok(self.sizes.update(&content.size.to_ne_bytes(), &WORD, MapFlags::ANY)?)
+    }
+
+    /// How many files of the node may load.
+    pub(crate) fn files(&self) -> usize {
+        let marks = |key: Vec<u8>| word(self.files.lookup(&key, MapFlags::ANY).ok().flatten());
+        self.files.keys().filter(|key| marks(key.clone()) & abi::FILE_LOADER != 0).count()
     }
 
     fn mark(&self, content: &Content) -> anyhow::Result<u32> {

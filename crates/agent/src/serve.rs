@@ -124,6 +124,8 @@ impl Agent {
 
     /// An update of the node's runtime leaves it without a loader, which nothing else would explain.
     fn look_at_loaders(&mut self) {
+        let forgotten = replaced::forget(&self.contents, &self.named);
+        self.loaders = self.loaders.saturating_sub(forgotten);
         let unlisted = replaced::unlisted(&self.contents);
         if unlisted != self.unlisted {
             let words = replaced::words(&unlisted);
@@ -257,6 +259,7 @@ impl Agent {
         report.late = self.late;
         report.earlier_holders = self.holders;
         report.neighbours = self.neighbours.shortened();
+        report.loaders = self.contents.files();
         report.unlisted_loaders = self.unlisted.clone();
         report.contents = self.contents.looks().unwrap_or_default();
         if let Ok(room) = self.attached.map("ct_room").and_then(|map| terms::room(&map)) {

@@ -91,6 +91,12 @@ impl Scenario {
     /// no container starts from then on.
     fn an_update_of_the_runtime_is_told(&mut self) {
         let load = || read(plain(&[RUNTIME, "load"]));
+        let listed = || {
+            let report = Command::new(AGENT).args(["status", "--json"]).output().unwrap();
+            let report: Value = serde_json::from_slice(&report.stdout).unwrap_or_default();
+            report["loaders"].as_u64().unwrap_or_default()
+        };
+        let before = listed();
         let said = load();
         self.check("runtime-loads", yes(said == "Ok(())", || said.clone()));
         write_image("/usr/bin/new");
@@ -100,6 +106,9 @@ impl Scenario {
         let words = format!("refused as a loader: {RUNTIME} (");
         let told = until(|| yes(status().contains(&words), status));
         self.check("updated-runtime-is-told", told);
+        // Another file gets its number, and must not be taken for it.
+        let forgotten = until(|| yes(listed() + 1 == before, || listed().to_string()));
+        self.check("what-it-replaced-is-forgotten", forgotten);
     }
 
     /// As runc ends a pod of the agent's: by one signal of a listed loader, and by no other.

@@ -1,11 +1,13 @@
-//! Loaders of the node that are not listed: an update put another file in their place.
+//! Loaders of the node that are not listed: an update put another file in their place. And what is
+//! listed and is no loader any more: an update took it away, and its number is given to another file.
 //!
 //! SECURITY: such a file is not listed again. Whoever may update a node may also put there what he
 //! likes; that a loader is what it was when the programs were loaded is what the list is worth.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use libbpf_rs::{MapCore as _, MapFlags};
 
@@ -26,7 +28,32 @@ pub(crate) fn unlisted(contents: &Contents) -> Vec<&'static str> {
     among(LOADERS, find, is_listed)
 }
 
-/// The same of any paths: many lead to one file by links, and the last name is its own.
+/// Takes off the list what no path of a loader leads to, and nobody runs; how many were taken off.
+///
+/// A listed file is not written, so that a file that got the number of one that is gone could not be
+/// either, whatever it is: on ext4 that is the next file but one of the node.
+pub(crate) fn forget(contents: &Contents, named: &[PathBuf]) -> usize {
+    let paths = LOADERS.iter().map(Path::new).chain(named.iter().map(PathBuf::as_path));
+    let key = |data: &fs::Metadata| abi::loader(data.ino(), data.dev()).to_vec();
+    let there: BTreeSet<_> = paths.filter_map(|path| Some(key(&on_node(path).ok()?))).collect();
+    let is_gone = |file: &Vec<u8>| {
+        let marks = word(contents.files.lookup(file, MapFlags::ANY).ok().flatten());
+        marks == abi::FILE_LOADER && !there.contains(file)
+    };
+    let gone: Vec<_> = contents.files.keys().filter(is_gone).collect();
+    if gone.is_empty() {
+        return 0;
+    }
+    // Whoever runs it holds the file, so that its number is nobody else's.
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let run: BTreeSet<_> = processes
+        .filter_map(|each| Some(key(&fs::metadata(each.path().join("exe")).ok()?)))
+        .collect();
+    let gone = gone.iter().filter(|file| !run.contains(*file));
+    gone.filter(|file| contents.files.delete(file).is_ok()).count()
+}
+
+/// Of any paths: many lead to one file by links, and the last name is its own.
 fn among(
     paths: &'static [&'static str],
     find: impl Fn(&str) -> Option<(u64, u64)>,
