@@ -3,7 +3,8 @@
 //! Whoever is guarded hands that on to every child before it runs, so the app is guarded before its
 //! first instruction. One packet goes each way, and the answer is waited for no longer than a moment:
 //! an agent that is not there fails at once, one that hangs is one that is not there. Where the launch
-//! demands one, an agent that is about to be there is waited for ([`Guard::wait`]).
+//! demands one, an agent that is about to be there is asked again
+//! ([`Guard::is_coming`]).
 //!
 //! Not proved by an answer: that it is the agent's. It comes from a process of root, as the kernel
 //! says, and another process of root could listen in the agent's place.
@@ -51,6 +52,8 @@ pub(crate) struct Guard {
     pub(crate) reasons: Vec<String>,
     /// What the agent says of itself, for people.
     pub(crate) said: Option<String>,
+    /// Whether nobody listened.
+    pub(crate) nobody: bool,
 }
 
 /// Why there is no answer.
@@ -89,28 +92,23 @@ enum AskError {
 impl Guard {
     /// Has this process guarded by the agent that the plan names.
     pub(crate) fn ask(plan: &LaunchPlan) -> Self {
-        let path = plan.agent.as_deref().unwrap_or(AGENT_SOCKET);
-        ask(Path::new(path), &Question::Guard, Instant::now() + PATIENCE).into()
+        match ask(place(plan), &Question::Guard, Instant::now() + PATIENCE) {
+            Ok(answer) => Self::from(answer),
+            Err(error) => Self {
+                agent: Agent::Off,
+                reasons: vec![format!("no guard by a node agent: {}", Chain(&error))],
+                said: None,
+                nobody: error.is_nobody(),
+            },
+        }
     }
 
-    /// The same; where the launch demands an agent and its folder is there without one, for as long as
-    /// secrets are waited for. A node that boots starts agent and pods together, and an agent that is
-    /// replaced is away for seconds: a launch that gave up at once would be a Job that failed.
-    pub(crate) fn wait(plan: &LaunchPlan, within: Duration) -> Self {
-        let path = Path::new(plan.agent.as_deref().unwrap_or(AGENT_SOCKET));
+    /// Whether an agent that the launch demands may be there in a moment: its folder is there, and nobody
+    /// listens. A node that boots starts agent and pods together, and an agent that is replaced is away
+    /// for seconds: a launch that gave up at once would be a Job that failed.
+    pub(crate) fn is_coming(&self, plan: &LaunchPlan) -> bool {
         let demanded = plan.require.iter().any(|each| matches!(each, Requirement::Agent(_)));
-        let is_coming = demanded && path.parent().is_some_and(Path::is_dir);
-        let until = Instant::now() + within;
-        loop {
-            match ask(path, &Question::Guard, Instant::now() + PATIENCE) {
-                Err(AskError::Connect { source: Errno::ENOENT | Errno::ECONNREFUSED, .. })
-                    if is_coming && Instant::now() < until =>
-                {
-                    thread::sleep(PAUSE);
-                }
-                asked => return asked.into(),
-            }
-        }
+        demanded && self.nobody && place(plan).parent().is_some_and(Path::is_dir)
     }
 
     /// Of two answers the one that claims less: a launch was guarded as well as it was at its worst.
@@ -142,19 +140,6 @@ impl Node for Attesting {
     }
 }
 
-impl From<Result<Answer, AskError>> for Guard {
-    fn from(asked: Result<Answer, AskError>) -> Self {
-        asked.map_or_else(
-            |error| Self {
-                agent: Agent::Off,
-                reasons: vec![format!("no guard by a node agent: {}", Chain(&error))],
-                said: None,
-            },
-            Self::from,
-        )
-    }
-}
-
 impl From<Answer> for Guard {
     fn from(answer: Answer) -> Self {
         let agent = answer.facet();
@@ -167,8 +152,19 @@ impl From<Answer> for Guard {
             Agent::Enforcing => Vec::new(),
             Agent::Degraded | Agent::Off => reasons,
         };
-        Self { agent, reasons, said: Some(answer.text).filter(|_text| answer.done) }
+        Self { agent, reasons, said: Some(answer.text).filter(|_text| answer.done), nobody: false }
     }
+}
+
+impl AskError {
+    /// Whether there is no socket, or nobody behind it any more.
+    const fn is_nobody(&self) -> bool {
+        matches!(self, Self::Connect { source: Errno::ENOENT | Errno::ECONNREFUSED, .. })
+    }
+}
+
+fn place(plan: &LaunchPlan) -> &Path {
+    Path::new(plan.agent.as_deref().unwrap_or(AGENT_SOCKET))
 }
 
 fn ask(path: &Path, question: &Question, until: Instant) -> Result<Answer, AskError> {

@@ -77,45 +77,31 @@ fn demanding(path: &Path) -> LaunchPlan {
 }
 
 #[test]
-fn a_demanded_agent_that_is_about_to_listen_is_waited_for() {
-    if !is_root() {
-        return;
-    }
+fn a_demanded_agent_is_coming_where_its_folder_is_there_and_nobody_listens() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("s");
+    let plan = demanding(&path);
+    let is_coming = |plan: &LaunchPlan| Guard::ask(plan).is_coming(plan);
+    assert!(is_coming(&plan), "it has not made its socket yet");
     // One that is gone has left its socket.
     let flags = SockFlag::SOCK_CLOEXEC;
     let gone = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None).unwrap();
     bind(gone.as_raw_fd(), &UnixAddr::new(&path).unwrap()).unwrap();
     drop(gone);
-    let plan = demanding(&path);
-    let asking = thread::spawn(move || Guard::wait(&plan, Duration::from_secs(600)));
-    // Whenever it comes: the launch has not given up.
-    thread::sleep(4 * PAUSE);
-    std::fs::remove_file(&path).unwrap();
-    let own = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None).unwrap();
-    bind(own.as_raw_fd(), &UnixAddr::new(&path).unwrap()).unwrap();
-    listen(&own, Backlog::new(8).unwrap()).unwrap();
-    let mut peer = UnixListener::from(own).accept().unwrap().0;
-    assert!(peer.read(&mut [0; 64]).unwrap() > 0);
-    peer.write_all(ENFORCING).unwrap();
-    assert_eq!(asking.join().unwrap().agent, Agent::Enforcing);
-}
-
-#[test]
-fn it_is_waited_for_so_long_and_only_where_it_is_demanded_and_has_a_folder() {
-    let folder = tempfile::tempdir().unwrap();
-    let plan = demanding(&folder.path().join("s"));
-    let begin = Instant::now();
-    let guard = Guard::wait(&plan, 3 * PAUSE);
-    assert!(begin.elapsed() >= 3 * PAUSE);
-    assert!(guard.reasons[0].contains("nobody listens"), "{:?}", guard.reasons);
-    // These would wait for ten minutes.
-    let long = Duration::from_secs(600);
-    let nowhere = Guard::wait(&demanding(Path::new("/nowhere/agent.sock")), long);
-    assert!(nowhere.reasons[0].contains("nobody listens at /nowhere"));
-    let unasked = Guard::wait(&LaunchPlan { require: Vec::new(), ..plan }, long);
-    assert_eq!(unasked.agent, Agent::Off);
+    assert!(is_coming(&plan), "it is replaced");
+    assert!(!is_coming(&demanding(Path::new("/nowhere/agent.sock"))), "this node has none");
+    assert!(!is_coming(&LaunchPlan { require: Vec::new(), ..plan }), "nobody asked for it");
+    if !is_root() {
+        return;
+    }
+    for answer in [ENFORCING, &br#"{"done":false,"state":"off","text":"no"}"#[..], b"garbage"] {
+        let listening = Listening::start(1, move |_, mut peer| {
+            assert!(peer.read(&mut [0; 64]).unwrap() > 0);
+            peer.write_all(answer).unwrap();
+        });
+        let plan = demanding(&listening.folder.path().join("s"));
+        assert!(!is_coming(&plan), "it answered");
+    }
 }
 
 #[test]
@@ -195,7 +181,12 @@ fn somebody_who_is_not_root_is_not_even_asked() {
 
 #[test]
 fn of_two_answers_the_weaker_one_counts() {
-    let guard = |agent, why: &str| Guard { agent, reasons: vec![why.to_owned()], said: None };
+    let guard = |agent, why: &str| Guard {
+        agent,
+        reasons: vec![why.to_owned()],
+        said: None,
+        nobody: false,
+    };
     let first = guard(Agent::Degraded, "first");
     assert_eq!(first.clone().or_weaker(guard(Agent::Enforcing, "")), first);
     assert_eq!(first.or_weaker(guard(Agent::Off, "then")).reasons, ["then"]);
