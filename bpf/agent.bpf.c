@@ -15,6 +15,7 @@
 #include "lib/hook.h"
 #include "lib/maps.h"
 
+#include "lib/code.h"
 #include "lib/egress.h"
 #include "lib/file.h"
 #include "lib/grant.h"
@@ -45,6 +46,7 @@
 #include "bprm_check_security.bpf.c"
 #include "bprm_creds_for_exec.bpf.c"
 #include "file_receive.bpf.c"
+#include "inode_free.bpf.c"
 #include "inode_rename.bpf.c"
 #include "inode_rmdir.bpf.c"
 #include "inode_unlink.bpf.c"

@@ -17,22 +17,8 @@
  * As a security module only: neither helper is there for fmod_ret. Not seen: which libraries a
  * program is linked with, so that only static ones are worth listing by content.
  */
-#define OVERLAYFS_SUPER_MAGIC 0x794c7630
 /* KERNEL: HASH_ALGO_SHA256 of uapi/linux/hash_info.h. */
 #define HASH_ALGO_SHA256 4
-
-/* The file that holds the content: an overlay's own keeps it in private_data. */
-static __always_inline struct inode *ct_behind(struct file *file)
-{
-	void *real;
-
-	if (CT_AT(file, f_inode, i_sb, s_magic) != OVERLAYFS_SUPER_MAGIC)
-		return BPF_CORE_READ(file, f_inode);
-	real = BPF_CORE_READ(file, private_data);
-	if (bpf_core_type_exists(struct ovl_file))
-		real = BPF_CORE_READ((struct ovl_file *)real, realfile);
-	return BPF_CORE_READ((struct file *)real, f_inode);
-}
 
 static __always_inline __u32 ct_look_at(struct file *file, struct ct_image *image)
 {

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
  * Denies opening what shows the memory of a guarded process or of the machine, and writing into a
- * listed loader or the agent's file. A package manager that renames a new file over a loader is not hindered: the new file
- * is not listed.
+ * listed loader, the agent's file, or what guarded processes run. A package manager that renames a
+ * new file over it is not hindered: the new file is another one. An overlay opens the layer's file
+ * by itself, and comes here a second time with it.
  *
  * Called before the file's own open method, so one place covers /proc/PID, task/TID and every
  * other mount of procfs. Not seen: O_PATH (which reads nothing).
@@ -34,7 +35,7 @@ static __always_inline void ct_learn_mount(struct file *file)
 
 CT_HOOK(file_open, struct file *file)
 {
-	enum ct_access access = CT_ACCESS_READ;
+	enum ct_access access = CT_ACCESS_READ | CT_ACCESS_OPEN;
 	struct ct_finding finding;
 
 	if (CT_AT(file, f_mode) & FMODE_WRITE)
@@ -42,7 +43,8 @@ CT_HOOK(file_open, struct file *file)
 	ct_learn_mount(file);
 	finding = ct_judge_file(file, access);
 	if (access & CT_ACCESS_WRITE &&
-	    (ct_marks(CT_AT(file, f_inode)) || ct_is_running(CT_AT(file, f_inode)))) {
+	    (ct_marks(CT_AT(file, f_inode)) || ct_is_running(CT_AT(file, f_inode)) ||
+	     ct_is_others_code(CT_AT(file, f_inode)))) {
 		finding.denied = true;
 		finding.grant.kind = CT_GRANT_NONE;
 	}

@@ -48,3 +48,13 @@ int ct_probe_exit(struct bpf_raw_tracepoint_args *ctx)
 		bpf_map_delete_elem(&ct_groups, &tgid);
 	return 0;
 }
+
+/* See inode_free.bpf.c. */
+SEC("kprobe/security_inode_free")
+int ct_probe_inode_free(struct pt_regs *regs)
+{
+	struct ct_code_file key = ct_code_of((struct inode *)regs->di);
+
+	bpf_map_delete_elem(&ct_code, &key);
+	return 0;
+}

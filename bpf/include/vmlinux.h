@@ -130,6 +130,7 @@ struct hlist_head {
 
 struct super_block {
 	dev_t s_dev;
+	unsigned long s_flags;
 	unsigned long s_magic;
 	struct dentry *s_root;
 };
@@ -140,7 +141,9 @@ struct inode {
 	dev_t i_rdev;
 	unsigned long i_ino;
 	struct super_block *i_sb;
+	struct address_space *i_mapping;
 	__s64 i_size;
+	__u32 i_generation;
 	atomic_t i_writecount; /* how many have it open for writing; below zero: it is executed */
 };
 
@@ -168,8 +171,19 @@ struct path {
 	struct dentry *dentry;
 };
 
+struct rb_node;
+
+struct rb_root {
+	struct rb_node *rb_node;
+};
+
+struct rb_root_cached {
+	struct rb_root rb_root;
+};
+
 struct address_space {
 	struct inode *host;
+	struct rb_root_cached i_mmap;
 };
 
 struct file {

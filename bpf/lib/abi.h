@@ -128,6 +128,26 @@ struct ct_image {
 	struct ct_loader file;
 };
 
+/*
+ * A file that guarded processes run code of. With its generation, since file systems give numbers
+ * of inodes again. Key of ct_code.
+ */
+struct ct_code_file {
+	__u64 inode;
+	__u32 device; /* as in ct_loader */
+	__u32 generation;
+};
+
+/* The group of a file whose code several groups run. */
+#define CT_GROUP_MANY 0xffffffff
+
+/* Who runs it. */
+struct ct_code {
+	__u64 at_ns; /* since boot: when it was mapped last */
+	__u32 group;
+	__u32 reserved;
+};
+
 /* What the pinned set was loaded with. One agent writes it: the one that loaded. */
 struct ct_control {
 	__u32 abi; /* another number: another agent's maps */

@@ -6,6 +6,7 @@
 #ifndef CT_FILE_H
 #define CT_FILE_H
 
+#include "code.h"
 #include "grant.h"
 #include "report.h"
 #include "task.h"
@@ -16,11 +17,9 @@
 #define TRACEFS_MAGIC 0x74726163
 #define DEBUGFS_MAGIC 0x64626720
 #define BPF_FS_MAGIC 0xcafe4a11
-#define S_IFMT 0170000
 #define S_IFCHR 0020000
 #define S_IFDIR 0040000
 #define S_IFBLK 0060000
-#define S_IFREG 0100000
 /* Of i_flags: memory is written here. */
 #define S_SWAPFILE 0x100
 
@@ -28,6 +27,8 @@
 enum ct_access {
 	CT_ACCESS_READ = 1,
 	CT_ACCESS_WRITE = 2,
+	/* It is opened: nobody had a descriptor of it before, or it is by another one's. */
+	CT_ACCESS_OPEN = 4,
 };
 
 struct ct_finding {
@@ -183,6 +184,25 @@ static __always_inline void ct_judge_proc(struct file *file, enum ct_access acce
 	finding->denied = ct_is_kernel_file(dentry, &name, access);
 }
 
+/* A memfd of a guarded process, reopened by /proc/PID/fd. */
+static __always_inline void ct_judge_memfd(struct inode *inode, enum ct_access access,
+					   struct ct_finding *finding)
+{
+	bool full = false;
+	__u32 owner = ct_owner_of_memfd(inode, &full);
+	struct ct_task *actor;
+
+	finding->denied = full;
+	if (!(access & CT_ACCESS_OPEN) || !owner)
+		return;
+	actor = ct_current();
+	if (actor && actor->group == owner)
+		return;
+	finding->denied = true;
+	finding->grant.kind = CT_GRANT_MEMORY;
+	finding->grant.group = owner;
+}
+
 /* Ordered by how often it is asked: most files end at the second comparison. */
 static __always_inline struct ct_finding ct_judge_file(struct file *file, enum ct_access access)
 {
@@ -199,6 +219,9 @@ static __always_inline struct ct_finding ct_judge_file(struct file *file, enum c
 			/* uprobe_events and its like; a trace that is there may be read. */
 			finding.denied = access & CT_ACCESS_WRITE && !ct_is_loader();
 			finding.grant.kind = CT_GRANT_TRACING;
+		} else if (magic == TMPFS_MAGIC) {
+			if (ct_is_memfd(inode))
+				ct_judge_memfd(inode, access, &finding);
 		} else if (magic == DEBUGFS_MAGIC) {
 			finding.denied = access & CT_ACCESS_WRITE &&
 					 ct_is_switch_of_probes(CT_AT(file, f_path.dentry));

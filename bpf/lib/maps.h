@@ -177,6 +177,17 @@ struct {
 	__type(value, __u32);
 } ct_sealed SEC(".maps");
 
+/* Files that guarded processes run code of, until the kernel forgets the inode. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+#ifndef CT_PROBE /* KERNEL: as in ct_groups. */
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+#endif
+	__uint(max_entries, 32768);
+	__type(key, struct ct_code_file);
+	__type(value, struct ct_code);
+} ct_code SEC(".maps");
+
 /* Denials per hook. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

@@ -67,6 +67,8 @@ complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand install" -l regist
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand install" -l tag -d 'Their tag' -r
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand install" -l openbao -d 'The OpenBao of pods, where the values name none: https://HOST:PORT' -r
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand install" -l openbao-ca -d 'The authorities for its certificate, as PEM' -r -F
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand install" -l invitation -d 'An invitation of the bridge beside OpenBao, in a file, or - for standard input. It is a secret: not on a command line' -r -F
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand install" -l bridge -d 'The key of the bridge that this cluster is enrolled at: ed25519:…; none to give it up' -r
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand install" -s n -l namespace -d 'Where the operator runs' -r
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand install" -l kubeconfig -d 'The file that says where the cluster is; else KUBECONFIG, else ~/.kube/config' -r -F
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand install" -l context -d 'The context in it; else its current one' -r
@@ -119,6 +121,8 @@ complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand upgrade" -l regist
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand upgrade" -l tag -d 'Their tag' -r
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand upgrade" -l openbao -d 'The OpenBao of pods, where the values name none: https://HOST:PORT' -r
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand upgrade" -l openbao-ca -d 'The authorities for its certificate, as PEM' -r -F
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand upgrade" -l invitation -d 'An invitation of the bridge beside OpenBao, in a file, or - for standard input. It is a secret: not on a command line' -r -F
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand upgrade" -l bridge -d 'The key of the bridge that this cluster is enrolled at: ed25519:…; none to give it up' -r
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand upgrade" -s n -l namespace -d 'Where the operator runs' -r
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand upgrade" -l kubeconfig -d 'The file that says where the cluster is; else KUBECONFIG, else ~/.kube/config' -r -F
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand upgrade" -l context -d 'The context in it; else its current one' -r
@@ -235,6 +239,7 @@ complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fi
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from export" -s V -l version -d 'Print version'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from verify" -l policy -d 'Whom to believe (C2SP tlog-policy)' -r -F
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from verify" -l seen -d 'A checkpoint of the same log that came another way, to find a fork' -r -F
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from verify" -l later -d 'A later bundle of the same log (`export --since`): shows that this is of the log\'s past where its key was replaced since' -r -F
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from verify" -l release-policy -d 'A release policy of the bridge\'s, to name the nodes whose statements are in a bundle' -r -F
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from verify" -l bao-audit -d 'OpenBao\'s audit log, to find releases without a receipt' -r -F
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from verify" -l prefix -d 'Paths that only the bridge may read; without it, all paths of secrets engines' -r
@@ -263,6 +268,7 @@ complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fi
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from reconcile" -s V -l version -d 'Print version'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand report" -l policy -d 'Whom to believe (C2SP tlog-policy)' -r -F
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand report" -l seen -d 'A checkpoint of the same log that came another way, to find a fork' -r -F
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand report" -l later -d 'A later bundle of the same log (`export --since`): shows that this is of the log\'s past where its key was replaced since' -r -F
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand report" -l release-policy -d 'A release policy of the bridge\'s, to name the nodes whose statements are in a bundle' -r -F
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand report" -l bao-audit -d 'OpenBao\'s audit log, to find releases without a receipt' -r -F
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand report" -l prefix -d 'Paths that only the bridge may read; without it, all paths of secrets engines' -r

@@ -63,13 +63,15 @@ const RULES: &[Rule] = &[
     },
     Rule {
         package: "cloudtaser-operator",
-        ours: &["core", "tls", "k8s", "compose", "bao", "evidence"],
+        // relay: the broker, without what reads from OpenBao or seals a heap (docs/adr/0047).
+        ours: &["core", "tls", "k8s", "compose", "relay", "road"],
         never: &["libbpf-rs"],
     },
     Rule {
         package: "cloudtaser",
         // sys: `probe` attacks processes, and the calls for that are unsafe (docs/adr/0005).
-        ours: &["core", "sys", "tls", "k8s", "compose", "bao", "evidence"],
+        // road: an invitation is read before it is brought to a cluster.
+        ours: &["core", "sys", "tls", "k8s", "compose", "bao", "evidence", "road"],
         never: &["libbpf-rs"],
     },
 ];

@@ -40,7 +40,7 @@ pub(crate) const HOOKS: [&str; 23] = [
 pub(crate) const EGRESS_HOOKS: [&str; 3] = ["socket_connect", "socket_sendmsg", "socket_create"];
 
 /// Number of the maps' meaning: raised with every change that an older or newer agent would misread.
-pub(crate) const VERSION: u32 = 3;
+pub(crate) const VERSION: u32 = 4;
 
 /// The group of the agent (`CT_GROUP_AGENT`).
 pub(crate) const AGENT_GROUP: u32 = 1;
@@ -294,6 +294,8 @@ pub(crate) mod tests {
         check("ct_object", &[("kind", 0), ("id", 4)], 8);
         check("ct_loader", &[("inode", 0), ("device", 8), ("reserved", 12)], 16);
         check("ct_content", &[("sha256", 0)], 32);
+        check("ct_code_file", &[("inode", 0), ("device", 8), ("generation", 12)], 16);
+        check("ct_code", &[("at_ns", 0), ("group", 8), ("reserved", 12)], 16);
         check("ct_image", &[("inode", 0), ("file", 8)], 24);
         let control = [
             ("abi", 0),

@@ -57,6 +57,8 @@ pub(crate) struct Agent {
     /// What is pinned, or nothing.
     pub(crate) estate: Option<Estate>,
     pub(crate) decoy: Option<Arc<Decoy>>,
+    /// What it could not keep up, which ends nothing: a node without an agent is worse off.
+    pub(crate) trouble: Option<String>,
     /// Block devices that are kept.
     pub(crate) devices: Devices,
     /// Who ran before the agent did.
@@ -145,6 +147,7 @@ impl Agent {
             state: State::Off(Vec::new()),
             estate: None,
             decoy,
+            trouble: None,
             devices,
             orders,
             late: Late::default(),
@@ -218,6 +221,7 @@ impl Agent {
             state: State::Off(Vec::new()),
             estate: Some(estate),
             decoy: Some(Arc::new(decoy)),
+            trouble: None,
             devices,
             orders,
             late: Late::default(),
@@ -278,6 +282,9 @@ impl Agent {
         }
         for lasting in &self.lasting {
             doubts.add(lasting.clone());
+        }
+        if let Some(trouble) = &self.trouble {
+            doubts.add(format!("it cannot keep up {trouble}"));
         }
         if self.devices.are_left_open() {
             doubts.add("block devices are left open (--block-devices)");

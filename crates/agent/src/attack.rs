@@ -27,6 +27,12 @@ pub(crate) struct AttackArgs {
     /// The canary.
     #[arg(long)]
     canary: i32,
+    /// The canary's descriptor of the file that it has code of.
+    #[arg(long)]
+    code: i32,
+    /// Its descriptor of a memfd.
+    #[arg(long)]
+    memfd: i32,
     /// The agent.
     #[arg(long)]
     agent: i32,
@@ -133,6 +139,8 @@ fn roads_of(args: &AttackArgs, road: &mut Visit<'_>) {
     road("process-vm-writev", &|| roads::rewrite_memory(canary, 8));
     road("pidfd-getfd", &|| take(canary));
     road("ptrace", &|| Attached::to(canary).map(drop));
+    road("memfd-read", &|| open(&format!("/proc/{canary}/fd/{}", args.memfd), true));
+    road("code-write", &|| open(&format!("/proc/{canary}/fd/{}", args.code), false));
     road("core-limit", &|| roads::rewrite_core_limit(canary));
     road("perf-sample", &|| roads::sample_stack(canary));
     road("uprobe", &|| roads::place_uprobe(canary));

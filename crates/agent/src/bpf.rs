@@ -3,7 +3,8 @@
 //! Order matters: the agent is marked before anything is attached, or its own calls would be
 //! denied; its objects are listed before the hooks that guard them run.
 
-use std::collections::BTreeSet;
+mod attached;
+
 use std::ffi::OsStr;
 use std::os::fd::AsFd as _;
 use std::path::Path;
@@ -15,14 +16,16 @@ use anyhow::{Context as _, anyhow, ensure};
 use libbpf_rs::btf::{Btf, types};
 use libbpf_rs::query::ProgInfoIter;
 use libbpf_rs::{
-    ErrorKind, Link, MapCore as _, MapFlags, MapHandle, Object, ObjectBuilder, OpenObject,
-    PrintLevel, Program,
+    ErrorKind, MapCore as _, MapFlags, MapHandle, Object, ObjectBuilder, OpenObject, PrintLevel,
+    Program,
 };
 use serde_json::json;
 
 use crate::abi::{self, Kind};
 use crate::events;
 use crate::pins::Pins;
+
+pub(crate) use attached::{Attached, Counters};
 
 /// libbpf reads the object in place and wants it aligned.
 #[repr(C, align(8))]
@@ -123,17 +126,6 @@ pub(crate) struct Loaded {
     object: Object,
     tier: Tier,
     missing: Vec<String>,
-}
-
-/// Programs that are attached, for as long as this lives.
-#[derive(Debug)]
-pub(crate) struct Attached {
-    object: Object,
-    /// By the names of their programs.
-    links: Vec<(String, Link)>,
-    programs: Vec<u32>,
-    /// Hooks that this kernel does not have or did not take, each with the reason.
-    pub(crate) missing: Vec<String>,
 }
 
 /// One object of each kind, for an attacker to ask for.
@@ -313,119 +305,6 @@ impl Loaded {
     }
 }
 
-impl Attached {
-    /// Ids for the canary's attacker.
-    pub(crate) fn own(&self) -> anyhow::Result<Own> {
-        let (_, link) = self.links.first().context("nothing is attached")?;
-        own(&self.object, link.info().map_or(0, |info| info.id))
-    }
-
-    /// Opens a second handle to a map.
-    pub(crate) fn map(&self, name: &str) -> anyhow::Result<MapHandle> {
-        handle(&self.object, name)
-    }
-
-    /// All maps that a later set can use.
-    pub(crate) fn maps(&self) -> anyhow::Result<Vec<(String, MapHandle)>> {
-        let names = self.object.maps().map(|map| map.name().to_string_lossy().into_owned());
-        let ours = names.filter(|name| name.starts_with(OURS));
-        ours.map(|name| Ok((name.clone(), self.map(&name)?))).collect()
-    }
-
-    /// Programs that are attached.
-    pub(crate) fn names(&self) -> BTreeSet<String> {
-        self.links.iter().map(|(name, _)| name.clone()).collect()
-    }
-
-    /// Links by the names of their programs.
-    pub(crate) fn links_mut(&mut self) -> &mut [(String, Link)] {
-        &mut self.links
-    }
-
-    /// Forgets the programs and links of earlier sets.
-    pub(crate) fn unlist_others(&self) -> anyhow::Result<()> {
-        let objects = self.map("ct_objects")?;
-        let mut ours = BTreeSet::new();
-        for map in self.object.maps() {
-            ours.insert(abi::object(Kind::Map, map.info()?.info.id));
-        }
-        for (_, link) in &self.links {
-            ours.insert(abi::object(Kind::Link, link.info()?.id));
-        }
-        ours.extend(self.programs.iter().map(|id| abi::object(Kind::Program, *id)));
-        for key in objects.keys() {
-            if !ours.iter().any(|own| own[..] == key[..]) {
-                objects.delete(&key)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Their numbers in the kernel.
-    pub(crate) fn programs(&self) -> &[u32] {
-        &self.programs
-    }
-
-    /// How many programs are attached.
-    pub(crate) fn len(&self) -> usize {
-        self.links.len()
-    }
-
-    /// How often the kernel skipped one of our programs because it was running already, which
-    /// lets what it judges through. Always 0 for security modules.
-    pub(crate) fn skipped(&self) -> u64 {
-        let ours = ProgInfoIter::default().filter(|info| self.programs.contains(&info.id));
-        ours.map(|info| info.recursion_misses).sum()
-    }
-
-    /// Counts of the programs, readable from any thread.
-    pub(crate) fn counters(&self) -> anyhow::Result<Counters> {
-        let denials = handle(&self.object, "ct_denials")?;
-        Ok(Counters { denials, lost: handle(&self.object, "ct_lost")? })
-    }
-
-    /// The kernel's hashes of our programs, as they were loaded.
-    pub(crate) fn tags(&self) -> Vec<[u8; 8]> {
-        let ours = ProgInfoIter::default().filter(|info| self.programs.contains(&info.id));
-        ours.map(|info| info.tag.0).collect()
-    }
-
-    /// What the verifier had to walk, per program: the measure of what a hook costs at load.
-    pub(crate) fn verified(&self) -> Vec<(String, u32)> {
-        // The kernel keeps 15 letters of a name, and would have three of ours be the same.
-        let name = |id: u32| {
-            let mut all = self.object.progs().filter(|program| program.autoload());
-            all.find(|program| Program::id_from_fd(program.as_fd()).is_ok_and(|own| own == id))
-                .map(|program| program.name().to_string_lossy().into_owned())
-        };
-        let ours = ProgInfoIter::default().filter(|info| self.programs.contains(&info.id));
-        ours.filter_map(|info| Some((name(info.id)?, info.verified_insns))).collect()
-    }
-}
-
-/// What the programs count.
-#[derive(Debug)]
-pub(crate) struct Counters {
-    denials: MapHandle,
-    lost: MapHandle,
-}
-
-impl Counters {
-    /// Denials per hook since the start, the canary's included.
-    pub(crate) fn denials(&self) -> anyhow::Result<Vec<(&'static str, u64)>> {
-        let mut denials = Vec::new();
-        for (index, hook) in (0_u32..).zip(abi::HOOKS) {
-            denials.push((hook, sum(&self.denials, index)?));
-        }
-        Ok(denials)
-    }
-
-    /// Reports that found no room.
-    pub(crate) fn lost(&self) -> anyhow::Result<u64> {
-        sum(&self.lost, 0)
-    }
-}
-
 /// Waits, for a while, until the kernel has let go of programs that nothing holds any more: those of
 /// a set that was unloaded a moment ago would judge the attack that is to show what a node is like
 /// without an agent.
@@ -448,12 +327,6 @@ fn handle(object: &Object, name: &str) -> anyhow::Result<MapHandle> {
     Ok(MapHandle::try_from(&map.with_context(|| format!("there is no map {name}"))?)?)
 }
 
-fn sum(map: &MapHandle, index: u32) -> anyhow::Result<u64> {
-    let each = map.lookup_percpu(&index.to_ne_bytes(), MapFlags::ANY)?.unwrap_or_default();
-    let numbers = each.iter().filter_map(|value| Some(u64::from_ne_bytes(*value.first_chunk()?)));
-    Ok(numbers.sum())
-}
-
 /// What libbpf said; shown only when something fails.
 static SAID: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
@@ -473,70 +346,4 @@ fn said() -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn programs(object: &[u8]) -> Vec<(String, String)> {
-        let object = ObjectBuilder::default().open_memory(object).unwrap();
-        let text = |text: &OsStr| text.to_string_lossy().into_owned();
-        object.progs().map(|program| (text(program.name()), text(program.section()))).collect()
-    }
-
-    #[test]
-    fn every_hook_has_one_program_per_tier() {
-        let programs = programs(OBJECT);
-        for hook in abi::HOOKS {
-            for tier in [Tier::Lsm, Tier::FmodRet] {
-                let section = match tier {
-                    Tier::Lsm => format!("lsm/{hook}"),
-                    Tier::FmodRet | Tier::Kprobe => format!("fmod_ret/security_{hook}"),
-                };
-                let wanted = (format!("{}{hook}", tier.prefix()), section);
-                assert!(programs.contains(&wanted), "{wanted:?}");
-            }
-        }
-        // Beside them: three for the life of tasks, and two that only a security module can have.
-        assert_eq!(programs.len(), 2 * abi::HOOKS.len() + 5);
-        for only in ["lsm_bprm_check_security", "lsm_bprm_creds_for_exec"] {
-            assert!(programs.iter().any(|(name, _)| name == only), "{only}");
-        }
-    }
-
-    /// Pins are what those guard, and nothing is pinned there; a fork cannot be refused.
-    const NOT_PROBED: [&str; 10] = [
-        "task_alloc",
-        "inode_unlink",
-        "inode_rename",
-        "inode_rmdir",
-        "sb_umount",
-        // Not yet: what they close is open in that tier, which its canary shows.
-        "file_receive",
-        "locked_down",
-        "socket_connect",
-        "socket_create",
-        "socket_sendmsg",
-    ];
-
-    #[test]
-    fn without_trampolines_the_same_verdicts_hang_on_probes() {
-        let programs = programs(PROBES);
-        for hook in abi::HOOKS.iter().filter(|hook| !NOT_PROBED.contains(hook)) {
-            let wanted = (format!("probe_{hook}"), format!("kprobe/security_{hook}"));
-            assert!(programs.contains(&wanted), "{wanted:?}");
-        }
-        // Beside them: three for the life of tasks.
-        assert_eq!(programs.len(), abi::HOOKS.len() - NOT_PROBED.len() + 3);
-    }
-
-    #[test]
-    fn the_objects_do_not_name_the_machine_that_built_them() {
-        let home = env!("CARGO_MANIFEST_DIR").as_bytes();
-        assert!(!OBJECT.windows(home.len()).any(|window| window == home));
-        assert!(!PROBES.windows(home.len()).any(|window| window == home));
-    }
-
-    #[test]
-    fn what_lockdown_takes_away_is_named_by_real_hooks() {
-        assert!(PROBING.iter().all(|hook| *hook == CONTENT || abi::HOOKS.contains(hook)));
-    }
-}
+mod tests;

@@ -4,15 +4,20 @@
 //! this one.
 
 use std::collections::VecDeque;
-use std::io::{self, Read as _, Write as _};
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::ops::Range;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
-use cloudtaser_sys::roads;
+use cloudtaser_sys::roads::{self, Code};
+use nix::fcntl::OFlag;
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::unistd::Pid;
 
@@ -59,15 +64,38 @@ impl Attackers {
     }
 }
 
-/// Waits, guarded, until the agent closes its standard input.
+/// Waits to be guarded, maps code, and waits until the agent closes its standard input.
 pub(crate) fn wait() -> anyhow::Result<()> {
     // Without a guard it is killed by a signal that dumps core; it has nothing to dump.
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
     // Says that the limit is set.
     io::stdout().write_all(b"!")?;
     io::stdout().flush()?;
+    io::stdin().read_exact(&mut [0]).context("nobody guards it")?;
+    let memfd = File::from(memfd_create(c"canary", MFdFlags::empty())?);
+    (&memfd).write_all(b"0")?;
+    let (file, _code) = match runs_code() {
+        Some(both) => both,
+        None => (memfd.try_clone()?, Code::of(&memfd)?),
+    };
+    writeln!(io::stdout(), "{} {}", file.as_raw_fd(), memfd.as_raw_fd())?;
     io::stdin().read_to_end(&mut Vec::new())?;
     Ok(())
+}
+
+/// A file without a name, on a file system where files can be run, with its code.
+fn runs_code() -> Option<(File, Code)> {
+    ["/run", "/tmp", "/dev/shm"].into_iter().find_map(|folder| {
+        let mut options = File::options();
+        options.read(true).write(true).mode(0o600).custom_flags(OFlag::O_TMPFILE.bits());
+        let written = options.open(folder).ok()?;
+        written.set_len(1).ok()?;
+        // Who maps it has nobody with it open for writing.
+        let file = File::open(format!("/proc/self/fd/{}", written.as_raw_fd())).ok()?;
+        drop(written);
+        let code = Code::of(&file).ok()?;
+        Some((file, code))
+    })
 }
 
 /// How an attacker goes about it.
@@ -99,8 +127,14 @@ pub(crate) fn round(
     ready.read_exact(&mut [0]).context("the canary did not start")?;
     let pid = Pid::from_raw(i32::try_from(canary.0.id())?);
     table.guard(pid, &roads::open_process(pid)?)?;
+    canary.0.stdin.as_mut().context("no pipe")?.write_all(b"\n")?;
+    let mut files = String::new();
+    BufReader::new(ready).read_line(&mut files)?;
+    let (code, memfd) = files.trim().split_once(' ').context("the canary has no code")?;
     let agent = Pid::this().to_string();
-    let arguments = ["attack", "--agent", &agent, "--canary", &pid.to_string()];
+    let canary = pid.to_string();
+    let arguments = ["attack", "--agent", &agent, "--canary", &canary];
+    let files = ["--code", code, "--memfd", memfd];
     let numbers = [own.map, own.program, own.link].map(|id| id.to_string());
     let [map, program, link] = &numbers;
     let ids = ["--map", map, "--program", program, "--link", link];
@@ -109,7 +143,8 @@ pub(crate) fn round(
     let folder = folder.map(|folder| folder.to_string_lossy().into_owned());
     let pin: Vec<&str> = folder.iter().flat_map(|folder| ["--decoy", folder]).collect();
     let each: &[&str] = if way == Way::Each { &["--each"] } else { &[] };
-    let mut attacker = Ended(child(&[&arguments[..], &ids[..], &pin[..], each].concat())?);
+    let mut attacker =
+        Ended(child(&[&arguments[..], &files[..], &ids[..], &pin[..], each].concat())?);
     attackers.remember(attacker.0.id(), born);
     // SECURITY: a stranger to the canary all the same, but nobody makes it say what it did not see.
     let pid = Pid::from_raw(i32::try_from(attacker.0.id())?);

@@ -85,7 +85,10 @@ impl Devices {
         if self.are_left_open() {
             return Ok(());
         }
-        let swaps = fs::read_to_string("/proc/swaps").unwrap_or_default();
+        let swaps = match fs::read_to_string("/proc/swaps") {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+            swaps => swaps.unwrap_or_default(), // a kernel without swap has no such file
+        };
         let swapped: BTreeSet<u32> =
             devices_in(&swaps).filter_map(|path| number(Path::new(path))).collect();
         let known: BTreeSet<u32> = self.listed.keys().copied().filter(|key| *key != ALL).collect();
@@ -94,8 +97,13 @@ impl Devices {
             let wanted = marks & BELOW | if swapped.contains(device) { SWAP } else { 0 };
             let key = device.to_ne_bytes();
             if wanted == 0 {
-                self.map.delete(&key)?;
-                self.listed.remove(device);
+                match self.map.delete(&key) {
+                    // A successor, which follows them as well, was quicker.
+                    Err(error) if error.kind() != libbpf_rs::ErrorKind::NotFound => {
+                        return Err(error.into());
+                    }
+                    _ => drop(self.listed.remove(device)),
+                }
             } else if wanted != marks {
                 self.map.update(&key, &wanted.to_ne_bytes(), MapFlags::ANY)?;
                 self.listed.insert(*device, wanted);

@@ -80,9 +80,11 @@ const LATE: &[&str] = &[
 const SHARED: &[&str] = &[
     "bpf-attach",
     "bpf-program",
+    "code-write",
     "dev-mem",
     "dev-port",
     "kcore",
+    "memfd-read",
     "perf-sample",
     "pidfd-getfd",
     "proc-auxv",

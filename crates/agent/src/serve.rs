@@ -48,10 +48,11 @@ impl Agent {
         let (mut due, mut waiting) = (Instant::now() + every, false);
         loop {
             waiting &= !self.hear(&answers);
-            if let Some(estate) = &self.estate {
-                estate.stamp(&self.table)?;
+            let trouble = self.keep_up().err().map(told);
+            if trouble != self.trouble {
+                self.trouble = trouble;
+                self.change(None);
             }
-            self.devices.renew()?;
             if self.orders.see_to_ends(&self.table) {
                 self.change(None);
             }
@@ -80,6 +81,14 @@ impl Agent {
                 return Ok(Code::Ok);
             }
         }
+    }
+
+    /// Writes down that it is there, and follows what the kernel swaps to.
+    fn keep_up(&mut self) -> anyhow::Result<()> {
+        if let Some(estate) = &self.estate {
+            estate.stamp(&self.table).context("the stamp")?;
+        }
+        self.devices.renew().context("the list of devices")
     }
 
     /// A thread of its own: an attack takes longer than a peer should wait.

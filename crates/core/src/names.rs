@@ -168,6 +168,22 @@ pub mod kubernetes {
     pub const WEBHOOK_PORT: u16 = 8443;
     /// Port of health, readiness and metrics. Plain HTTP.
     pub const METRICS_PORT: u16 = 9402;
+    /// Service of the broker, which is in the operator's pods.
+    pub const BROKER: &str = "cloudtaser-broker";
+    /// Port of the broker.
+    pub const BROKER_PORT: u16 = 7443;
+    /// Name of the server that the bridge is, for pods that choose one.
+    pub const BRIDGE_SERVER: &str = "bridge";
+    /// Secret with the cluster's key and what a bridge gave it.
+    pub const CLUSTER_SECRET: &str = "cloudtaser-cluster";
+    /// Secret with an invitation, for as long as it was not used.
+    pub const INVITATION_SECRET: &str = "cloudtaser-invitation";
+    /// The field in it.
+    pub const INVITATION_FIELD: &str = "invitation";
+    /// Lease on which the operator says how the cluster stands with its bridge.
+    pub const ENROLMENT_LEASE: &str = "cloudtaser-enrolment";
+    /// Annotation of that Lease: where it stands, as JSON.
+    pub const ENROLMENT: &str = "cloudtaser.io/enrolment";
     /// Configuration of the operator, from a ConfigMap.
     pub const OPERATOR_CONFIG: &str = "/etc/cloudtaser/operator.toml";
 }

@@ -18,6 +18,9 @@ pub struct Config {
     /// every opted-in pod is refused with that reason.
     #[serde(default, rename = "server")]
     pub servers: Vec<Server>,
+    /// The bridge that the cluster is enrolled at, or is to be: one more server, the last.
+    #[serde(default)]
+    pub bridge: Option<Bridge>,
     /// The token that pods log in with.
     #[serde(default)]
     pub token: Token,
@@ -44,6 +47,17 @@ pub struct Wrapper {
     /// Memory that it asks for, and is limited to: the copy counts as its own.
     #[serde(default = "deliver_memory")]
     pub memory: String,
+}
+
+/// The bridge of the cluster.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bridge {
+    /// Its key, `ed25519:…`.
+    pub key: String,
+    /// `host:port` of the broker for pods; the operator's own service when empty.
+    #[serde(default)]
+    pub broker: String,
 }
 
 /// One OpenBao that pods may use.
@@ -213,6 +227,28 @@ impl Config {
         Ok(self)
     }
 
+    /// Makes the bridge one of the servers, behind all others: those of pods that run stay what they
+    /// were. `namespace` is that of the operator.
+    #[must_use]
+    pub fn with_bridge(mut self, namespace: &str) -> Self {
+        let Some(bridge) = &self.bridge else { return self };
+        let own = || format!("{}.{namespace}.svc:{}", kubernetes::BROKER, kubernetes::BROKER_PORT);
+        let broker = if bridge.broker.is_empty() { own() } else { bridge.broker.clone() };
+        self.servers.push(Server {
+            name: kubernetes::BRIDGE_SERVER.to_owned(),
+            address: String::new(),
+            broker: Some(broker),
+            bridge_key: Some(bridge.key.clone()),
+            namespace: None,
+            ca: None,
+            spki_pin: None,
+            server_name: None,
+            auth_mount: None,
+            allow_skip_verify: false,
+        });
+        self
+    }
+
     /// The server of that name or address; the first one for none.
     #[must_use]
     pub fn server(&self, asked: Option<&str>) -> Option<&Server> {
@@ -290,6 +326,30 @@ pub(crate) mod tests {
         assert_eq!(config.server(Some("https://lab.example:8200/")).unwrap().name, "lab");
         assert!(config.server(Some("https://evil.example:8200")).is_none());
         assert!(config.server(Some("https://lab.example:8200.evil.example")).is_none());
+    }
+
+    #[test]
+    fn a_bridge_is_the_last_server_and_the_first_of_who_has_no_other() {
+        let bridge =
+            |broker: &str| Bridge { key: "ed25519:k".to_owned(), broker: broker.to_owned() };
+        let mut both = config();
+        both.bridge = Some(bridge(""));
+        let mut alone = both.clone();
+        alone.servers.clear();
+        let both = both.with_bridge("ours").checked().unwrap();
+        assert_eq!(both.server(None).unwrap().name, "main");
+        let found = both.server(Some("bridge")).unwrap();
+        assert_eq!(found.broker.as_deref(), Some("cloudtaser-broker.ours.svc:7443"));
+        assert_eq!(found.bridge_key.as_deref(), Some("ed25519:k"));
+        assert_eq!(alone.clone().with_bridge("ours").server(None).unwrap().name, "bridge");
+        alone.bridge = Some(bridge("10.96.0.9:7443"));
+        let there = alone.with_bridge("ours");
+        assert_eq!(there.server(None).unwrap().broker.as_deref(), Some("10.96.0.9:7443"));
+        let mut named = config();
+        named.servers[0].name = "bridge".to_owned();
+        named.bridge = Some(bridge(""));
+        let twice = named.with_bridge("ours").checked();
+        assert!(matches!(twice, Err(ConfigError::Twice { .. })));
     }
 
     #[test]

@@ -12,6 +12,7 @@
 
 pub mod annotations;
 pub mod config;
+pub mod enrolment;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 pub mod image;

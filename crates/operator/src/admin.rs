@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::{Router, extract::State, http::StatusCode, routing::get};
 use cloudtaser_core::names::kubernetes as names;
+use cloudtaser_relay::broker::Counts;
 
 use crate::{metrics::Metrics, serving::Serving};
 
@@ -12,6 +13,17 @@ use crate::{metrics::Metrics, serving::Serving};
 pub(crate) struct Admin {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) serving: Arc<Serving>,
+    /// Where there is a broker.
+    pub(crate) broker: Option<Counts>,
+}
+
+impl Admin {
+    fn text(&self) -> String {
+        let own = self.metrics.text();
+        let Some(broker) = &self.broker else { return own };
+        // The mark of the end stands once, at the end.
+        format!("{}{}", own.trim_end_matches("# EOF\n"), broker.text())
+    }
 }
 
 /// The routes.
@@ -19,10 +31,7 @@ pub(crate) fn routes(admin: Admin) -> Router {
     Router::new()
         .route(names::HEALTH_PATH, get(|| async { "ok\n" }))
         .route(names::READY_PATH, get(ready))
-        .route(
-            names::METRICS_PATH,
-            get(|State(admin): State<Admin>| async move { admin.metrics.text() }),
-        )
+        .route(names::METRICS_PATH, get(|State(admin): State<Admin>| async move { admin.text() }))
         .with_state(admin)
 }
 

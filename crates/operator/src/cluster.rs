@@ -3,10 +3,12 @@
 //! Blocking, since they are a few a minute and made by a thread of their own. The token is read
 //! anew for each request, because the kubelet renews the file. No proxy is used.
 
-use std::{fs, io, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, fs, io, path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
 use cloudtaser_core::Secret;
+use data_encoding::BASE64;
+use serde::Deserialize;
 use serde_json::Value;
 use ureq::{
     Agent,
@@ -22,6 +24,7 @@ use crate::{http, options::Options, registry::PullSecret};
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// No object of ours is near this.
 const MAX_BODY_LEN: u64 = 4 << 20;
+const JSON_PATCH: &str = "application/json-patch+json";
 /// Where the kubelet puts what a pod needs for the API server.
 const ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
@@ -78,6 +81,39 @@ impl ApiError {
     }
 }
 
+/// A Secret of this program's own, and the version that was read.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) version: String,
+    pub(crate) fields: BTreeMap<String, Secret>,
+}
+
+/// As much of a Secret as is needed, borrowed from the answer: base64 has nothing to unescape.
+#[derive(Deserialize)]
+struct Shown<'a> {
+    #[serde(borrow)]
+    metadata: Versioned<'a>,
+    #[serde(borrow, default)]
+    data: Option<BTreeMap<&'a str, &'a str>>,
+}
+
+#[derive(Deserialize)]
+struct Versioned<'a> {
+    #[serde(rename = "resourceVersion")]
+    version: &'a str,
+}
+
+impl Held {
+    fn read(body: &[u8]) -> Option<Self> {
+        let shown: Shown<'_> = serde_json::from_slice(body).ok()?;
+        let mut fields = BTreeMap::new();
+        for (name, text) in shown.data.unwrap_or_default() {
+            fields.insert(name.to_owned(), Secret::new(BASE64.decode(text.as_bytes()).ok()?));
+        }
+        Some(Self { version: shown.metadata.version.to_owned(), fields })
+    }
+}
+
 impl Cluster {
     /// Finds the API server as a pod does, or as the command line says.
     ///
@@ -124,6 +160,57 @@ impl Cluster {
         serde_json::from_slice(&body).map(Some).map_err(|_form| ApiError::Form { what: what() })
     }
 
+    /// Reads a Secret of this program's own; `None` where there is none.
+    ///
+    /// # Errors
+    /// Any [`ApiError`].
+    pub(crate) fn secret(&self, path: &str) -> Result<Option<Held>, ApiError> {
+        match self.ask(&Method::GET, path, None) {
+            Ok(body) => Held::read(&body)
+                .map(Some)
+                .ok_or_else(|| ApiError::Form { what: format!("GET {path}") }),
+            Err(ApiError::Refused { status: 404, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Replaces all fields of a Secret, where it is still the version that was read; `None` where it
+    /// is not.
+    ///
+    /// # Errors
+    /// Any [`ApiError`].
+    pub(crate) fn refill(
+        &self,
+        path: &str,
+        version: &str,
+        fields: &[(&str, &Secret)],
+    ) -> Result<Option<Held>, ApiError> {
+        // SECURITY: written by hand, since a tree of JSON would leave copies behind.
+        let len = fields.iter().map(|(_, value)| value.expose().len() * 2 + 64).sum::<usize>();
+        let mut text = Zeroizing::new(String::with_capacity(len + 512));
+        let test = serde_json::json!(version);
+        text.push_str(&format!(
+            r#"[{{"op":"test","path":"/metadata/resourceVersion","value":{test}}},{{"op":"add","path":"/data","value":{{"#
+        ));
+        for (at, (name, value)) in fields.iter().enumerate() {
+            text.push_str(if at == 0 { "\"" } else { ",\"" });
+            text.push_str(name);
+            text.push_str("\":\"");
+            text.push_str(&Zeroizing::new(BASE64.encode(value.expose())));
+            text.push('"');
+        }
+        text.push_str("}}]");
+        match self.ask(&Method::PATCH, path, Some((JSON_PATCH, text.as_str()))) {
+            Ok(body) => Held::read(&body)
+                .map(Some)
+                .ok_or_else(|| ApiError::Form { what: format!("PATCH {path}") }),
+            Err(error) if error.is_conflict() => Ok(None),
+            // A patch whose `test` failed.
+            Err(ApiError::Refused { status: 422, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Makes an object.
     ///
     /// # Errors
@@ -145,7 +232,7 @@ impl Cluster {
     /// # Errors
     /// Any [`ApiError`].
     pub(crate) fn patch(&self, path: &str, patch: &Value) -> Result<Value, ApiError> {
-        self.send(Method::PATCH, path, Some(("application/json-patch+json", patch)))
+        self.send(Method::PATCH, path, Some((JSON_PATCH, patch)))
     }
 
     /// Removes an object; one that is not there counts as removed.
@@ -166,6 +253,8 @@ impl Cluster {
         body: Option<(&str, &Value)>,
     ) -> Result<Value, ApiError> {
         let what = || format!("{method} {path}");
+        let text = body.map(|(kind, object)| (kind, object.to_string()));
+        let body = text.as_ref().map(|(kind, text)| (*kind, text.as_str()));
         let bytes = self.ask(&method, path, body)?;
         serde_json::from_slice(&bytes).map_err(|_form| ApiError::Form { what: what() })
     }
@@ -174,7 +263,7 @@ impl Cluster {
         &self,
         method: &Method,
         path: &str,
-        body: Option<(&str, &Value)>,
+        body: Option<(&str, &str)>,
     ) -> Result<Zeroizing<Vec<u8>>, ApiError> {
         let what = format!("{method} {path}");
         let transport =
@@ -191,9 +280,8 @@ impl Cluster {
             request = request.header("authorization", value);
         }
         let response = match body {
-            Some((kind, object)) => {
-                let bytes = object.to_string();
-                let request = request.header("content-type", kind).body(bytes);
+            Some((kind, text)) => {
+                let request = request.header("content-type", kind).body(text);
                 self.agent.run(request.map_err(|error| transport(error.into()))?)
             }
             None => {

@@ -4,7 +4,13 @@
 //! the times that stand in it. A holder that could not renew stops acting before others may take
 //! over.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use serde_json::{Value, json};
 
@@ -30,6 +36,20 @@ pub(crate) struct Election {
     watched: Option<(Value, Instant)>,
     /// When we last renewed.
     renewed: Option<Instant>,
+}
+
+/// Whether this replica leads, for the other parts of the program. Copies share it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Leading(Arc<AtomicBool>);
+
+impl Leading {
+    pub(crate) fn set(&self, leads: bool) {
+        self.0.store(leads, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_so(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// What is to be done about a Lease.

@@ -17,7 +17,7 @@ use crate::{
     bundle::Bundle,
     clock,
     cluster::{ApiError, Cluster},
-    election::Election,
+    election::{Election, Leading},
     log::chain,
     metrics::Metrics,
     options::Options,
@@ -41,6 +41,7 @@ pub(crate) struct Keeper {
     cluster: Cluster,
     serving: Arc<Serving>,
     metrics: Arc<Metrics>,
+    leading: Leading,
     names: Vec<String>,
     webhooks: String,
     lifetime: Duration,
@@ -67,6 +68,7 @@ impl Keeper {
         options: &Options,
         serving: Arc<Serving>,
         metrics: Arc<Metrics>,
+        leading: Leading,
     ) -> anyhow::Result<Self> {
         let names = vec![options.server_name()];
         let lifetime = options.certificate_lifetime.0;
@@ -80,6 +82,7 @@ impl Keeper {
             cluster: Cluster::connect(options)?,
             serving,
             metrics,
+            leading,
             names,
             webhooks: options.webhooks.clone(),
             lifetime,
@@ -108,6 +111,7 @@ impl Keeper {
                         );
                     }
                     failing = true;
+                    self.leading.set(self.election.leads(Instant::now()));
                     Duration::from_secs(1)
                 }
             };
@@ -133,6 +137,7 @@ impl Keeper {
         if leads != was_leader {
             info!(leads, "leadership changed");
         }
+        self.leading.set(leads);
         self.metrics.leader.set(i64::from(leads));
         let trusted = self.configurations(leads, now)?;
         self.follow(&trusted, now);

@@ -5,7 +5,7 @@
 //!
 //! Reading order: [`options`] (what is asked), [`webhook`] (reviews), [`serve`] (connections),
 //! [`serving`] (the certificate in use), [`keeper`] (who sees to it that the API server trusts it:
-//! [`election`], [`replicas`], [`bundle`], [`cluster`]), [`registry`] (what an image starts), [`watch`] (pods that run).
+//! [`election`], [`replicas`], [`bundle`], [`cluster`]), [`enrolment`] (how the cluster comes to be let in by a bridge, and the broker), [`registry`] (what an image starts), [`watch`] (pods that run).
 
 #![forbid(unsafe_code)]
 
@@ -14,6 +14,7 @@ mod bundle;
 mod clock;
 mod cluster;
 mod election;
+mod enrolment;
 mod http;
 mod keeper;
 mod log;

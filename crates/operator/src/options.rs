@@ -5,7 +5,7 @@ use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
 use clap::Parser;
 use cloudtaser_core::{names::kubernetes as names, plan::Period};
 use cloudtaser_k8s::{Config, config::ConfigError};
-use cloudtaser_tls::SpkiPin;
+use cloudtaser_tls::{SpkiPin, raw::PublicKey};
 
 /// Takes opted-in pods in hand as the API server creates them.
 #[derive(Debug, Parser)]
@@ -20,6 +20,12 @@ pub(crate) struct Options {
     /// Where health, readiness and metrics are, without TLS.
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:9402")]
     pub(crate) metrics: SocketAddr,
+    /// Where pods find the broker, if the configuration has a bridge.
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:7443")]
+    pub(crate) broker: SocketAddr,
+    /// How often the bridge is asked whether it still lets this cluster in.
+    #[arg(long, value_name = "TIME", default_value = "60s")]
+    pub(crate) knock: Period,
     /// The service by which the API server finds this program.
     #[arg(long, value_name = "NAME", default_value = names::OPERATOR)]
     pub(crate) service: String,
@@ -75,6 +81,14 @@ pub(crate) enum OptionsError {
         /// What and where.
         source: Box<toml::de::Error>,
     },
+    /// A key that no bridge has.
+    #[error("{path}: `bridge.key` must be a key as `cloudtaser bridge init` prints it: ed25519:…")]
+    BridgeKey {
+        /// The file.
+        path: String,
+        /// Why.
+        source: cloudtaser_tls::TlsError,
+    },
     /// A pin that no server could fulfil.
     #[error("{path}: `spki_pin` of server `{server}` must be sha256// and 44 characters of base64")]
     Pin {
@@ -117,7 +131,15 @@ impl Options {
                 return Err(OptionsError::Pin { path, server: server.name.clone() });
             }
         }
-        config.checked().map_err(|source| OptionsError::Content { path, source })
+        if let Some(Err(source)) =
+            config.bridge.as_ref().map(|bridge| bridge.key.parse::<PublicKey>())
+        {
+            return Err(OptionsError::BridgeKey { path, source });
+        }
+        config
+            .with_bridge(&self.namespace)
+            .checked()
+            .map_err(|source| OptionsError::Content { path, source })
     }
 
     /// The name under which the API server checks our certificate.

@@ -1,8 +1,14 @@
 //! The program from start to end.
 
-use std::{io::Write as _, sync::Arc, thread};
+use std::{
+    io::Write as _,
+    sync::Arc,
+    thread::{self, JoinHandle},
+};
 
 use anyhow::Context as _;
+use cloudtaser_k8s::Config;
+use cloudtaser_relay::broker::{Broker, Desk, Limits};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
@@ -13,6 +19,8 @@ use tracing::{info, warn};
 use crate::{
     admin::{self, Admin},
     cluster::Cluster,
+    election::Leading,
+    enrolment::Enrolment,
     keeper::Keeper,
     log,
     metrics::Metrics,
@@ -41,7 +49,18 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let serving = Arc::new(Serving::default());
     let metrics = Arc::new(Metrics::new());
     let stop = Stop::default();
-    let keeper = Keeper::new(options, Arc::clone(&serving), Arc::clone(&metrics))?;
+    let leading = Leading::default();
+    let keeper = Keeper::new(options, Arc::clone(&serving), Arc::clone(&metrics), leading.clone())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.context("cannot start the runtime")?;
+    let desk = config.bridge.as_ref().map(|_| Arc::new(Desk::default()));
+    let enrolling = match &desk {
+        Some(desk) => {
+            let shared = (leading, Arc::clone(&metrics), Arc::clone(desk));
+            Some(enrol(options, &config, runtime.handle(), shared, &stop)?)
+        }
+        None => None,
+    };
     let watching = if config.pods.watch {
         let watch = Watch::new(Cluster::connect(options)?, config.clone(), Arc::clone(&metrics));
         let stop = stop.clone();
@@ -57,23 +76,36 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         thread::Builder::new().name("keeper".to_owned()).spawn(move || keeper.run(&stop))
     };
     let keeping = keeping.context("cannot start a thread")?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let served = runtime
-        .context("cannot start the runtime")?
-        .block_on(serve(options, webhook, &serving, &metrics));
+    let served = runtime.block_on(serve(options, webhook, &serving, desk));
     stop.raise();
-    for thread in [Some(keeping), watching].into_iter().flatten() {
+    for thread in [Some(keeping), watching, enrolling].into_iter().flatten() {
         let _panicked = thread.join();
     }
     served
+}
+
+/// Starts what looks after the enrolment.
+fn enrol(
+    options: &Options,
+    config: &Config,
+    runtime: &tokio::runtime::Handle,
+    shared: (Leading, Arc<Metrics>, Arc<Desk>),
+    stop: &Stop,
+) -> anyhow::Result<JoinHandle<()>> {
+    let key = config.bridge.as_ref().context("there is no bridge")?.key.parse()?;
+    let enrolment = Enrolment::new(options, key, runtime.clone(), shared)?;
+    let stop = stop.clone();
+    let thread = thread::Builder::new().name("enrolment".to_owned());
+    thread.spawn(move || enrolment.run(&stop)).context("cannot start a thread")
 }
 
 async fn serve(
     options: &Options,
     webhook: Arc<Webhook>,
     serving: &Arc<Serving>,
-    metrics: &Arc<Metrics>,
+    desk: Option<Arc<Desk>>,
 ) -> anyhow::Result<()> {
+    let metrics = Arc::clone(&webhook.metrics);
     let hear = |kind| signal(kind).context("cannot hear signals");
     let (mut terminate, mut interrupt) =
         (hear(SignalKind::terminate())?, hear(SignalKind::interrupt())?);
@@ -82,13 +114,38 @@ async fn serve(
     let reviews = reviews.with_context(|| format!("cannot listen on {}", options.listen))?;
     let admin = Port::bind(options.metrics, None).await;
     let admin = admin.with_context(|| format!("cannot listen on {}", options.metrics))?;
-    info!(reviews = %reviews.address()?, metrics = %admin.address()?, "the operator listens");
+    let broker = match desk {
+        Some(desk) => {
+            // Wrappers keep their sessions: what is not at its end then comes back by another replica.
+            let limits = Limits { drain: options.drain.0.saturating_mul(2), ..Limits::default() };
+            let bound = Broker::bind(desk, options.broker, None, limits).await;
+            Some(bound.with_context(|| format!("cannot listen on {}", options.broker))?)
+        }
+        None => None,
+    };
+    let carries = broker.as_ref().map(|broker| broker.address().map(|at| at.to_string()));
+    info!(
+        reviews = %reviews.address()?, metrics = %admin.address()?, broker = carries.transpose()?,
+        "the operator listens"
+    );
     let (stop, stopped) = watch::channel(false);
-    let view = Admin { metrics: Arc::clone(metrics), serving: Arc::clone(serving) };
+    let view = Admin {
+        metrics: Arc::clone(&metrics),
+        serving: Arc::clone(serving),
+        broker: broker.as_ref().map(Broker::counts),
+    };
     let both = async {
-        let reviews = reviews.serve(webhook::routes(webhook), Arc::clone(metrics), stopped.clone());
-        let admin = admin.serve(admin::routes(view), Arc::clone(metrics), stopped.clone());
-        tokio::join!(reviews, admin)
+        let reviews =
+            reviews.serve(webhook::routes(webhook), Arc::clone(&metrics), stopped.clone());
+        let admin = admin.serve(admin::routes(view), Arc::clone(&metrics), stopped.clone());
+        let mut told = stopped.clone();
+        let carrying = async {
+            if let Some(broker) = broker {
+                let told = async { drop(told.wait_for(|stop| *stop).await) };
+                broker.serve(told).await;
+            }
+        };
+        tokio::join!(reviews, admin, carrying)
     };
     let ending = async {
         tokio::select! {

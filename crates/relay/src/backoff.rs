@@ -1,10 +1,13 @@
 //! Waiting before the next attempt, so that many who lost the same beacon do not return as one.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+#[cfg(feature = "bridge")]
+use std::time::Instant;
 
 const BASE: Duration = Duration::from_millis(250);
 const CAP: Duration = Duration::from_secs(30);
 /// A connection that held for so long was a good one.
+#[cfg(feature = "bridge")]
 const HEALTHY_AFTER: Duration = Duration::from_secs(60);
 
 /// Full jitter: a random time below a bound that doubles.
@@ -15,6 +18,7 @@ pub(crate) struct Backoff {
 
 impl Backoff {
     /// The time to wait after a connection that began at this moment.
+    #[cfg(feature = "bridge")]
     pub(crate) fn after(&mut self, began: Instant) -> Duration {
         if began.elapsed() >= HEALTHY_AFTER {
             self.failures = 0;

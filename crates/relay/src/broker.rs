@@ -9,15 +9,15 @@
 //! program of this cluster to the bridge, so it is to be reached from the cluster alone; what a
 //! program may have is decided at the bridge, by the workload's own token.
 //!
-//! Reading order: this file, [`keeper`] (the certificate, and how it stays good), `metrics`.
+//! Reading order: this file, [`desk`] (for whom it vouches), [`keeper`] (the certificate, and how it stays good), `metrics`.
 
+pub mod desk;
 pub mod keeper;
 
 mod metrics;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use cloudtaser_tls::raw::KeyPair;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -26,12 +26,12 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-pub use self::metrics::Metrics;
 use self::metrics::{Counted, Refusal};
+pub use self::{desk::Desk, metrics::Metrics};
 use crate::{
     admin,
     beacon::splice::{self, Moved, Pipes},
-    client::{Client, ClientError},
+    client::ClientError,
     net,
     panics::vital,
     proto::broker::{Answer, REQUEST_LEN, requested},
@@ -76,13 +76,24 @@ pub struct Broker {
 
 #[derive(Debug)]
 struct Shared {
-    client: Arc<Client>,
-    key: KeyPair,
+    desk: Arc<Desk>,
     limits: Limits,
     metrics: Metrics,
     pipes: Pipes,
     places: Arc<Semaphore>,
     stopping: std::sync::atomic::AtomicBool,
+}
+
+/// What a broker counts, in Prometheus' text form.
+#[derive(Clone, Debug)]
+pub struct Counts(Arc<Shared>);
+
+impl Counts {
+    /// The text of now.
+    #[must_use]
+    pub fn text(&self) -> String {
+        self.0.metrics.text(self.0.desk.certificate().as_ref())
+    }
 }
 
 impl Broker {
@@ -91,8 +102,7 @@ impl Broker {
     /// # Errors
     /// What the kernel says.
     pub async fn bind(
-        client: Arc<Client>,
-        key: KeyPair,
+        desk: Arc<Desk>,
         listen: SocketAddr,
         admin: Option<SocketAddr>,
         limits: Limits,
@@ -103,8 +113,7 @@ impl Broker {
             None => None,
         };
         let shared = Shared {
-            client,
-            key,
+            desk,
             limits,
             metrics: Metrics::default(),
             pipes: Pipes::default(),
@@ -128,6 +137,12 @@ impl Broker {
         self.admin.as_ref().and_then(|listener| listener.local_addr().ok())
     }
 
+    /// What it counts, for as long as somebody asks.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        Counts(Arc::clone(&self.shared))
+    }
+
     /// Serves until told to stop; then nothing new is taken, and what goes on has a while to end.
     pub async fn serve(self, stop: impl Future<Output = ()>) {
         use std::sync::atomic::Ordering;
@@ -135,7 +150,7 @@ impl Broker {
         let asked = Arc::clone(&shared);
         let admin = admin.map(|admin| {
             tokio::spawn(vital(admin::serve(admin, move |path| {
-                let certificate = asked.client.certificate();
+                let certificate = asked.desk.certificate();
                 match path {
                     b"/metrics" => admin::good(asked.metrics.text(certificate.as_ref())),
                     b"/healthz" => admin::good("ok\n".to_owned()),
@@ -196,19 +211,25 @@ async fn introduce(program: &mut TcpStream, shared: &Shared) -> Result<TcpStream
     let mut first = [0];
     let peeked = timeout_at(deadline, program.peek(&mut first)).await;
     let Ok(Ok(1)) = peeked else { return Err(Refusal::Request) };
+    let clerk = shared.desk.clerk();
     if first == [HANDSHAKE] {
-        return shared.client.dial().await.map_err(|error| away(&error));
+        let clerk = clerk.ok_or(Refusal::NotEnrolled)?;
+        return clerk.client.dial().await.map_err(|error| away(&error));
     }
     let mut request = [0; REQUEST_LEN];
     let read = timeout_at(deadline, program.read_exact(&mut request)).await;
     let Ok(Ok(_)) = read else { return Err(Refusal::Request) };
     let key = requested(&request).ok_or(Refusal::Request)?;
-    let (answer, beacon) = match shared.client.pass(&shared.key, key) {
-        Ok(pass) => match shared.client.dial().await {
+    let passed = clerk.and_then(|clerk| {
+        let pass = clerk.client.pass(&clerk.key, key).ok()?;
+        Some((clerk, pass))
+    });
+    let (answer, beacon) = match passed {
+        Some((clerk, pass)) => match clerk.client.dial().await {
             Ok(beacon) => (Answer::Pass(Box::new(pass)), Ok(beacon)),
             Err(error) => (Answer::NoBeacon, Err(away(&error))),
         },
-        Err(_expired) => (Answer::NotEnrolled, Err(Refusal::NotEnrolled)),
+        None => (Answer::NotEnrolled, Err(Refusal::NotEnrolled)),
     };
     let told = timeout(REQUEST_PATIENCE, program.write_all(&answer.encode())).await;
     match told {

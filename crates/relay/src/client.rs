@@ -35,7 +35,9 @@ use crate::{
     net,
     proto::{
         broker::Pass,
-        credential::{Certificate, Credential, ENROLLED_PROTOCOL, Presentation, Reception},
+        credential::{
+            Certificate, Credential, ENROLLED_PROTOCOL, KNOCK_PROTOCOL, Presentation, Reception,
+        },
         enrol::{BridgeToCluster, ClusterToBridge, PROTOCOL as ENROL_PROTOCOL},
         rendezvous::Epoch,
         session::{PROXY_PROTOCOL, Verdict},
@@ -158,7 +160,7 @@ impl Client {
             return hear_verdict(stream, beacon).await;
         };
         let mut stream = self.handshake(access, beacon, day, ENROLLED_PROTOCOL).await?;
-        present(&mut stream, certificate, beacon).await?;
+        present(&mut stream, certificate, PROXY_PROTOCOL, beacon).await?;
         hear_verdict(stream, beacon).await
     }
 
@@ -193,6 +195,33 @@ impl Client {
             control.next::<BridgeToCluster>().await
         };
         in_time(heard).await.map_err(|error| explain(error, beacon))
+    }
+
+    /// Whether the bridge still lets this cluster in, by its certificate; nothing is asked for beyond
+    /// that, and nothing comes of it at the bridge.
+    ///
+    /// # Errors
+    /// [`ClientError::TurnedAway`] where it does not; what a beacon ended with, where it cannot be
+    /// asked.
+    pub async fn knock(&self) -> Result<(), ClientError> {
+        let access = self.access();
+        let now = unix_seconds();
+        let day = access.admission.day(now)?;
+        let certificate =
+            access.certificate.ok_or(ClientError::Expired { day: Epoch::of(now).0 })?;
+        let mut last = ClientError::Busy;
+        for beacon in access.admission.in_order(&day) {
+            let knocked = async {
+                let mut stream = self.handshake(&access, beacon, &day, ENROLLED_PROTOCOL).await?;
+                present(&mut stream, certificate, KNOCK_PROTOCOL, beacon).await
+            };
+            match knocked.await {
+                Err(ClientError::TurnedAway(Reception::Protocol)) => return Ok(()),
+                Err(error) if error.is_passing() => last = error,
+                done => return done,
+            }
+        }
+        Err(last)
     }
 
     /// What somebody else needs to open one session in the name of this client.
@@ -271,14 +300,15 @@ async fn in_time<T>(work: impl Future<Output = io::Result<T>>) -> io::Result<T> 
     timeout(VERDICT_PATIENCE, work).await.map_err(late)?
 }
 
-/// Shows the certificate, and asks for the door.
+/// Shows the certificate, and asks to speak this.
 async fn present(
     stream: &mut Session,
     certificate: Certificate,
+    protocol: &[u8],
     beacon: &BeaconAddress,
 ) -> Result<(), ClientError> {
     let credential = Credential { certificate, leaf: None };
-    let presentation = Presentation { protocol: PROXY_PROTOCOL.to_vec(), credential };
+    let presentation = Presentation { protocol: protocol.to_vec(), credential };
     let answered = in_time(async {
         stream.write_all(&presentation.encode()).await?;
         stream.flush().await?;

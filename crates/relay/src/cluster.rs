@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::{
-    enrol::store::replace,
+    file::replace,
     proto::{
         credential::Certificate,
         enrol::{DayBytes, Grant},
@@ -74,17 +74,84 @@ pub enum HomeError {
     /// What the bridge gave is not in form.
     #[error(transparent)]
     Admission(#[from] AdmissionError),
+    /// What was kept of it is not as it was written.
+    #[error("what the bridge gave is damaged")]
+    Papers,
     /// The cryptography.
     #[error("TLS cannot be set up")]
     Tls(#[from] TlsError),
 }
 
+/// What a bridge gave, in the form in which it is kept: on a disk, or wherever a cluster has place.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-struct File {
+pub struct Papers {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     certificate: Option<String>,
     client: ClientFile,
+}
+
+impl Papers {
+    /// What an invitation gives: a chance to knock.
+    #[must_use]
+    pub fn invited(invitation: &Invitation) -> Self {
+        let beacon = |(address, domain): &(String, String)| BeaconAddress {
+            address: address.clone(),
+            domain: Some(domain.clone()),
+            key: None,
+        };
+        let client = ClientFile {
+            bridge: invitation.bridge.to_string(),
+            tag: ClientTag::to_string(&invitation.tag),
+            max_tunnels: invitation.max_tunnels,
+            beacon: invitation.beacons.iter().map(beacon).collect(),
+            days: days(&invitation.days),
+        };
+        Self { certificate: None, client }
+    }
+
+    /// Takes over what the bridge gives.
+    pub fn take(&mut self, grant: &Grant) {
+        self.certificate = Some(HEXLOWER.encode(&grant.certificate.encode()));
+        self.client.tag = grant.tag.to_string();
+        self.client.max_tunnels = grant.max_tunnels;
+        self.client.days = days(&grant.days);
+    }
+
+    /// Gives the certificate up, where the bridge takes it no longer.
+    pub fn strike(&mut self) {
+        self.certificate = None;
+    }
+
+    /// What they say.
+    ///
+    /// # Errors
+    /// [`HomeError::Papers`], [`HomeError::Admission`].
+    pub fn into_given(self) -> Result<Given, HomeError> {
+        let certificate = self.certificate.map(|text| {
+            let bytes = HEXLOWER.decode(text.as_bytes()).ok();
+            let bytes = bytes.and_then(|bytes| bytes.try_into().ok());
+            bytes.and_then(|bytes| Certificate::decode(&bytes)).ok_or(HomeError::Papers)
+        });
+        let certificate = certificate.transpose()?;
+        Ok(Given { admission: Admission::new(self.client)?, certificate })
+    }
+
+    /// As they are kept.
+    ///
+    /// # Errors
+    /// [`HomeError::Papers`], which cannot be.
+    pub fn to_json(&self) -> Result<Zeroizing<Vec<u8>>, HomeError> {
+        serde_json::to_vec(self).map(Zeroizing::new).map_err(|_never| HomeError::Papers)
+    }
+
+    /// As they were kept.
+    ///
+    /// # Errors
+    /// [`HomeError::Papers`].
+    pub fn from_json(text: &[u8]) -> Result<Self, HomeError> {
+        serde_json::from_slice(text).map_err(|_quotes| HomeError::Papers)
+    }
 }
 
 impl Home {
@@ -126,7 +193,7 @@ impl Home {
             Err(HomeError::Disk { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
-        home.keep(&invited(invitation))?;
+        home.keep(&Papers::invited(invitation))?;
         Ok(home)
     }
 
@@ -141,14 +208,7 @@ impl Home {
     /// # Errors
     /// [`HomeError`].
     pub fn given(&self) -> Result<Given, HomeError> {
-        let file = self.read()?;
-        let damaged = || HomeError::Damaged(self.folder.join(GIVEN));
-        let certificate = file.certificate.map(|text| {
-            let bytes = HEXLOWER.decode(text.as_bytes()).ok();
-            let bytes = bytes.and_then(|bytes| bytes.try_into().ok());
-            bytes.and_then(|bytes| Certificate::decode(&bytes)).ok_or_else(damaged)
-        });
-        Ok(Given { admission: Admission::new(file.client)?, certificate: certificate.transpose()? })
+        self.read()?.into_given().map_err(|error| self.placed(error))
     }
 
     /// Keeps what the bridge gave, and says what it is.
@@ -156,45 +216,32 @@ impl Home {
     /// # Errors
     /// [`HomeError`].
     pub fn take(&self, grant: &Grant) -> Result<Given, HomeError> {
-        let mut file = self.read()?;
-        file.certificate = Some(HEXLOWER.encode(&grant.certificate.encode()));
-        file.client.tag = grant.tag.to_string();
-        file.client.max_tunnels = grant.max_tunnels;
-        file.client.days = days(&grant.days);
-        self.keep(&file)?;
+        let mut papers = self.read()?;
+        papers.take(grant);
+        self.keep(&papers)?;
         self.given()
     }
 
-    fn read(&self) -> Result<File, HomeError> {
+    fn read(&self) -> Result<Papers, HomeError> {
         let path = self.folder.join(GIVEN);
-        match fs::read(&path).map(Zeroizing::new) {
-            Ok(text) => serde_json::from_slice(&text).map_err(|_quotes| HomeError::Damaged(path)),
-            Err(source) => Err(HomeError::Disk { path, source }),
-        }
+        let text = fs::read(&path).map(Zeroizing::new);
+        let text = text.map_err(|source| HomeError::Disk { path, source })?;
+        Papers::from_json(&text).map_err(|error| self.placed(error))
     }
 
-    fn keep(&self, file: &File) -> Result<(), HomeError> {
+    fn keep(&self, papers: &Papers) -> Result<(), HomeError> {
         let path = self.folder.join(GIVEN);
-        let text = serde_json::to_vec(file).map(Zeroizing::new);
-        let text = text.map_err(|_never| HomeError::Damaged(path.clone()))?;
+        let text = papers.to_json()?;
         replace(&self.folder, GIVEN, NEXT, &text).map_err(|source| HomeError::Disk { path, source })
     }
-}
 
-fn invited(invitation: &Invitation) -> File {
-    let beacon = |(address, domain): &(String, String)| BeaconAddress {
-        address: address.clone(),
-        domain: Some(domain.clone()),
-        key: None,
-    };
-    let client = ClientFile {
-        bridge: invitation.bridge.to_string(),
-        tag: ClientTag::to_string(&invitation.tag),
-        max_tunnels: invitation.max_tunnels,
-        beacon: invitation.beacons.iter().map(beacon).collect(),
-        days: days(&invitation.days),
-    };
-    File { certificate: None, client }
+    /// Says which file it is that is damaged.
+    fn placed(&self, error: HomeError) -> HomeError {
+        match error {
+            HomeError::Papers => HomeError::Damaged(self.folder.join(GIVEN)),
+            other => other,
+        }
+    }
 }
 
 fn days(days: &[(u32, DayBytes)]) -> BTreeMap<String, String> {

@@ -1,7 +1,9 @@
 //! Reading configurations and the keys that they name.
 
 use std::{
-    fs, io,
+    fs::{self, File, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -88,4 +90,17 @@ pub(crate) fn parse_key(name: &str, text: &str) -> Result<PublicKey, ConfigError
 /// A path that a file names is meant from the file's own folder.
 pub(crate) fn beside(file: &Path, named: &Path) -> PathBuf {
     file.parent().map_or_else(|| named.to_owned(), |folder| folder.join(named))
+}
+
+/// Puts a file in the place of another in one step, which a crash leaves done or not done.
+pub(crate) fn replace(folder: &Path, name: &str, aside: &str, content: &[u8]) -> io::Result<()> {
+    let aside = folder.join(aside);
+    let opened =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside);
+    let mut file = opened?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    fs::rename(aside, folder.join(name))?;
+    // The rename itself is in the folder.
+    File::open(folder)?.sync_all()
 }

@@ -17,10 +17,9 @@ pub mod frame;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 pub mod hello;
-pub mod invitation;
 pub mod leg;
 pub mod session;
 
-pub use cloudtaser_road::{broker, credential, rendezvous, ticket};
+pub use cloudtaser_road::{broker, credential, invitation, rendezvous, ticket};
 
 use cloudtaser_road::bytes;

@@ -13,6 +13,9 @@ use crate::bytes::Reader;
 
 /// The protocol in which a client shows a credential, and then names the protocol that it wants.
 pub const ENROLLED_PROTOCOL: &[u8] = b"ct-enrolled/1";
+/// What who only wants to know whether he is let in asks to speak. No bridge speaks it: it answers so,
+/// or with the reason why he is not let in.
+pub const KNOCK_PROTOCOL: &[u8] = b"ct-knock/1";
 /// Bytes of a certificate.
 pub const CERTIFICATE_LEN: usize = 132;
 /// Bytes of a leaf.

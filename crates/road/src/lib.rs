@@ -6,7 +6,7 @@
 //!
 //! It keeps no secret of its own but keys, and logs nothing. Names are resolved by the caller.
 //!
-//! Reading order: [`rendezvous`], [`ticket`], [`admission`], [`credential`], [`broker`], [`link`], [`release`], [`seal`],
+//! Reading order: [`rendezvous`], [`ticket`], [`admission`], [`credential`], [`invitation`], [`broker`], [`link`], [`release`], [`seal`],
 //! [`error`].
 
 #![forbid(unsafe_code)]
@@ -16,6 +16,7 @@ pub mod broker;
 pub mod bytes;
 pub mod credential;
 pub mod error;
+pub mod invitation;
 pub mod link;
 pub mod release;
 pub mod rendezvous;

@@ -8,6 +8,7 @@
 //! Invariant: the target goes on as before. Registers, the stack below the red zone and blocked
 //! calls are put back; no byte of its code is changed by us.
 
+mod code;
 mod descriptor;
 mod injection;
 mod kernel;
@@ -19,6 +20,7 @@ mod tracing;
 #[cfg(test)]
 mod tests;
 
+pub use code::Code;
 pub use descriptor::{Descriptor, open_process, take_descriptor};
 pub use kernel::{
     BpfObject, attach_program, detach_link, load_program, load_tracer, offer_kernel, offer_module,

@@ -15,6 +15,7 @@ mod kubectl;
 mod openbao;
 mod options;
 mod pods;
+mod road;
 mod steps;
 mod table;
 mod ui;

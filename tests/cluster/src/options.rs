@@ -18,6 +18,8 @@ Needs kubectl and the rights of a cluster-admin; a cluster that has a cloudtaser
   --load-with COMMAND    load them instead: COMMAND gets the path of one archive as its last word,
                          such as `ctr -n k8s.io images import` on a node
   --context NAME         another context of the KUBECONFIG than its current one
+  --address HOST:PORT    where the cluster finds this machine, for the beacon of the sealed road; by
+                         default the address from which its API server is reached
   --without-agent        no node agent: what it pins in a kernel stays until the node boots
   --only WORDS           of the steps that others do not need, those alone whose name has the words
   --keep                 leave everything where it is, to be looked at
@@ -41,6 +43,7 @@ pub(crate) enum Road {
 pub(crate) struct Options {
     pub(crate) road: Option<Road>,
     pub(crate) context: Option<String>,
+    pub(crate) address: Option<String>,
     pub(crate) agent: bool,
     pub(crate) only: Option<String>,
     pub(crate) keep: bool,
@@ -52,7 +55,8 @@ impl Options {
     /// # Errors
     /// What is wrong with it, in words.
     pub(crate) fn parse(words: impl Iterator<Item = String>) -> Result<Option<Self>, String> {
-        let mut options = Self { road: None, context: None, agent: true, only: None, keep: false };
+        let mut options =
+            Self { road: None, context: None, address: None, agent: true, only: None, keep: false };
         let mut words = words;
         while let Some(word) = words.next() {
             let mut value = || words.next().ok_or_else(|| format!("{word} needs a value"));
@@ -66,6 +70,7 @@ impl Options {
                     }
                     options.take(Road::Load(command))?;
                 }
+                "--address" => options.address = Some(value()?),
                 "--context" => options.context = Some(value()?),
                 "--only" => options.only = Some(value()?),
                 "--without-agent" => options.agent = false,

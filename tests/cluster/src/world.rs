@@ -16,6 +16,7 @@ use crate::{
     kubectl::Kubectl,
     openbao::OpenBao,
     options::{self, Options},
+    road::Road,
 };
 
 /// Where the suite's own workloads are.
@@ -36,6 +37,10 @@ pub(crate) struct World {
     pub(crate) folder: PathBuf,
     pub(crate) home: Kubectl,
     pub(crate) openbao: Option<OpenBao>,
+    /// The beacon and the bridge on this machine, where there are any.
+    pub(crate) road: Option<Road>,
+    /// What the values say of the bridge.
+    pub(crate) bridged: Value,
     /// Whether there is something of ours to take away.
     pub(crate) is_installed: bool,
     /// Values that were given to pods: no object may hold one.
@@ -64,6 +69,8 @@ impl World {
             folder,
             home: Kubectl::new(options.context.clone()).within(HOME),
             openbao: None,
+            road: None,
+            bridged: Value::Null,
             is_installed: false,
             values: Vec::new(),
             cli: options::given("CLOUDTASER_CLI")?,
@@ -150,6 +157,9 @@ impl World {
         });
         if let (Some(values), Some(more)) = (values.as_object_mut(), more.as_object()) {
             values.extend(more.clone());
+            if !self.bridged.is_null() {
+                values.insert("bridge".to_owned(), self.bridged.clone());
+            }
         }
         self.file("values.yaml", &values.to_string())
     }

@@ -39,7 +39,7 @@ pub use netns::{CLUSTER_ADDRESS, EU_ADDRESS, Network, Networks, RELAY_ADDRESS, S
 pub use programs::{compile_c, compile_go, compile_rust, fixture, on_path, wrapper};
 pub use recorder::Recorder;
 pub use releases::{Beacons, Releases, SHOP, WAITS};
-pub use road::{Program, Road};
+pub use road::{Program, Road, of_the_road};
 pub use scan::{
     Hit, Region, Scan, descendants, environ, find, regions, scan, stack_holds, status_field,
 };

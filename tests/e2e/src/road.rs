@@ -209,7 +209,7 @@ enum Admitted {
 
 /// What a program of the road prints.
 pub(crate) fn said(folder: &Path, program: &str, words: &[&str]) -> String {
-    let output = Command::new(built(program)).args(words).current_dir(folder).output();
+    let output = Command::new(of_the_road(program)).args(words).current_dir(folder).output();
     let output = output.expect("a program of the road");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{program} {words:?}: {said}");
@@ -254,13 +254,14 @@ fn write_files(folder: &Path, openbao_port: u16, admitted: Admitted) {
 }
 
 pub(crate) fn verb(program: &str, words: &[&str], scratch: &Scratch) -> Command {
-    let mut command = Command::new(built(program));
+    let mut command = Command::new(of_the_road(program));
     command.args(words).current_dir(scratch.path());
     command
 }
 
 /// A built program of the road: named by a variable, or where `cargo xtask test` builds it.
-fn built(program: &str) -> PathBuf {
+#[must_use]
+pub fn of_the_road(program: &str) -> PathBuf {
     use cloudtaser_core::names::{ENV_BEACON, ENV_BRIDGE, ENV_BROKER};
     let variable = match program {
         "cloudtaser-beacon" => ENV_BEACON,

@@ -34,11 +34,13 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
         let programs = artifacts::build_programs()?;
         let agent = artifacts::build_agent(&["--bins"])?;
         let operator = artifacts::build_operator()?;
+        let road = artifacts::build_relay()?;
         let folder = place::target().join("e2e-images");
         drop(fs::remove_dir_all(&folder));
         fs::create_dir_all(&folder)?;
         let wrapper = programs.wrapper.clone();
         pack(&folder, &[vec![agent, wrapper.clone()], vec![operator], vec![wrapper]])?;
+        suite.env("CLOUDTASER_BEACON", road.beacon).env("CLOUDTASER_BRIDGE", road.bridge);
         suite.env("CLOUDTASER_CLI", programs.cli).env("CLOUDTASER_E2E_IMAGES", folder);
     }
     Err(suite.exec()).context("cannot run the suite")

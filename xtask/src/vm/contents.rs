@@ -33,12 +33,12 @@ pub(super) fn prepared() -> anyhow::Result<Option<Guest>> {
     artifacts::build_guest().map(Some)
 }
 
-/// Writes the initial file system for one kind of work, with a module where the kernel needs it.
+/// Writes the initial file system for one kind of work, with modules of the kernel that boots it.
 pub(super) fn archive(
     guest: &Guest,
     work: Work,
     name: &str,
-    module: Option<&Path>,
+    modules: &[(&str, PathBuf)],
 ) -> anyhow::Result<PathBuf> {
     let home = place::target().join("vm");
     fs::create_dir_all(&home).with_context(|| format!("in {}", home.display()))?;
@@ -49,8 +49,8 @@ pub(super) fn archive(
     if work == Work::Tools {
         tools_too(&mut archive, guest)?;
     }
-    if let Some(module) = module {
-        archive.program("disks.ko", &fs::read(module)?);
+    for (name, module) in modules {
+        archive.program(&format!("{name}.ko"), &fs::read(module)?);
     }
     let file = home.join(format!("initramfs-{name}"));
     fs::write(&file, archive.finish())?;

@@ -57,7 +57,7 @@ struct Run {
 /// The verb. Where a part of a boot's name is given, only such boots, and no document.
 pub(crate) fn run(only: Option<&str>) -> anyhow::Result<()> {
     let guest = prepared()?.context("no qemu-system-x86 or busybox-static here")?;
-    let archive = archive(&guest, Work::Attacks, "cost", None)?;
+    let archive = archive(&guest, Work::Attacks, "cost", &[])?;
     let mut jobs = Vec::new();
     for meta in kernels::KERNELS {
         let kernel = kernels::of(meta)?.image;

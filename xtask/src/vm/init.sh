@@ -16,7 +16,8 @@ chmod 1777 /tmp
 echo "@@KERNEL $(uname -r) lsm=$(cat /sys/kernel/security/lsm) preempt=$(cat /sys/kernel/debug/sched/preempt)"
 ip link set lo up
 # Disks in memory, where the kernel has no driver of the machine's built in.
-[ ! -f /disks.ko ] || insmod /disks.ko rd_nr=2 rd_size=16384
+[ ! -f /brd.ko ] || insmod /brd.ko rd_nr=2 rd_size=16384
+[ ! -f /overlay.ko ] || insmod /overlay.ko
 if [ "$CT_WORK" = demo ]; then
 	CLOUDTASER_DEMO_C=/bin/app-c /bin/cloudtaser demo >/tmp/page 2>&1
 	code=$?

@@ -17,24 +17,28 @@ pub(super) const KERNELS: &[&str] = &["linux-image-cloud-amd64", "linux-image-6.
 /// The same with real-time preemption.
 pub(super) const REAL_TIME: &[&str] = &["linux-image-rt-amd64", "linux-image-6.12-rt-amd64"];
 
-/// Needs no other module and no device.
-const MODULE: &str = "brd";
+/// Disks in memory: needs no other module and no device.
+const DISKS: &str = "brd";
+/// What shows the layers of an image as one file system.
+const OVERLAY: &str = "overlay";
 
 /// What a machine boots.
 #[derive(Clone, Debug)]
 pub(super) struct Kernel {
     /// Compressed, as it is in its package.
     pub(super) image: PathBuf,
-    /// A module for disks in memory, where no driver of disks is built in.
-    pub(super) disks: Option<PathBuf>,
+    /// Its modules that are loaded before the agent starts, by the names they have in the machine.
+    pub(super) modules: Vec<(&'static str, PathBuf)>,
 }
 
 /// The kernel of a meta package, downloaded unless it is there.
 pub(super) fn of(meta: &str) -> anyhow::Result<Kernel> {
     let home = place::tools().join("kernels");
-    let disks = REAL_TIME.contains(&meta).then(|| home.join(format!("{meta}.{MODULE}")));
-    let kernel = Kernel { image: home.join(meta), disks };
-    if kernel.image.is_file() && kernel.disks.as_ref().is_none_or(|module| module.is_file()) {
+    // Without the first, no driver of disks is built in.
+    let names = if REAL_TIME.contains(&meta) { &[DISKS, OVERLAY][..] } else { &[OVERLAY] };
+    let modules = names.iter().map(|name| (*name, home.join(format!("{meta}.{name}")))).collect();
+    let kernel = Kernel { image: home.join(meta), modules };
+    if kernel.image.is_file() && kernel.modules.iter().all(|(_, module)| module.is_file()) {
         return Ok(kernel);
     }
     find("apt-get").context("there is no apt-get here")?;
@@ -61,15 +65,16 @@ fn unpack(package: &str, folder: &Path) -> anyhow::Result<()> {
 
 /// Moves what is booted out of an unpacked package; the image last, since it stands for all.
 fn keep(package: &Path, kernel: &Kernel) -> anyhow::Result<()> {
-    if let Some(kept) = &kernel.disks {
-        let name =
-            |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let module = below(package, &|path| name(path).starts_with(&format!("{MODULE}.ko")));
-        let module = module.with_context(|| format!("no module {MODULE} in the package"))?;
-        if name(&module).ends_with(".xz") {
+    let file_name =
+        |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    for (name, kept) in &kernel.modules {
+        let file = format!("{name}.ko");
+        let module = below(package, &|path| file_name(path).starts_with(&file));
+        let module = module.with_context(|| format!("no module {name} in the package"))?;
+        if file_name(&module).ends_with(".xz") {
             read(program("xz").arg("-d").arg(&module))?;
         }
-        fs::rename(module.with_file_name(format!("{MODULE}.ko")), kept)?;
+        fs::rename(module.with_file_name(file), kept)?;
     }
     for entry in fs::read_dir(package.join("boot"))? {
         let path = entry?.path();

@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
@@ -63,9 +63,9 @@ pub(crate) fn run(wanted: &Wanted, outcome: &mut Outcome) -> anyhow::Result<()> 
     for (meta, boot) in wanted.boots() {
         let name = boot.place(meta);
         match kernels::of(meta) {
-            Ok(Kernel { image: kernel, disks }) => {
+            Ok(Kernel { image: kernel, modules }) => {
                 let log = home.join(format!("{name}.log"));
-                let archive = archives.of(boot.work, meta, disks.as_deref())?;
+                let archive = archives.of(boot.work, meta, &modules)?;
                 jobs.push(Job { boot, kernel, archive, log, name });
             }
             Err(error) => outcome.skip(&name, &format!("{error:#}")),
@@ -182,16 +182,18 @@ struct Archives {
 }
 
 impl Archives {
-    /// For a kind of work; of its own where the kernel needs a module for disks.
-    fn of(&mut self, work: Work, meta: &str, module: Option<&Path>) -> anyhow::Result<PathBuf> {
-        let name = match module {
-            None => work.as_str().to_owned(),
-            Some(_) => format!("{}-{meta}", work.as_str()),
-        };
+    /// For a kind of work, with the modules of a kernel.
+    fn of(
+        &mut self,
+        work: Work,
+        meta: &str,
+        modules: &[(&str, PathBuf)],
+    ) -> anyhow::Result<PathBuf> {
+        let name = format!("{}-{meta}", work.as_str());
         if let Some(file) = self.written.get(&name) {
             return Ok(file.clone());
         }
-        let file = contents::archive(&self.guest, work, &name, module)?;
+        let file = contents::archive(&self.guest, work, &name, modules)?;
         self.written.insert(name, file.clone());
         Ok(file)
     }

@@ -16,6 +16,7 @@
 
 mod attested;
 mod beside;
+mod code;
 mod cost;
 mod early;
 mod foreign;
@@ -62,6 +63,8 @@ fn main() {
         ["masked", which] => hardware::hold(which),
         ["seal"] => hardware::send_seal(),
         ["seal-pair"] => hardware::seal_pair(),
+        ["run-code", path] => code::run(path),
+        ["write", path] => println!("{:?}", code::open_to_write(path)),
         ["try", path] => orders::try_open(path),
         ["signal", pid, name] => roles::signal(pid, name),
         ["nothing"] => {}

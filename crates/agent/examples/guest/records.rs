@@ -121,7 +121,8 @@ pub(crate) fn collect() {
             let body = body(&mut stream);
             let records = body.lines().map(|line| serde_json::from_str(line).unwrap());
             GOT.lock().unwrap().extend(records);
-            stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap();
+            // An agent that was ended meanwhile has its successor send them again.
+            drop(stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n"));
         }
     });
 }
@@ -131,6 +132,9 @@ fn body(stream: &mut UnixStream) -> String {
     loop {
         let mut bytes = [0; 4096];
         let read = stream.read(&mut bytes).unwrap();
+        if read == 0 {
+            return String::new(); // it was ended in the middle of it
+        }
         request.extend_from_slice(&bytes[..read]);
         let text = String::from_utf8_lossy(&request);
         let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -153,10 +153,12 @@ impl Scenario {
             let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
             for task in tasks {
                 tries += 1;
-                match File::open(task.path().join("environ")) {
-                    // It was not executed yet, or has ended: nothing is there.
-                    Ok(_) if comm(pid) == "threads" => wrong.push(task.path()),
-                    _ => {}
+                // One that is not executed yet is no business of ours, and one that is ending opens,
+                // with nothing in it.
+                let environ = File::open(task.path().join("environ"));
+                let len = environ.and_then(|mut environ| environ.read(&mut [0; 64]));
+                if len.is_ok_and(|len| len > 0) && comm(pid) == "threads" {
+                    wrong.push(task.path());
                 }
             }
         }

@@ -37,10 +37,13 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// For an API server that is busy or has just lost its leader.
 const PERSISTENCE: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(500);
+/// The form of an answer that is the whole object.
+const EVERYTHING: &str = "application/json";
 /// A page of a list, as kubectl asks for them.
 const PAGE: u32 = 500;
 /// A list of pods of a full page has some megabytes.
 const LONGEST: u64 = 256 << 20;
+const APPLY: &str = "application/apply-patch+yaml";
 /// A list that changes faster than it is read is given up after so many beginnings.
 const BEGINNINGS: u32 = 3;
 
@@ -107,7 +110,6 @@ impl Cluster {
             .max_redirects(0)
             .max_redirects_will_error(false)
             .user_agent(concat!("cloudtaser/", env!("CARGO_PKG_VERSION")))
-            .accept("application/json")
             .timeout_global(Some(PATIENCE))
             .build();
         Ok(Self {
@@ -129,7 +131,7 @@ impl Cluster {
 
     /// Text that is no object, such as a log or the metrics of a pod, if it can be had.
     pub(crate) fn text(&self, path: &str) -> Option<String> {
-        let answer = self.ask_once(&Method::GET, path, None).ok()?;
+        let answer = self.ask_once(wanted_of(path), &Method::GET, path, None).ok()?;
         let text = String::from_utf8(answer.body.to_vec()).ok()?;
         answer.status.is_success().then_some(text)
     }
@@ -163,7 +165,7 @@ impl Cluster {
         name: &str,
     ) -> Result<Option<BTreeMap<String, Secret>>, ApiError> {
         let path = format!("/api/v1/namespaces/{}/secrets/{}", encoded(namespace), encoded(name));
-        let answer = self.ask(&Method::GET, &path, None)?;
+        let answer = self.ask_for(EVERYTHING, &Method::GET, &path, None)?;
         if answer.status == StatusCode::NOT_FOUND {
             return Ok(None);
         }
@@ -183,19 +185,40 @@ impl Cluster {
 
     /// Creates an object of a review kind, and gives what the API server made of it.
     pub(crate) fn review(&self, path: &str, object: &Value) -> Result<Value, ApiError> {
-        let body = Body { kind: "application/json", bytes: object.to_string() };
+        let body = Body::of("application/json", object);
         let answer = self.ask(&Method::POST, path, Some(&body))?;
         self.object(path, &answer)
     }
 
     /// Makes the fields of an object so, and leaves all others as they are.
     pub(crate) fn apply(&self, object: &Value, force: Force) -> Result<Value, ApiError> {
+        self.apply_body(object, &Body::of(APPLY, object), force)
+    }
+
+    /// Makes a Secret so, with one field more than the object has.
+    pub(crate) fn apply_secret(
+        &self,
+        object: &Value,
+        (name, value): (&str, &Secret),
+        force: Force,
+    ) -> Result<(), ApiError> {
+        let head = object.to_string();
+        // SECURITY: written by hand, since a tree of JSON would leave copies of the value behind.
+        let len = head.len() + value.len() * 2 + 64;
+        let mut bytes = Zeroizing::new(String::with_capacity(len));
+        bytes.push_str(head.strip_suffix('}').unwrap_or(&head));
+        bytes.push_str(&format!(",\"data\":{{\"{name}\":\""));
+        bytes.push_str(&Zeroizing::new(BASE64.encode(value.expose())));
+        bytes.push_str("\"}}");
+        self.apply_body(object, &Body { kind: APPLY, bytes }, force).map(drop)
+    }
+
+    fn apply_body(&self, object: &Value, body: &Body, force: Force) -> Result<Value, ApiError> {
         let path = of_object(object).unwrap_or_default();
         let force = force == Force::TakeOver;
         let manager = cloudtaser_k8s::install::FIELD_MANAGER;
         let query = format!("{path}?fieldManager={manager}&force={force}&fieldValidation=Strict");
-        let body = Body { kind: "application/apply-patch+yaml", bytes: object.to_string() };
-        let answer = self.ask(&Method::PATCH, &query, Some(&body))?;
+        let answer = self.ask(&Method::PATCH, &query, Some(body))?;
         self.object(&path, &answer)
     }
 
@@ -204,7 +227,7 @@ impl Cluster {
         let options = json!({
             "apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background",
         });
-        let body = Body { kind: "application/json", bytes: options.to_string() };
+        let body = Body::of("application/json", &options);
         let answer = self.ask(&Method::DELETE, path, Some(&body))?;
         if answer.status == StatusCode::NOT_FOUND {
             return Ok(false);
@@ -247,9 +270,19 @@ impl Cluster {
     }
 
     fn ask(&self, method: &Method, path: &str, body: Option<&Body>) -> Result<Answer, ApiError> {
+        self.ask_for(wanted_of(path), method, path, body)
+    }
+
+    fn ask_for(
+        &self,
+        wanted: &str,
+        method: &Method,
+        path: &str,
+        body: Option<&Body>,
+    ) -> Result<Answer, ApiError> {
         let start = Instant::now();
         loop {
-            let answer = self.ask_once(method, path, body);
+            let answer = self.ask_once(wanted, method, path, body);
             let again = match &answer {
                 Ok(answer) => matches!(answer.status.as_u16(), 429 | 500 | 502 | 503 | 504),
                 // What will not change within seconds is told at once: names, certificates.
@@ -265,8 +298,15 @@ impl Cluster {
         }
     }
 
-    fn ask_once(&self, method: &Method, path: &str, body: Option<&Body>) -> Result<Answer, Lost> {
+    fn ask_once(
+        &self,
+        wanted: &str,
+        method: &Method,
+        path: &str,
+        body: Option<&Body>,
+    ) -> Result<Answer, Lost> {
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.server));
+        request = request.header("accept", wanted);
         if let Some(token) = &self.token {
             let bearer = [b"Bearer ", token.expose()].concat();
             let value = HeaderValue::from_bytes(&bearer);
@@ -301,7 +341,27 @@ impl Cluster {
 /// What is sent.
 struct Body {
     kind: &'static str,
-    bytes: String,
+    /// Wiped: it may be a Secret.
+    bytes: Zeroizing<String>,
+}
+
+impl Body {
+    fn of(kind: &'static str, object: &Value) -> Self {
+        Self { kind, bytes: Zeroizing::new(object.to_string()) }
+    }
+}
+
+/// SECURITY: of Secrets it is asked what they are called and not what is in them, but where that is
+/// what is wanted.
+fn wanted_of(path: &str) -> &'static str {
+    let path = path.split('?').next().unwrap_or_default();
+    if path.ends_with("/secrets") {
+        "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+    } else if path.contains("/secrets/") {
+        "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+    } else {
+        EVERYTHING
+    }
 }
 
 /// Why there was no answer.

@@ -28,6 +28,7 @@ const KINDS: &[(&str, &str, &str, bool)] = &[
     ("v1", "ConfigMap", "configmaps", true),
     ("v1", "Namespace", "namespaces", false),
     ("v1", "ResourceQuota", "resourcequotas", true),
+    ("v1", "Secret", "secrets", true),
     ("v1", "Service", "services", true),
     ("v1", "ServiceAccount", "serviceaccounts", true),
 ];

@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use cloudtaser_core::names::kubernetes::{CLUSTER_SECRET, INVITATION_SECRET};
 use cloudtaser_k8s::install::{CREATED, Object};
 use serde_json::Value;
 
@@ -64,8 +65,12 @@ pub(super) fn all(
         }
         .push(name);
     }
+    let has_bridge = wanted.iter().any(|object| object.name() == CLUSTER_SECRET);
     let wanted: Vec<_> = wanted.iter().filter_map(|object| of_object(&object.json)).collect();
-    for old in before.iter().filter(|old| !wanted.contains(&old.path)) {
+    // What somebody has brought for the operator is the operator's to take away.
+    let brought =
+        |old: &inventory::Found| old.text("/metadata/name") == INVITATION_SECRET && has_bridge;
+    for old in before.iter().filter(|old| !wanted.contains(&old.path) && !brought(old)) {
         if old.is_ours_to_remove() && cluster.delete(&old.path)? {
             changes.removed.push(old.shown());
         }

@@ -14,6 +14,9 @@ pub(crate) enum DeployError {
     /// Before any request.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
+    /// The values name one bridge, and the invitation is of another.
+    #[error("the values name the bridge {0}, and that is not the one that is asked for")]
+    AnotherBridge(String),
     /// Another manager owns a field.
     #[error(
         "{message}\nsomebody else set these fields: undo that, or take them over with --take-over"
@@ -37,6 +40,12 @@ pub(crate) enum DeployError {
         /// Where.
         namespaces: String,
     },
+    /// What was given is no invitation.
+    #[error(transparent)]
+    Invitation(cloudtaser_road::invitation::NoInvitation),
+    /// It ran out.
+    #[error("the invitation ran out at {0}: have `cloudtaser bridge invite` make another")]
+    InvitationOver(String),
     /// A file that cannot be written.
     #[error("cannot write {path}")]
     Write {
@@ -52,12 +61,24 @@ pub(crate) enum DeployError {
          /etc/ssl/certs/ca-certificates.crt"
     )]
     NoAuthorities,
+    /// A bridge without a key.
+    #[error(
+        "bridge.enabled is true, and bridge.key is empty: give --invitation FILE, or --bridge \
+         ed25519:… as `cloudtaser bridge init` printed it"
+    )]
+    NoBridge,
     /// No image.
     #[error("{0} is not set: give --registry HOST/PATH, where the images are, or a --values file")]
     NoImage(&'static str),
     /// No server.
-    #[error("no OpenBao: give --openbao https://HOST:PORT, or openbao.servers in a --values file")]
+    #[error(
+        "no OpenBao: give --openbao https://HOST:PORT, or --invitation FILE of a bridge beside it, or \
+         openbao.servers in a --values file"
+    )]
     NoServer,
+    /// The bridge says no.
+    #[error("{0}")]
+    NotLetIn(String),
     /// It is not there.
     #[error("there is no cloudtaser on this cluster: `cloudtaser install` puts one there")]
     NotInstalled,
@@ -85,6 +106,9 @@ pub(crate) enum DeployError {
         /// What, and why.
         what: String,
     },
+    /// No cryptography.
+    #[error("the cryptography does not run here")]
+    Tls(#[source] cloudtaser_tls::TlsError),
     /// A value on the command line.
     #[error("{flag} {source}")]
     Value {
@@ -93,6 +117,12 @@ pub(crate) enum DeployError {
         /// Why.
         source: cloudtaser_k8s::install::ValuesError,
     },
+    /// A key would go that cannot be had again.
+    #[error(
+        "this cluster is enrolled at a bridge, which is not asked for now: give --bridge {0} to keep \
+         that, or --bridge none to give the cluster's key up"
+    )]
+    WouldForget(String),
     /// YAML that cannot be written.
     #[error("cannot write YAML: {0}")]
     Yaml(String),
@@ -104,15 +134,23 @@ impl DeployError {
         match self {
             Self::Api(error) => error.code(),
             Self::Cluster(error) => error.code(),
-            Self::Contested { .. } | Self::Helm | Self::InUse { .. } => Code::Refused,
-            Self::NoAuthorities
+            Self::Contested { .. }
+            | Self::Helm
+            | Self::InUse { .. }
+            | Self::NotLetIn(_)
+            | Self::WouldForget(_) => Code::Refused,
+            Self::AnotherBridge(_)
+            | Self::Invitation(_)
+            | Self::InvitationOver(_)
+            | Self::NoAuthorities
+            | Self::NoBridge
             | Self::NoImage(_)
             | Self::NoServer
             | Self::Read { .. }
             | Self::Value { .. }
             | Self::Write { .. } => Code::Usage,
             Self::NotInstalled | Self::NotReady { .. } | Self::Stays { .. } => Code::Unavailable,
-            Self::Yaml(_) => Code::Internal,
+            Self::Tls(_) | Self::Yaml(_) => Code::Internal,
         }
     }
 }

@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use super::{
     DeployError,
     apply::{self, Changes},
+    bridge::{self, Wish},
     inventory, wait,
 };
 use crate::{
@@ -28,6 +29,7 @@ use crate::{
 const AFTER: &str = "\
 Examples:
   cloudtaser install --registry HOST/PATH --openbao https://bao.example.eu:8200 --openbao-ca ca.pem
+  cloudtaser install --registry HOST/PATH --invitation FILE  by a bridge, where OpenBao opens no port
   cloudtaser install --values values.yaml --dry-run         what would be applied, as YAML
   cloudtaser install --values values.yaml --context prod
   cloudtaser install --chart deploy/helm/cloudtaser         the same as a Helm chart
@@ -37,13 +39,18 @@ A values file:
   openbao: { servers: [{ name: eu, address: 'https://bao.example.eu:8200', ca: '…PEM…' }] }
   agent:   { enabled: true }
 
+With an invitation (of `cloudtaser bridge invite`, beside OpenBao) the operator makes the cluster's key,
+joins the bridge and carries what pods say to it. It is told what people there have to do, and waited
+for until they did. Later runs name the bridge by --bridge; an invitation is good for one use.
+
 Nothing is done to pods without the label cloudtaser.io/inject: \"true\". Running it again changes
 what differs and removes what is no longer asked for.
 
-JSON: {\"context\", \"namespace\", \"created\", \"changed\", \"unchanged\", \"removed\", \"ready\"}.
+JSON: {\"context\", \"namespace\", \"created\", \"changed\", \"unchanged\", \"removed\", \"ready\",
+\"bridge\"}.
 
 Exit: 0 installed and ready, 64 usage, 69 cluster not reachable or not ready in time, 76 refused by
-the API server.";
+the API server or the bridge.";
 
 /// What is to be on the cluster.
 #[derive(Args, Clone, Debug)]
@@ -63,6 +70,13 @@ pub(crate) struct WantedArgs {
     /// The authorities for its certificate, as PEM.
     #[arg(long, value_name = "FILE", requires = "openbao")]
     openbao_ca: Option<PathBuf>,
+    /// An invitation of the bridge beside OpenBao, in a file, or - for standard input. It is a secret:
+    /// not on a command line.
+    #[arg(long, value_name = "FILE")]
+    invitation: Option<PathBuf>,
+    /// The key of the bridge that this cluster is enrolled at: ed25519:…; none to give it up.
+    #[arg(long, value_name = "KEY", conflicts_with = "invitation")]
+    bridge: Option<String>,
     /// Where the operator runs.
     #[arg(long, short, value_name = "NAME", default_value = NAMESPACE)]
     namespace: String,
@@ -131,7 +145,7 @@ enum Form {
 }
 
 impl WantedArgs {
-    fn values(&self) -> Result<Values> {
+    fn values(&self) -> Result<(Values, Wish)> {
         let mut values = match &self.values {
             Some(path) => {
                 // First by form, so that a slip is pointed at; then over the defaults.
@@ -148,7 +162,9 @@ impl WantedArgs {
         if let Some(address) = &self.openbao {
             values.openbao.servers.insert(0, self.server(address)?);
         }
-        if values.openbao.servers.is_empty() {
+        let wish =
+            bridge::wish(self.invitation.as_deref(), self.bridge.as_deref(), &mut values.bridge)?;
+        if values.openbao.servers.is_empty() && !values.bridge.enabled {
             return Err(DeployError::NoServer.into());
         }
         if let Some(missing) = values.images.missing(values.agent.enabled) {
@@ -159,7 +175,7 @@ impl WantedArgs {
         }
         let namespace = values_label(&self.namespace);
         namespace.map_err(|source| DeployError::Value { flag: "--namespace", source })?;
-        Ok(values)
+        Ok((values, wish))
     }
 }
 
@@ -191,38 +207,58 @@ pub(crate) fn install(args: &InstallArgs) -> Result<ExitCode> {
     if let Some(folder) = &args.chart {
         return write_chart(folder);
     }
-    let values = args.wanted.values()?;
-    let wanted = objects(&values, &args.wanted.namespace);
+    let (values, wish) = args.wanted.values()?;
     if args.dry_run {
-        return print(&wanted, args.output);
+        if wish.invitation.is_some() {
+            ui::note("the invitation is not printed: it is brought in as a Secret of its own");
+        }
+        return print(&objects(&values, &args.wanted.namespace), args.output);
     }
     let cluster = Cluster::open(&args.how.cluster).map_err(DeployError::from)?;
-    put(&cluster, &wanted, &args.wanted.namespace, &args.how)
+    put(&cluster, (&values, &wish), &args.wanted.namespace, &args.how)
 }
 
 /// The verb `upgrade`.
 pub(crate) fn upgrade(args: &UpgradeArgs) -> Result<ExitCode> {
-    let values = args.wanted.values()?;
-    let wanted = objects(&values, &args.wanted.namespace);
+    let (values, wish) = args.wanted.values()?;
     let cluster = Cluster::open(&args.how.cluster).map_err(DeployError::from)?;
     if inventory::find(&cluster)?.is_empty() {
         return Err(DeployError::NotInstalled.into());
     }
-    put(&cluster, &wanted, &args.wanted.namespace, &args.how)
+    put(&cluster, (&values, &wish), &args.wanted.namespace, &args.how)
 }
 
 /// Applies, removes what is left over, and waits.
-fn put(cluster: &Cluster, wanted: &[Object], place: &str, how: &HowArgs) -> Result<ExitCode> {
+fn put(
+    cluster: &Cluster,
+    (values, wish): (&Values, &Wish),
+    place: &str,
+    how: &HowArgs,
+) -> Result<ExitCode> {
+    let wanted = objects(values, place);
     let patience = Duration::from_secs(how.wait);
+    if !values.bridge.enabled && !wish.leave {
+        bridge::refuse_to_forget(cluster, place)?;
+    }
     if !how.json {
         ui::note(&format!("cluster {} ({})", cluster.context, cluster.server));
     }
     let force = if how.take_over { Force::TakeOver } else { Force::Ask };
-    let changes = apply::all(cluster, wanted, force, patience)?;
+    let changes = apply::all(cluster, &wanted, force, patience)?;
+    if let Some(invitation) = &wish.invitation {
+        invitation.bring(cluster, place).map_err(DeployError::from)?;
+    }
     if !how.json {
         say(&changes);
     }
-    let ready = if how.wait == 0 { None } else { Some(wait::ready(cluster, wanted, patience)?) };
+    let ready = if how.wait == 0 { None } else { Some(wait::ready(cluster, &wanted, patience)?) };
+    let joined = match how.wait > 0 && values.bridge.enabled {
+        true => {
+            let which = (values.bridge.key(), wish.invitation.as_ref());
+            bridge::wait(cluster, place, which, (patience, !how.json))?
+        }
+        false => None,
+    };
     if how.json {
         ui::line(&json!({
             "context": cluster.context,
@@ -234,6 +270,7 @@ fn put(cluster: &Cluster, wanted: &[Object], place: &str, how: &HowArgs) -> Resu
             "ready": ready.as_ref().map(|ready| json!({
                 "operators": ready.operators, "agents": ready.agents, "without_agent": ready.off,
             })),
+            "bridge": joined,
         }).to_string());
         return Ok(ExitCode::SUCCESS);
     }
@@ -242,6 +279,10 @@ fn put(cluster: &Cluster, wanted: &[Object], place: &str, how: &HowArgs) -> Resu
         for node in &ready.off {
             ui::line(&ui::paint::bad(&format!("  no guard on {node}")));
         }
+    }
+    if let Some(joined) = &joined {
+        ui::line(&format!("bridge: {}", bridge::shown(joined)));
+        bridge::words(joined).iter().for_each(|words| ui::note(words));
     }
     ui::note("opt a pod in with the label cloudtaser.io/inject: \"true\"; then: cloudtaser status");
     Ok(ExitCode::SUCCESS)

@@ -9,13 +9,16 @@ use std::{collections::BTreeMap, fs, path::PathBuf, process::ExitCode};
 use anyhow::Result;
 use askama::Template as _;
 use clap::Args;
-use cloudtaser_core::level::Facets;
+use cloudtaser_core::{level::Facets, names::kubernetes::BROKER};
 use cloudtaser_evidence::{date, log::Clock};
-use cloudtaser_k8s::install::{AGENT, METRICS_PORT, OPERATOR, WEBHOOKS};
+use cloudtaser_k8s::{
+    enrolment::Enrolment,
+    install::{AGENT, METRICS_PORT, OPERATOR, WEBHOOKS},
+};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{DeployError, inventory, uninstall::opted_in};
+use super::{DeployError, bridge, inventory, uninstall::opted_in};
 use crate::{
     cluster::{ApiError, Cluster, ClusterArgs},
     evidence::{Releases, releases_by_pod},
@@ -40,8 +43,8 @@ Examples:
 The page has no script and loads nothing: open it, print it, mail it. It shows the moment at which
 it was made.
 
-JSON: {\"context\", \"server\", \"read\", \"version\", \"kubernetes\", \"operators\", \"agents\", \"webhooks\",
-\"nodes\", \"pods\", \"problems\"}.
+JSON: {\"context\", \"server\", \"read\", \"version\", \"kubernetes\", \"operators\", \"agents\", \"bridge\",
+\"webhooks\", \"nodes\", \"pods\", \"problems\"}.
 
 Exit: 0 no problem, 1 problems, 64 usage, 69 cluster not reachable or no cloudtaser, 76 refused,
 77 the evidence is refused.";
@@ -80,6 +83,8 @@ struct Status {
     kubernetes: String,
     operators: Operators,
     agents: Option<Agents>,
+    /// How the cluster stands with its bridge, where it has one.
+    bridge: Option<Enrolment>,
     /// Whether the API server knows the operator's certificate.
     webhooks: bool,
     nodes: Vec<Node>,
@@ -203,9 +208,17 @@ fn look(cluster: &Cluster, releases: Option<&Releases>) -> Result<Status, Deploy
         status.agents = Some(Agents { image: image_in(agents) });
         status.nodes = nodes(cluster, agents.text("/metadata/namespace"))?;
     }
+    if find("Service", BROKER).is_some() {
+        status.bridge = bridge::read(cluster, operator.text("/metadata/namespace"))?;
+        if status.bridge.is_none() {
+            let what = "the operator has not said how the cluster stands with its bridge";
+            status.problems.push(what.to_owned());
+        }
+    }
     let pods = opted_in(cluster)?;
     status.pods = pods.iter().map(|pod| of_pod(cluster, pod, &status.nodes, releases)).collect();
-    status.problems = problems(&status);
+    let found = problems(&status);
+    status.problems.extend(found);
     Ok(status)
 }
 
@@ -220,6 +233,7 @@ fn problems(status: &Status) -> Vec<String> {
                     configuration is gone: `cloudtaser install` puts it back";
         problems.push(what.to_owned());
     }
+    problems.extend(status.bridge.as_ref().and_then(bridge::words));
     if status.agents.is_none() {
         problems.push("no node agent is installed: root of a node reads".to_owned());
     }
@@ -342,6 +356,9 @@ fn of_pod(cluster: &Cluster, pod: &Value, nodes: &[Node], releases: Option<&Rele
 fn show(status: &Status) {
     let Operators { ready, wanted, image } = &status.operators;
     ui::line(&format!("operators  {ready} of {wanted} ready   {image}"));
+    if let Some(said) = &status.bridge {
+        ui::line(&format!("bridge     {}", bridge::shown(said)));
+    }
     if !status.nodes.is_empty() {
         let mut table = ui::table_with(&["node", "kernel", "agent", "tier"]);
         for node in &status.nodes {

@@ -9,12 +9,13 @@ use std::{
 
 use anyhow::Result;
 use clap::Args;
-use cloudtaser_core::names::kubernetes::{INJECT, OPERATOR};
+use cloudtaser_core::names::kubernetes::{ENROLMENT_LEASE, INJECT, OPERATOR};
 use serde_json::{Value, json};
 
 use super::{
     DeployError,
     apply::{PAUSE, held_by},
+    bridge,
     inventory::{self, Found, shown},
 };
 use crate::{
@@ -54,6 +55,7 @@ pub(crate) struct UninstallArgs {
 /// The verb.
 pub(crate) fn uninstall(args: &UninstallArgs) -> Result<ExitCode> {
     let cluster = Cluster::open(&args.cluster).map_err(DeployError::from)?;
+    let enrolled = enrolled(&cluster)?;
     let (removed, kept) = remove(&cluster, args)?;
     if args.json {
         let result = json!({ "context": cluster.context, "removed": removed, "kept": kept });
@@ -70,8 +72,22 @@ pub(crate) fn uninstall(args: &UninstallArgs) -> Result<ExitCode> {
         ui::line("there is no cloudtaser on this cluster");
     } else {
         ui::note("nodes keep what their agent pinned in the kernel until they boot");
+        if let Some(key) = enrolled {
+            ui::note(&format!(
+                "the bridge still knows this cluster; beside OpenBao: cloudtaser bridge revoke --config \
+                 bridge.toml {key}"
+            ));
+        }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The key by which a bridge knows this cluster.
+fn enrolled(cluster: &Cluster) -> Result<Option<String>, DeployError> {
+    let there = inventory::find(cluster)?;
+    let Some(secret) = there.iter().find(|found| found.is_clusters_key()) else { return Ok(None) };
+    let said = bridge::read(cluster, secret.text("/metadata/namespace"))?;
+    Ok(said.and_then(|said| said.key).map(|key| ui::printable(&key)))
 }
 
 type Names = Vec<String>;
@@ -110,9 +126,14 @@ fn remove(cluster: &Cluster, args: &UninstallArgs) -> Result<(Names, Names), Dep
     // What the operator made itself, where its namespace stays.
     for namespace in there.iter().filter(|found| found.kind == "Namespace") {
         let name = namespace.text("/metadata/name");
-        let lease = format!("/apis/coordination.k8s.io/v1/namespaces/{name}/leases/{OPERATOR}");
-        if !namespace.is_ours_to_remove() && cluster.delete(&lease)? {
-            removed.push(format!("Lease {name}/{OPERATOR}"));
+        if namespace.is_ours_to_remove() {
+            continue;
+        }
+        for lease in [OPERATOR, ENROLMENT_LEASE] {
+            let path = format!("/apis/coordination.k8s.io/v1/namespaces/{name}/leases/{lease}");
+            if cluster.delete(&path)? {
+                removed.push(format!("Lease {name}/{lease}"));
+            }
         }
     }
     Ok((removed, kept))

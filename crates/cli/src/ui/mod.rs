@@ -122,6 +122,12 @@ impl Progress {
         self
     }
 
+    /// Makes room for a line that stays.
+    pub(crate) fn hide(&self) {
+        self.0.set_message(String::new());
+        self.0.tick();
+    }
+
     /// Shows what is done now.
     pub(crate) fn say(&self, what: &str) {
         self.0.set_message(what.to_owned());

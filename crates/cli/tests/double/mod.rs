@@ -137,6 +137,23 @@ impl Double {
     }
 }
 
+/// What is said about an object, without what is in it.
+fn bare(object: Value) -> Value {
+    let metadata = |object: &Value| {
+        json!({ "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1",
+            "metadata": object["metadata"] })
+    };
+    match object.get("items").and_then(Value::as_array) {
+        Some(items) => {
+            let items: Vec<Value> = items.iter().map(metadata).collect();
+            json!({ "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
+                "metadata": object["metadata"], "items": items })
+        }
+        None if object["kind"] == "Status" => object,
+        None => metadata(&object),
+    }
+}
+
 fn tls() -> ServerConfig {
     let provider = cloudtaser_tls::provider().unwrap();
     let mut roots = RootCertStore::empty();
@@ -173,6 +190,8 @@ fn serve(stream: TcpStream, config: Arc<ServerConfig>, store: &Mutex<Store>) {
         let mut store = store.lock().unwrap_or_else(PoisonError::into_inner);
         store.log.push((request.method.clone(), request.target.clone(), request.body.clone()));
         let Some((status, body)) = answer(&mut store, &request, certified) else { return };
+        let wanted = request.headers.get("accept").cloned().unwrap_or_default();
+        let body = if wanted.contains("as=PartialObjectMetadata") { bare(body) } else { body };
         let date = store.date();
         drop(store);
         // Logs and what is proxied are no JSON.

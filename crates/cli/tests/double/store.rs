@@ -30,6 +30,8 @@ pub(crate) struct Faults {
     pub(crate) off: BTreeSet<String>,
     /// The operator never writes its `caBundle`.
     pub(crate) no_ca: bool,
+    /// What people at the bridge do about a cluster that has joined.
+    pub(crate) bridge: People,
     /// Pods find no node.
     pub(crate) no_room: bool,
     /// `verb resource` that the caller may not.
@@ -51,6 +53,23 @@ pub(crate) struct Faults {
     /// Admits no privileged pods anywhere, whatever labels say.
     pub(crate) strict: bool,
 }
+
+/// People at the bridge.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) enum People {
+    /// They have approved whoever comes.
+    #[default]
+    Approve,
+    /// They take their time: so many looks at the Lease.
+    Think(u32),
+    /// They say no.
+    Refuse,
+}
+
+/// The cluster's key, as the operator of the double has it.
+pub(crate) const CLUSTER_KEY: &str = "ed25519:Kay64UG8yvCyLhqU000LxzYeUm0L/hLIl5S8kyKWbdc=";
+/// What the double's operator puts where the cluster's key belongs.
+pub(crate) const PRIVATE: &str = "cHJpdmF0ZSBrZXkgb2YgdGhlIGRvdWJsZQ==";
 
 /// The whole cluster.
 #[derive(Debug, Default)]
@@ -406,6 +425,65 @@ impl Store {
                 .map(|hook| json!({ "name": hook["name"], "clientConfig": { "caBundle": "Q0E=" } }))
                 .collect();
             self.put(&path, &json!({ "webhooks": with }), "cloudtaser-operator");
+        }
+        self.enrolment();
+    }
+
+    /// What our operator does about a bridge.
+    fn enrolment(&mut self) {
+        let own = "/api/v1/namespaces/cloudtaser-system";
+        let (kept, invited) = (
+            format!("{own}/secrets/cloudtaser-cluster"),
+            format!("{own}/secrets/cloudtaser-invitation"),
+        );
+        let lease = "/apis/coordination.k8s.io/v1/namespaces/cloudtaser-system/leases/\
+                     cloudtaser-enrolment";
+        if !self.objects.contains_key(&kept) {
+            return;
+        }
+        let config = self.read(&format!("{own}/configmaps/cloudtaser-operator")).unwrap();
+        let config: toml::Table =
+            config["data"]["operator.toml"].as_str().unwrap().parse().unwrap();
+        // It is about to be given up.
+        let Some(bridge) = config.get("bridge").and_then(|bridge| bridge.get("key")) else {
+            return;
+        };
+        let bridge = bridge.as_str().unwrap().to_owned();
+        let there = self.read(lease);
+        let said = there.as_ref().and_then(|lease| {
+            let text = lease["metadata"]["annotations"]["cloudtaser.io/enrolment"].as_str()?;
+            serde_json::from_str::<Value>(text).ok()
+        });
+        let mut next = said.clone().unwrap_or(json!({ "standing": "uninvited", "bridge": bridge }));
+        if let Some(secret) = self.read(&invited) {
+            let text = secret["data"]["invitation"].as_str().unwrap();
+            let text = data_encoding::BASE64.decode(text.as_bytes()).unwrap();
+            let text = String::from_utf8(text).unwrap();
+            let digest = cloudtaser_tls::Digest::new().unwrap();
+            let read = cloudtaser_road::invitation::Invitation::parse(digest, &text).unwrap();
+            next = json!({ "standing": "pending", "bridge": bridge, "key": CLUSTER_KEY,
+                "invitation": data_encoding::HEXLOWER.encode(&read.id.0) });
+            self.objects.remove(&invited);
+            let data = json!({ "data": { "key": PRIVATE } });
+            self.put(&kept, &data, "cloudtaser-operator");
+        } else if next["standing"] == "pending" {
+            match self.faults.bridge {
+                People::Think(0) | People::Approve => {
+                    next["standing"] = "enrolled".into();
+                    next["good_until"] = (now() + 86_400).into();
+                }
+                People::Think(left) => self.faults.bridge = People::Think(left - 1),
+                People::Refuse => {
+                    next["standing"] = "refused".into();
+                    next["why"] = "the cluster was revoked at the bridge".into();
+                }
+            }
+        }
+        if said.as_ref() != Some(&next) {
+            let object = json!({ "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+                "metadata": { "name": "cloudtaser-enrolment", "namespace": "cloudtaser-system",
+                    "annotations": { "cloudtaser.io/enrolment": next.to_string() } } });
+            self.put(lease, &object, "cloudtaser-operator");
         }
     }
 }

@@ -50,6 +50,10 @@ fn text(values: &Value) -> String {
         leaf("/pods/require"),
         leaf("/pods/watch"),
     );
+    if values.pointer("/bridge/enabled") == Some(&Value::Bool(true)) {
+        let (key, broker) = (leaf("/bridge/key"), leaf("/bridge/broker"));
+        text.push_str(&format!("\n[bridge]\nkey = {key}\nbroker = {broker}\n"));
+    }
     let servers = values.pointer("/openbao/servers").and_then(Value::as_array);
     for server in servers.into_iter().flatten() {
         text.push_str("\n[[server]]\n");
@@ -86,6 +90,12 @@ ca_file = "/etc/cloudtaser/registry-ca.pem"
 [pods]
 require = {{ .Values.pods.require | toJson }}
 watch = {{ .Values.pods.watch | toJson }}
+{{- if .Values.bridge.enabled }}
+
+[bridge]
+key = {{ .Values.bridge.key | toJson }}
+broker = {{ .Values.bridge.broker | toJson }}
+{{- end }}
 {{- range .Values.openbao.servers }}
 
 [[server]]

@@ -18,7 +18,9 @@ const NOTES: &str = "\
 cloudtaser is in {{ .Release.Namespace }}.
 
 A pod is opted in by its label:  cloudtaser.io/inject: \"true\"
-What is protected:               cloudtaser status --namespace {{ .Release.Namespace }}
+What is protected:               cloudtaser status
+An invitation of a bridge:       kubectl create secret generic cloudtaser-invitation
+                                   --namespace {{ .Release.Namespace }} --from-file=invitation=FILE
 ";
 
 /// Every file of the chart by its path in it.
@@ -80,10 +82,25 @@ fn schema() -> String {
     let mut schema = shape(&values);
     schema.as_object_mut().into_iter().for_each(|schema| {
         schema.insert("$schema".to_owned(), "http://json-schema.org/draft-07/schema#".into());
-        let on = json!({ "agent": { "properties": { "enabled": { "const": true } } } });
-        let named = json!({ "images": { "properties": { "agent": { "minLength": 1 } } } });
-        schema.insert("if".to_owned(), json!({ "properties": on }));
-        schema.insert("then".to_owned(), json!({ "properties": named }));
+        let on = |part: &str| {
+            json!({ "properties": {
+            part: { "properties": { "enabled": { "const": true } } },
+        } })
+        };
+        let then = |part: &str, field: &str, more: Value| {
+            json!({ "properties": {
+            part: { "properties": { field: more } },
+        } })
+        };
+        schema.insert(
+            "allOf".to_owned(),
+            json!([
+                { "if": on("agent"), "then": then("images", "agent", json!({ "minLength": 1 })) },
+                // A pod needs a server: the bridge, or an OpenBao.
+                { "if": on("bridge"), "then": then("bridge", "key", json!({ "minLength": 1 })),
+                  "else": then("openbao", "servers", json!({ "minItems": 1 })) },
+            ]),
+        );
         // Helm adds this one to the values of every chart.
         if let Some(fields) = schema.get_mut("properties").and_then(Value::as_object_mut) {
             fields.insert("global".to_owned(), json!({ "type": "object" }));
@@ -136,7 +153,6 @@ fn shape(value: &Value) -> Value {
 fn servers() -> Value {
     let text = json!({ "type": "string", "minLength": 1 });
     json!({
-        "minItems": 1,
         "items": {
             "type": "object",
             "additionalProperties": false,

@@ -8,6 +8,7 @@
 //! Nothing secret is in any object, and no object asks for a Kubernetes Secret's value.
 
 mod agent;
+mod bridge;
 mod configuration;
 mod contract;
 mod helm;
@@ -24,6 +25,7 @@ mod tests;
 
 use serde_json::Value;
 
+pub use bridge::invitation;
 pub use contract::{
     AGENT, AGENT_NAMESPACE, CREATED, FIELD_MANAGER, MANAGED_BY, METRICS_PORT, NAME, NAMESPACE,
     OPERATOR, WEBHOOKS,
@@ -102,6 +104,7 @@ fn all(source: &Source<'_>) -> Vec<Object> {
     objects.extend(rbac::objects(source));
     objects.extend(network::objects(source));
     objects.push(configuration::object(source));
+    objects.extend(bridge::objects(source));
     objects.extend(operator::objects(source));
     objects.extend(agent::objects(source));
     objects.extend(webhooks::objects(source));

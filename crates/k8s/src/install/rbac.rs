@@ -1,9 +1,10 @@
 //! What the operator may do on the cluster, rule by rule, each with its reason and with what is
 //! lost without it. The node agent may do nothing.
 //!
-//! Never here: lists of Secrets (nor any Secret, unless the values ask for pull secrets), tokens of
-//! ServiceAccounts, a change of any pod, and wildcards.
+//! Never here: lists of Secrets (nor any Secret but the two of an enrolment, unless the values ask for
+//! pull secrets), tokens of ServiceAccounts, a change of any pod, and wildcards.
 
+use cloudtaser_core::names::kubernetes as names;
 use serde_json::{Value, json};
 
 use super::namespaces::{labels, metadata};
@@ -42,6 +43,8 @@ pub enum Scope {
     ClusterIfWatched,
     /// In the operator's namespace.
     Own,
+    /// In the operator's namespace, where the cluster is enrolled at a bridge.
+    OwnIfBridged,
 }
 
 const GRANTS: &[Grant] = &[
@@ -112,6 +115,25 @@ const GRANTS: &[Grant] = &[
         why: "says in an event of such a pod what is wrong with it",
         without: "only the operator's log and metrics say so",
     },
+    Grant {
+        group: "",
+        resource: "secrets",
+        verbs: &["get", "patch"],
+        names: &[names::CLUSTER_SECRET],
+        scope: Scope::OwnIfBridged,
+        // The Secret is made by the installation: RBAC cannot say which name may be created.
+        why: "keeps the cluster's key and what the bridge gave, which all replicas need",
+        without: "the cluster cannot enrol, and no broker can vouch for a pod",
+    },
+    Grant {
+        group: "",
+        resource: "secrets",
+        verbs: &["delete", "get"],
+        names: &[names::INVITATION_SECRET],
+        scope: Scope::OwnIfBridged,
+        why: "uses the invitation, and takes it away once it was used",
+        without: "the cluster cannot enrol, or an invitation stays where it is good for nothing",
+    },
 ];
 
 /// Every rule that the operator has.
@@ -126,6 +148,9 @@ const OPTIONAL: [(Scope, &str, &str); 2] = [
     (Scope::ClusterIfWatched, "pods.watch", "cloudtaser-operator-watch"),
 ];
 
+/// The role of an operator whose cluster is enrolled.
+const BRIDGED: &str = "cloudtaser-operator-bridge";
+
 /// Roles and who has them.
 pub(super) fn objects(source: &Source<'_>) -> Vec<Object> {
     let of_cluster = |name: &str| json!({ "name": name, "labels": labels(source, Some(OPERATOR)) });
@@ -137,7 +162,13 @@ pub(super) fn objects(source: &Source<'_>) -> Vec<Object> {
         pair(source, "ClusterRole", &of_cluster(name), scope)
             .map(|json| Object::new(FILE, json).when(value))
     });
-    always.map(|json| Object::new(FILE, json)).chain(optional).collect()
+    let mut bridged = own;
+    if let Some(bridged) = bridged.as_object_mut() {
+        bridged.insert("name".to_owned(), BRIDGED.into());
+    }
+    let bridged = pair(source, "Role", &bridged, Scope::OwnIfBridged)
+        .map(|json| Object::new(FILE, json).when(super::bridge::WHEN));
+    always.map(|json| Object::new(FILE, json)).chain(optional).chain(bridged).collect()
 }
 
 /// A role and its binding.

@@ -36,6 +36,12 @@ pub enum ValuesError {
     /// A level that nobody knows.
     #[error("is no level: memory=sealed, agent=enforcing and the like are")]
     Level,
+    /// A key that no bridge has.
+    #[error("is no key of a bridge: ed25519:… is expected, as `cloudtaser bridge init` prints it")]
+    BridgeKey,
+    /// An address that nobody could dial.
+    #[error("is no address of a broker: HOST:PORT is expected")]
+    Broker,
     /// An address that is not https, or has more than host and port.
     #[error("is no address of an OpenBao: https://HOST:PORT is expected")]
     Address,
@@ -49,6 +55,8 @@ pub struct Values {
     pub images: Images,
     /// The OpenBao servers that pods may use.
     pub openbao: OpenBao,
+    /// The bridge that the cluster is enrolled at.
+    pub bridge: Bridge,
     /// Registries that are asked what an image starts.
     pub registry: Registry,
     /// The operator.
@@ -145,6 +153,18 @@ impl Default for OpenBao {
     fn default() -> Self {
         Self { audience: names::TOKEN_AUDIENCE.to_owned(), servers: Vec::new() }
     }
+}
+
+/// The bridge that the cluster is enrolled at. It is one more server of pods, called `bridge`.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
+pub struct Bridge {
+    /// Whether there is one: the operator then has a broker, and keeps the cluster's key.
+    pub enabled: bool,
+    /// Its key. Whatever an invitation says, and wherever a broker leads, pods speak to this one.
+    pub key: BridgeKey,
+    /// `HOST:PORT` of the broker for pods, where its service cannot be found by its name.
+    pub broker: Broker,
 }
 
 /// Registries that are asked what an image starts, for containers that say no command.
@@ -433,6 +453,16 @@ parsed!(
     Address(String), "String", |given| is_address(&given), ValuesError::Address
 );
 parsed!(
+    /// The key of a bridge, or nothing.
+    #[derive(Default)]
+    BridgeKey(String), "String", |given| is_bridge_key(&given), ValuesError::BridgeKey
+);
+parsed!(
+    /// Where pods find the broker, or nothing.
+    #[derive(Default)]
+    Broker(String), "String", |given| is_broker(&given), ValuesError::Broker
+);
+parsed!(
     /// A level that is required.
     Level(String), "String", |given| given.parse::<Requirement>().is_ok(), ValuesError::Level
 );
@@ -445,6 +475,23 @@ parsed!(
     TimeoutSeconds(u16), "u16", |given| (1..=30).contains(&given),
     ValuesError::Range { min: 1, max: 30 }
 );
+
+impl Bridge {
+    /// One with this key.
+    ///
+    /// # Errors
+    /// [`ValuesError::BridgeKey`].
+    pub fn of(key: &str) -> Result<Self, ValuesError> {
+        let key = BridgeKey::try_from(key.to_owned())?;
+        Ok(Self { enabled: true, key, broker: Broker::default() })
+    }
+
+    /// Its key; empty where nobody named it.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        &self.key.0
+    }
+}
 
 impl Label {
     /// The name.
@@ -486,6 +533,23 @@ fn is_quantity(text: &str) -> bool {
     number_fits && units.contains(&unit)
 }
 
+/// 32 bytes in base64.
+fn is_bridge_key(text: &str) -> bool {
+    let base64 = |byte: u8| byte.is_ascii_alphanumeric() || b"+/".contains(&byte);
+    let fits = |key: &str| {
+        key.strip_suffix('=').is_some_and(|key| key.len() == 43 && key.bytes().all(base64))
+    };
+    text.is_empty() || text.strip_prefix("ed25519:").is_some_and(fits)
+}
+
+fn is_broker(text: &str) -> bool {
+    let host = |c: char| c.is_ascii_alphanumeric() || ".-:[]".contains(c);
+    let fits = |(name, port): (&str, &str)| {
+        !name.is_empty() && name.chars().all(host) && port.parse::<u16>().is_ok_and(|port| port > 0)
+    };
+    text.is_empty() || text.rsplit_once(':').is_some_and(fits)
+}
+
 fn is_address(text: &str) -> bool {
     let Some(rest) = text.strip_prefix("https://") else { return false };
     let rest = rest.strip_suffix('/').unwrap_or(rest);
@@ -516,6 +580,19 @@ mod tests {
         }
         for bad in ["", "m", "64MB", "-1", ".5", "1 Gi", "1e"] {
             assert!(!is_quantity(bad), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_bridge_is_named_by_a_whole_key() {
+        let key = format!("ed25519:{}=", "A".repeat(43));
+        assert!(is_bridge_key(&key) && is_bridge_key(""));
+        for bad in ["ed25519:", "A", &key[1..], &key[..50], &format!("{key}=")] {
+            assert!(!is_bridge_key(bad), "{bad}");
+        }
+        assert!(is_broker("") && is_broker("10.96.0.9:7443") && is_broker("[fd00::1]:7443"));
+        for bad in ["broker", ":7443", "broker:0", "broker:x", "https://broker:1"] {
+            assert!(!is_broker(bad), "{bad}");
         }
     }
 

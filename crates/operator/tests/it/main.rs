@@ -9,7 +9,11 @@ mod certificates;
 #[cfg(test)]
 mod configuration;
 #[cfg(test)]
+mod enrolment;
+#[cfg(test)]
 mod images;
+#[cfg(test)]
+mod road;
 #[cfg(test)]
 mod support;
 #[cfg(test)]

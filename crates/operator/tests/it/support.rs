@@ -34,6 +34,7 @@ pub(crate) struct Operator {
     child: Child,
     pub(crate) reviews: SocketAddr,
     pub(crate) admin: SocketAddr,
+    pub(crate) broker: Option<SocketAddr>,
     pub(crate) log: Arc<Mutex<String>>,
     _folder: Scratch,
 }
@@ -77,6 +78,7 @@ impl Operator {
         let first = first.unwrap_or_else(|| panic!("it did not start: {}", log.lock().unwrap()));
         let address = |name: &str| first[name].as_str().unwrap().parse().unwrap();
         let (reviews, admin) = (address("reviews"), address("metrics"));
+        let broker = first["broker"].as_str().map(|text| text.parse().unwrap());
         let keeping = Arc::clone(&log);
         thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
@@ -85,7 +87,11 @@ impl Operator {
                 log.push('\n');
             }
         });
-        Self { child, reviews, admin, log, _folder: folder }
+        Self { child, reviews, admin, broker, log, _folder: folder }
+    }
+
+    pub(crate) fn broker(&self) -> SocketAddr {
+        self.broker.unwrap()
     }
 
     pub(crate) fn is_ready(&self) -> bool {

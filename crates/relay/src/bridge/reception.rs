@@ -62,6 +62,8 @@ pub(super) async fn receive(
     let (answer, guest) = match judge(presented, &session, full, shared, roster) {
         Ok(guest) => (Reception::Admitted, Ok(guest)),
         Err(Reception::Busy) => (Reception::Busy, Err(Turned::Away)),
+        // It is let in, and asked for what there is not: also how one asks whether it is.
+        Err(Reception::Protocol) => (Reception::Protocol, Err(Turned::Away)),
         Err(other) => {
             warn!(%session, why = %other, "a cluster is not let in");
             (other, Err(Turned::Out))

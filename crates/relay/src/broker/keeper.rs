@@ -3,6 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use cloudtaser_tls::raw::PublicKey;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
@@ -12,7 +13,7 @@ use crate::{
     clock::unix_seconds,
     cluster::{Home, HomeError, fits},
     proto::{
-        enrol::{BridgeToCluster, ClusterToBridge, Refusal},
+        enrol::{BridgeToCluster, ClusterToBridge, Grant, Refusal},
         invitation::Invitation,
     },
 };
@@ -51,6 +52,31 @@ pub enum Standing {
     Pending,
 }
 
+/// Says one thing; what the bridge gives for this key, or nothing while people have not decided.
+///
+/// # Errors
+/// [`NotEnrolled`], but for what cannot be kept.
+pub async fn say(
+    client: &Client,
+    key: &PublicKey,
+    invitation: Option<&Invitation>,
+) -> Result<Option<Grant>, NotEnrolled> {
+    let say = match invitation {
+        None => ClusterToBridge::Ask,
+        Some(invitation) => {
+            ClusterToBridge::Join { invitation: invitation.id, secret: invitation.secret.clone() }
+        }
+    };
+    match client.enrol(&say).await? {
+        BridgeToCluster::Pending => Ok(None),
+        BridgeToCluster::Refused(refusal) => Err(NotEnrolled::Refused(refusal)),
+        BridgeToCluster::Grant(grant) if fits(&grant, &client.bridge(), key, unix_seconds()) => {
+            Ok(Some(grant))
+        }
+        BridgeToCluster::Grant(_) => Err(NotEnrolled::Unfit),
+    }
+}
+
 /// Says one thing, and keeps what comes of it.
 ///
 /// # Errors
@@ -60,24 +86,11 @@ pub async fn ask(
     client: &Client,
     invitation: Option<&Invitation>,
 ) -> Result<Standing, NotEnrolled> {
-    let say = match invitation {
-        None => ClusterToBridge::Ask,
-        Some(invitation) => {
-            ClusterToBridge::Join { invitation: invitation.id, secret: invitation.secret.clone() }
-        }
+    let Some(grant) = say(client, &home.key().public(), invitation).await? else {
+        return Ok(Standing::Pending);
     };
-    match client.enrol(&say).await? {
-        BridgeToCluster::Pending => Ok(Standing::Pending),
-        BridgeToCluster::Refused(refusal) => Err(NotEnrolled::Refused(refusal)),
-        BridgeToCluster::Grant(grant) => {
-            let key = home.key().public();
-            if !fits(&grant, &client.bridge(), &key, unix_seconds()) {
-                return Err(NotEnrolled::Unfit);
-            }
-            client.renew(home.take(&grant)?);
-            Ok(Standing::Enrolled(grant.certificate.not_after))
-        }
-    }
+    client.renew(home.take(&grant)?);
+    Ok(Standing::Enrolled(grant.certificate.not_after))
 }
 
 /// Keeps the certificate good, for as long as it is polled.
@@ -99,7 +112,8 @@ pub async fn keep(home: Arc<Home>, client: Arc<Client>) {
 }
 
 /// Half of a certificate's time, so that a bridge may be away for the other half.
-fn until_renewal(client: &Client) -> Duration {
+#[must_use]
+pub fn until_renewal(client: &Client) -> Duration {
     let Some(certificate) = client.certificate() else { return Duration::ZERO };
     let half = certificate.not_after.saturating_sub(certificate.not_before) / 2;
     let at = certificate.not_before.saturating_add(half);

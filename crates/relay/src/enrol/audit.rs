@@ -50,6 +50,9 @@ pub(super) fn line(state: &State, act: &Act, by: &str, at: u64) -> String {
         Act::Approved(key) => ("approved", Some(key), None),
         Act::Granted(key, ..) => ("granted", Some(key), None),
         Act::Invited(id) => ("invited", None, Some(id)),
+        Act::Joined(key, id) if state.approved(key).is_some() => {
+            ("joined, approved beforehand", Some(key), Some(id))
+        }
         Act::Joined(key, id) => ("joined", Some(key), Some(id)),
         Act::Replayed(key, id) => ("replay refused", Some(key), Some(id)),
         Act::Revoked(key) => ("revoked", Some(key), None),

@@ -49,6 +49,9 @@ pub struct Invited {
     /// Whose key used it.
     #[serde(default, with = "text::key")]
     pub used_by: Option<PublicKey>,
+    /// Whether whoever uses it is let in at once.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub approved: bool,
 }
 
 /// A cluster that has joined.
@@ -187,7 +190,7 @@ impl State {
     /// # Errors
     /// [`Impossible`].
     pub fn invite(&mut self, invited: NewInvitation, now: u64) -> Result<Act, Impossible> {
-        let NewInvitation { id, secret_hash, name, not_after, max_tunnels } = invited;
+        let NewInvitation { id, secret_hash, name, not_after, max_tunnels, approved } = invited;
         let fits = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
         if name.is_empty() || name.len() > MAX_NAME_LEN || !name.bytes().all(fits) {
             return Err(Impossible::Name);
@@ -210,6 +213,7 @@ impl State {
             not_after,
             max_tunnels,
             used_by: None,
+            approved,
         });
         Ok(Act::Invited(id))
     }
@@ -241,13 +245,15 @@ impl State {
             None if now >= invited.not_after => return (Err(Refusal::Expired), None),
             None => {}
         }
-        let (name, max_tunnels) = (invited.name.clone(), invited.max_tunnels);
+        let (name, max_tunnels, approved) =
+            (invited.name.clone(), invited.max_tunnels, invited.approved);
         if self.clusters.iter().any(|cluster| cluster.key == key) {
             // One key, one standing: a revoked one does not come back by another invitation.
             return (Err(Refusal::Revoked), None);
         }
         invited.used_by = Some(key);
-        let standing = Standing::Pending;
+        let (standing, good_until) =
+            if approved { (Standing::Approved, now) } else { (Standing::Pending, 0) };
         let invitation = id.0;
         self.clusters.push(Cluster {
             key,
@@ -256,7 +262,7 @@ impl State {
             max_tunnels,
             invitation,
             joined: now,
-            good_until: 0,
+            good_until,
         });
         (Ok(standing), Some(Act::Joined(key, id)))
     }
@@ -336,6 +342,8 @@ pub struct NewInvitation {
     pub not_after: u64,
     /// Tunnels that the cluster may have at once.
     pub max_tunnels: u16,
+    /// Whether people have said yes beforehand, to whoever uses it.
+    pub approved: bool,
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Write as _},
+    io,
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
@@ -16,6 +16,8 @@ use super::{
     audit,
     state::{Act, State},
 };
+
+use crate::file::replace;
 
 const STATE: &str = "enrolment.json";
 const NEXT: &str = "enrolment.json.next";
@@ -146,19 +148,6 @@ impl Store {
     fn failed(&self, file: &str, source: io::Error) -> StoreError {
         StoreError::Disk { path: self.folder.join(file), source }
     }
-}
-
-/// Puts a file in the place of another in one step, which a crash leaves done or not done.
-pub(crate) fn replace(folder: &Path, name: &str, aside: &str, content: &[u8]) -> io::Result<()> {
-    let aside = folder.join(aside);
-    let opened =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside);
-    let mut file = opened?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    fs::rename(aside, folder.join(name))?;
-    // The rename itself is in the folder.
-    File::open(folder)?.sync_all()
 }
 
 #[cfg(test)]

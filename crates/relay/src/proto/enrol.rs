@@ -14,6 +14,8 @@ use super::{
     ticket::ClientTag,
 };
 
+pub use cloudtaser_road::invitation::{DayBytes, InvitationId, InvitationSecret};
+
 /// The protocol's name.
 pub const PROTOCOL: &[u8] = b"ct-enrol/1";
 /// Days of which a grant has ticket keys at most; as many fit into a frame.
@@ -59,18 +61,6 @@ pub struct Grant {
     pub days: Vec<(u32, DayBytes)>,
 }
 
-/// Names an invitation. Public: it is in audit lines.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub struct InvitationId(pub [u8; 16]);
-
-/// What an invitation is worth. It is wiped when it is dropped, and shown by nothing.
-#[derive(Clone, Eq, PartialEq)]
-pub struct InvitationSecret(Zeroizing<[u8; 32]>);
-
-/// The key of one day's tickets. It is wiped when it is dropped, and shown by nothing.
-#[derive(Clone, Eq, PartialEq)]
-pub struct DayBytes(Zeroizing<[u8; 32]>);
-
 /// Why a cluster is not in.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
@@ -91,46 +81,6 @@ pub enum Refusal {
     Unavailable,
     /// A number that this side does not know.
     Other(u16),
-}
-
-impl InvitationSecret {
-    /// Takes 32 random bytes.
-    #[must_use]
-    pub fn new(bytes: [u8; 32]) -> Self {
-        Self(Zeroizing::new(bytes))
-    }
-
-    /// The bytes, for the hash and the wire.
-    #[must_use]
-    pub fn expose(&self) -> &[u8; 32] {
-        &self.0
-    }
-}
-
-impl DayBytes {
-    /// As it came.
-    #[must_use]
-    pub fn new(bytes: [u8; 32]) -> Self {
-        Self(Zeroizing::new(bytes))
-    }
-
-    /// The bytes, for the one who keeps them.
-    #[must_use]
-    pub fn expose(&self) -> &[u8; 32] {
-        &self.0
-    }
-}
-
-impl fmt::Debug for InvitationSecret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("InvitationSecret(redacted)")
-    }
-}
-
-impl fmt::Debug for DayBytes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("DayBytes(redacted)")
-    }
 }
 
 const JOIN: u8 = 1;

@@ -11,7 +11,7 @@ use cloudtaser_relay::{
     beacon::config::Limits,
     bridge::config::Enrolment,
     broker::{
-        Broker, Limits as BrokerLimits,
+        Broker, Desk, Limits as BrokerLimits,
         keeper::{self, NotEnrolled, Standing},
     },
     client::{Client, ClientError},
@@ -97,6 +97,7 @@ impl Realm {
             name: name.to_owned(),
             not_after,
             max_tunnels: 32,
+            approved: false,
         };
         let act = |state: &mut cloudtaser_relay::enrol::State| {
             ((), Some(state.invite(invited, now()).unwrap()))
@@ -334,7 +335,8 @@ async fn broker(cluster: &Enrolled, limits: BrokerLimits) -> (SocketAddr, Socket
     let free: SocketAddr = "127.0.0.1:0".parse().unwrap();
     let key = cluster.home.key().clone();
     let client = Arc::clone(&cluster.client);
-    let broker = Broker::bind(client, key, free, Some(free), limits).await.unwrap();
+    let desk = Arc::new(Desk::of(client, key));
+    let broker = Broker::bind(desk, free, Some(free), limits).await.unwrap();
     let addresses = (broker.address().unwrap(), broker.admin_address().unwrap());
     tokio::spawn(broker.serve(std::future::pending()));
     addresses
@@ -447,7 +449,8 @@ async fn a_broker_that_stops_takes_nothing_new_and_lets_sessions_end() {
     let cluster = realm.enrolled("prod").await;
     let free: SocketAddr = "127.0.0.1:0".parse().unwrap();
     let key = cluster.home.key().clone();
-    let bound = Broker::bind(Arc::clone(&cluster.client), key, free, None, BrokerLimits::default());
+    let desk = Arc::new(Desk::of(Arc::clone(&cluster.client), key));
+    let bound = Broker::bind(desk, free, None, BrokerLimits::default());
     let broker = bound.await.unwrap();
     let at = broker.address().unwrap();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();

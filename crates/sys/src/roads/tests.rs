@@ -315,3 +315,15 @@ fn a_datagram_to_no_family_arrives_and_a_first_packet_connects() {
     there.accept().unwrap().0.read_to_end(&mut got).unwrap();
     assert_eq!(got, VALUE);
 }
+
+#[test]
+fn code_is_mapped_and_given_back() {
+    let own = std::fs::File::open("/proc/self/exe").unwrap();
+    let mappings = || std::fs::read_to_string("/proc/self/maps").unwrap();
+    let code = Code::of(&own).unwrap();
+    let at = format!("{:x}-", code.address());
+    let line = mappings().lines().find(|line| line.starts_with(&at)).map(str::to_owned);
+    assert!(line.is_some_and(|line| line.contains(" r-xp ")), "{at}");
+    drop(code);
+    assert!(!mappings().lines().any(|line| line.starts_with(&at) && line.contains(" r-xp ")));
+}

@@ -17,8 +17,16 @@ use crate::{
 /// What every object of an installation carries.
 const OURS: &str = "--selector=app.kubernetes.io/part-of=cloudtaser";
 /// What its objects are called, labels or none.
-const NAMES: [&str; 4] =
-    ["cloudtaser-agent", "cloudtaser-node", "cloudtaser-operator", "cloudtaser-system"];
+const NAMES: [&str; 8] = [
+    "cloudtaser-agent",
+    "cloudtaser-broker",
+    "cloudtaser-cluster",
+    "cloudtaser-enrolment",
+    "cloudtaser-invitation",
+    "cloudtaser-node",
+    "cloudtaser-operator",
+    "cloudtaser-system",
+];
 const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Asks who the cluster is; leaves one alone that has a cloudtaser.
@@ -132,6 +140,7 @@ pub(super) fn uninstall(world: &mut World) -> anyhow::Result<Said> {
 
 /// Whatever happened before.
 pub(super) fn clean(world: &mut World) -> anyhow::Result<Said> {
+    world.road = None;
     world.openbao = None;
     if world.is_installed {
         let ran = world.cli(&["uninstall", "--even-if-used"])?;

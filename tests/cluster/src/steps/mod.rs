@@ -4,6 +4,7 @@ mod admission;
 mod deploy;
 mod moving;
 mod operators;
+mod road;
 mod seen;
 mod workloads;
 
@@ -33,6 +34,9 @@ const IMAGES: &str = "images come to the nodes";
 const OPENBAO: &str = "an OpenBao for the pods";
 const INSTALL: &str = "install";
 const APP: &str = "a Deployment";
+const ROAD: &str = "a beacon and a bridge on this machine";
+const JOINED: &str = "install with an invitation";
+const OUT: &str = "a cluster that is put out";
 const UPGRADE: &str = "upgrade under load";
 const UNWRAPPED: &str = "a pod that runs unwrapped is named";
 
@@ -64,6 +68,12 @@ const STEPS: &[Step] = &[
     Step { name: "an operator dies in a rollout", needs: &[APP], work: operators::dies },
     Step { name: "no operator is there", needs: &[INSTALL], work: operators::away },
     Step { name: "certificates change", needs: &[INSTALL], work: operators::certificates },
+    Step { name: ROAD, needs: &[INSTALL], work: road::start },
+    Step { name: JOINED, needs: &[ROAD], work: road::install },
+    Step { name: "a pod by the bridge", needs: &[JOINED], work: road::pod },
+    Step { name: "an operator dies while pods start by it", needs: &[JOINED], work: road::dies },
+    Step { name: OUT, needs: &[JOINED], work: road::revoked },
+    Step { name: "the bridge is given up", needs: &[JOINED], work: road::left },
     Step { name: UPGRADE, needs: &[INSTALL], work: operators::upgrade },
     Step { name: UNWRAPPED, needs: &[UPGRADE], work: operators::unwrapped },
     Step { name: "uninstall waits for pods", needs: &[APP], work: deploy::uninstall_refused },

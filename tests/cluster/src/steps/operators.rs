@@ -24,17 +24,23 @@ fn place(world: &World) -> Kubectl {
 
 /// One of two is deleted while a workload is rolled out.
 pub(super) fn dies(world: &mut World) -> anyhow::Result<Said> {
-    let list = place(world).get(&["pods", COMPONENT])?;
-    let name =
-        list.pointer("/items/0/metadata/name").and_then(Value::as_str).context("no operator")?;
     world.home.run(&["rollout", "restart", "deployment/web"])?;
-    place(world).run(&["delete", "pod", name, "--grace-period=0", "--force"])?;
+    let name = kill_one(world)?;
     world.home.run(&["rollout", "status", "deployment/web", "--timeout=180s"])?;
     for pod in pods::of_app(&world.home, "web")? {
         pods::is_wrapped(&world.home, &pod, "app")?;
     }
     ready(world)?;
     done(name)
+}
+
+/// Ends an operator without a word.
+pub(super) fn kill_one(world: &World) -> anyhow::Result<String> {
+    let list = place(world).get(&["pods", COMPONENT])?;
+    let name = list.pointer("/items/0/metadata/name").and_then(Value::as_str);
+    let name = name.context("no operator")?;
+    place(world).run(&["delete", "pod", name, "--grace-period=0", "--force"])?;
+    Ok(name.to_owned())
 }
 
 /// With all of them away opted-in pods are refused with the reason, and others start.
@@ -192,6 +198,6 @@ fn rolled_out(place: &Kubectl) -> anyhow::Result<()> {
     place.run(&["rollout", "status", OPERATOR, "--timeout=180s"]).map(drop)
 }
 
-fn ready(world: &World) -> anyhow::Result<()> {
+pub(super) fn ready(world: &World) -> anyhow::Result<()> {
     rolled_out(&place(world))
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use k8s_openapi::api::{
     admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration},
     apps::v1::{DaemonSet, Deployment},
-    core::v1::{ConfigMap, Namespace, ResourceQuota, Service, ServiceAccount},
+    core::v1::{ConfigMap, Namespace, ResourceQuota, Secret, Service, ServiceAccount},
     networking::v1::NetworkPolicy,
     policy::v1::PodDisruptionBudget,
     rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding},
@@ -47,7 +47,8 @@ fn choices() -> Vec<Values> {
              value: 'yes', effect: NoExecute, tolerationSeconds: 30 }\n  resources: { requests: { \
              cpu: '1' }, limits: {} }\nregistry: { hosts: ['r.example:5000', docker.io], pullSecrets: true, ca: \"-----BEGIN CERTIFICATE-----\\nx\" }\n\
              pods: { require: [memory=sealed, 'T1=closed'], watch: true }\nwebhook: { timeoutSeconds: 9, excludedNamespaces: [team-a] \
-             }\nagent: { namespace: other, tolerations: [], arguments: ['--leave-open=bpf'] }",
+             }\nagent: { namespace: other, tolerations: [], arguments: ['--leave-open=bpf'] }\n\
+             bridge: { enabled: true, key: 'ed25519:A6EHv/POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg=', broker: '10.96.0.9:7443' }",
         ),
     ]
 }
@@ -102,6 +103,7 @@ fn every_object_has_the_schema_of_its_kind() {
                 "ResourceQuota" => keeps::<ResourceQuota>(json),
                 "Role" => keeps::<Role>(json),
                 "RoleBinding" => keeps::<RoleBinding>(json),
+                "Secret" => keeps::<Secret>(json),
                 "Service" => keeps::<Service>(json),
                 "ServiceAccount" => keeps::<ServiceAccount>(json),
                 "ValidatingWebhookConfiguration" => keeps::<ValidatingWebhookConfiguration>(json),
@@ -301,6 +303,10 @@ const NEEDS: &[(&str, &str, &str, &str, &str, &str)] = &[
     ("a replica leaves", "delete", "coordination.k8s.io", "leases", "a-pod", "ours"),
     ("pull secret of a pod", "get", "", "secrets", "regcred", "any"),
     ("pull secret of an account", "get", "", "serviceaccounts", "default", "any"),
+    ("the cluster's key", "get", "", "secrets", "cloudtaser-cluster", "ours"),
+    ("a new certificate", "patch", "", "secrets", "cloudtaser-cluster", "ours"),
+    ("an invitation", "get", "", "secrets", "cloudtaser-invitation", "ours"),
+    ("an invitation that was used", "delete", "", "secrets", "cloudtaser-invitation", "ours"),
     ("pods that run unwrapped", "list", "", "pods", "", "any"),
     ("their events", "create", "", "events", "", "any"),
 ];
@@ -312,6 +318,10 @@ const NEVER: &[(&str, &str, &str, &str, &str)] = &[
     ("watch", "", "secrets", "", "any"),
     ("list", "", "secrets", "", "any"),
     ("create", "", "secrets", "", "ours"),
+    ("patch", "", "secrets", "another", "ours"),
+    ("patch", "", "secrets", "cloudtaser-invitation", "ours"),
+    ("delete", "", "secrets", "cloudtaser-cluster", "ours"),
+    ("patch", "", "secrets", "cloudtaser-cluster", "any"),
     ("create", "", "serviceaccounts/token", "default", "any"),
     ("get", "", "pods", "x", "any"),
     ("create", "", "pods", "", "any"),
@@ -393,6 +403,10 @@ fn nothing_that_is_not_needed_is_allowed() {
     }
     for place in ["any", "ours"] {
         assert!(!allows(&roles(&values()), "get", "", "secrets", "x", place), "not unless asked");
+        let own = "cloudtaser-cluster";
+        assert!(!allows(&roles(&values()), "get", "", "secrets", own, place), "not unless asked");
+        let bridged = parsed("bridge: { enabled: true }");
+        assert!(!allows(&roles(&bridged), "get", "", "secrets", "x", place), "two, and no others");
         assert!(!allows(&roles(&values()), "list", "", "pods", "", place), "not unless asked");
         assert!(!allows(&roles(&values()), "create", "", "events", "", place), "not unless asked");
     }
@@ -409,6 +423,8 @@ fn slips_in_values_are_errors_that_name_them() {
         ("openbao: { servers: [{ name: a, address: 'http://bao' }] }", "is no address"),
         ("agent: { resources: { limits: { memory: 64MB } } }", "is no quantity"),
         ("agent: { namespace: Up }", "is no name"),
+        ("bridge: { key: 'ed25519:x' }", "is no key of a bridge"),
+        ("bridge: { broker: 'broker' }", "is no address of a broker"),
     ] {
         let error = serde_saphyr::from_str::<Values>(yaml).unwrap_err().to_string();
         assert!(error.contains(named), "{yaml}: {error}");

@@ -56,6 +56,10 @@ pub(crate) struct Invite {
     /// How many tunnels the cluster may have at once.
     #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u16).range(1..))]
     max_tunnels: u16,
+    /// Let in at once whoever uses it first, without a look at its key: for one that goes straight
+    /// from here into `cloudtaser install`.
+    #[arg(long)]
+    approved: bool,
 }
 
 #[derive(Debug, Args)]
@@ -150,7 +154,7 @@ fn invite(args: Invite) -> Result<()> {
     let now = unix_now();
     let not_after = now + u64::from(args.hours) * 3600;
     let secret_hash = hash_of(digest, &secret);
-    let (name, max_tunnels) = (args.name, args.max_tunnels);
+    let (name, max_tunnels, approved) = (args.name, args.max_tunnels, args.approved);
     let tag = tag_of(digest, id);
     let day = |day| {
         let key = config.tickets.day(digest, day).client(digest, tag, INVITED_TUNNELS);
@@ -172,7 +176,7 @@ fn invite(args: Invite) -> Result<()> {
     };
     let text = invitation.to_text(digest);
     done(&store, |state, now| {
-        state.invite(NewInvitation { id, secret_hash, name, not_after, max_tunnels }, now)
+        state.invite(NewInvitation { id, secret_hash, name, not_after, max_tunnels, approved }, now)
     })?;
     say(&format!("{}\n", *text))
 }
@@ -202,6 +206,7 @@ fn as_json(openbao: Option<&OpenBao>, state: Option<&State>) -> Result<String> {
             "name": invited.name,
             "not_after": invited.not_after,
             "used_by": invited.used_by.map(|key| key.to_string()),
+            "approved": invited.approved,
         })
     };
     let mut all = match state {
@@ -241,6 +246,7 @@ fn as_text(state: &State, now: u64) -> String {
     for invited in state.invitations.iter().filter(|one| one.used_by.is_none()) {
         let left = invited.not_after.saturating_sub(now).div_ceil(3600);
         let more = if left > 0 { format!("for {left} h") } else { "ran out".to_owned() };
+        let more = if invited.approved { format!("{more}, approved beforehand") } else { more };
         line(&invited.name, "invited", "-", &more);
     }
     if text.is_empty() { "nobody is invited or has joined\n".to_owned() } else { text }

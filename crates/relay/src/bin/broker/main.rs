@@ -17,7 +17,7 @@ use anyhow::{Context as _, Result, ensure};
 use clap::{Args, Parser, Subcommand};
 use cloudtaser_relay::{
     broker::{
-        Broker, Limits,
+        Broker, Desk, Limits,
         keeper::{self, Standing},
     },
     client::{Client, Proxy},
@@ -164,8 +164,8 @@ fn serve(args: &Serve) -> Result<()> {
             drain: Duration::from_secs(args.drain_seconds.into()),
             ..Limits::default()
         };
-        let key = home.key().clone();
-        let bound = Broker::bind(Arc::clone(&client), key, args.listen, args.admin, limits).await;
+        let desk = Arc::new(Desk::of(Arc::clone(&client), home.key().clone()));
+        let bound = Broker::bind(desk, args.listen, args.admin, limits).await;
         let broker = bound.context("cannot listen")?;
         let keeping = tokio::spawn(vital(keeper::keep(Arc::clone(&home), Arc::clone(&client))));
         let door = match args.door {

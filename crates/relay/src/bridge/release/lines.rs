@@ -9,7 +9,7 @@ use std::{
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::enrol::store::replace;
+use crate::file::replace;
 
 /// The lines of a file, none where there is no file. What a crash left of a last line is cut off;
 /// any other that is none is `odd`.

@@ -27,7 +27,7 @@ use cloudtaser_tls::raw::PublicKey;
 use data_encoding::HEXLOWER;
 use tracing::warn;
 
-use crate::enrol::store::replace;
+use crate::file::replace;
 
 /// More files are not read.
 const MANY: usize = 1024;

@@ -19,6 +19,7 @@ fn invite(state: &mut State, number: u8) -> Result<Act, Impossible> {
         name: format!("cluster-{number}"),
         not_after: NOW + 100,
         max_tunnels: 8,
+        approved: false,
     };
     state.invite(invited, NOW)
 }
@@ -45,6 +46,19 @@ fn a_false_secret_and_an_id_that_was_never_made_look_the_same() {
     }
     let late = state.join(key(1), id(1), &[1; 32], NOW + 100);
     assert_eq!(late, (Err(Refusal::Expired), None));
+}
+
+#[test]
+fn an_invitation_that_was_approved_beforehand_lets_in_whoever_uses_it_first_and_nobody_else() {
+    let mut state = State::default();
+    invite(&mut state, 1).unwrap();
+    state.invitations[0].approved = true;
+    let (joined, act) = state.join(key(1), id(1), &[1; 32], NOW);
+    assert_eq!((joined, act), (Ok(Standing::Approved), Some(Act::Joined(key(1), id(1)))));
+    assert!(matches!(state.grant(&key(1), [0; 16], NOW + 9, NOW), Ok((Some(8), Some(_)))));
+    assert_eq!(state.join(key(2), id(1), &[1; 32], NOW).0, Err(Refusal::Used));
+    state.revoke(&key(1)).unwrap();
+    assert_eq!(state.grant(&key(1), [0; 16], NOW + 9, NOW), Err(Refusal::Revoked));
 }
 
 #[test]
@@ -90,6 +104,7 @@ fn a_name_is_one_clusters_and_fits_into_a_log() {
             name: name.to_owned(),
             not_after: NOW,
             max_tunnels: 1,
+            approved: false,
         };
         assert_eq!(state.invite(invited, NOW), Err(Impossible::Name), "{name:?}");
     }

@@ -20,6 +20,7 @@ fn invite(store: &Store, number: u16) {
         name: format!("n{number}"),
         not_after: 10,
         max_tunnels: 1,
+        approved: false,
     };
     let done = store.act("a test", 5, |state| match state.invite(invited, 5) {
         Ok(act) => (Ok(()), Some(act)),

@@ -3,15 +3,13 @@
 //!
 //! `ctinv1.` and base64url, with a checksum, so that a copy with a slip is told from a false one.
 
+use std::fmt;
+
 use cloudtaser_tls::{Digest, raw::PublicKey};
 use data_encoding::BASE64URL_NOPAD;
 use zeroize::Zeroizing;
 
-use super::{
-    bytes::Reader,
-    enrol::{DayBytes, InvitationId, InvitationSecret},
-    ticket::ClientTag,
-};
+use crate::{bytes::Reader, ticket::ClientTag};
 
 /// What stands before an invitation.
 pub const PREFIX: &str = "ctinv1.";
@@ -43,6 +41,18 @@ pub struct Invitation {
     /// Ticket keys by day.
     pub days: Vec<(u32, DayBytes)>,
 }
+
+/// Names an invitation. Public: it is in audit lines.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct InvitationId(pub [u8; 16]);
+
+/// What an invitation is worth. It is wiped when it is dropped, and shown by nothing.
+#[derive(Clone, Eq, PartialEq)]
+pub struct InvitationSecret(Zeroizing<[u8; 32]>);
+
+/// The key of one day's tickets. It is wiped when it is dropped, and shown by nothing.
+#[derive(Clone, Eq, PartialEq)]
+pub struct DayBytes(Zeroizing<[u8; 32]>);
 
 /// Why a text is no invitation. It is not quoted: it may hold the secret.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -122,6 +132,46 @@ impl Invitation {
         }
         let read = Self { bridge, id, secret, not_after, tag, max_tunnels, beacons, days };
         body.is_empty().then_some(read)
+    }
+}
+
+impl InvitationSecret {
+    /// Takes 32 random bytes.
+    #[must_use]
+    pub fn new(bytes: [u8; 32]) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+
+    /// The bytes, for the hash and the wire.
+    #[must_use]
+    pub fn expose(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl DayBytes {
+    /// As it came.
+    #[must_use]
+    pub fn new(bytes: [u8; 32]) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+
+    /// The bytes, for the one who keeps them.
+    #[must_use]
+    pub fn expose(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for InvitationSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("InvitationSecret(redacted)")
+    }
+}
+
+impl fmt::Debug for DayBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DayBytes(redacted)")
     }
 }
 

@@ -1,0 +1,277 @@
+//! How a cluster comes to its bridge, stays there, and is put out.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    time::Duration,
+};
+
+use cloudtaser_e2e::{
+    cluster::{Cluster, Rule},
+    until,
+};
+use data_encoding::BASE64;
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+
+use super::{road::Road, support::*};
+
+/// Also for a Lease of a leader that was killed, on a slow machine.
+const LONG: Duration = Duration::from_secs(90);
+const SECRETS: &str = "/api/v1/namespaces/cloudtaser-system/secrets";
+const KEPT: &str = "/api/v1/namespaces/cloudtaser-system/secrets/cloudtaser-cluster";
+const INVITED: &str = "/api/v1/namespaces/cloudtaser-system/secrets/cloudtaser-invitation";
+
+/// A cluster with the empty Secret of an installation, where only what the operator needs is allowed.
+fn bridged() -> Cluster {
+    let cluster = cluster();
+    cluster.allow_only(bridged_rules());
+    let secret = json!({ "apiVersion": "v1", "kind": "Secret", "type": "cloudtaser.io/cluster",
+        "metadata": { "name": "cloudtaser-cluster", "labels": { "a": "b" } } });
+    cluster.put(KEPT, &secret);
+    cluster
+}
+
+fn bridged_rules() -> Vec<Rule> {
+    let mut rules = rules();
+    rules.push(Rule::new("GET", KEPT));
+    rules.push(Rule::new("PATCH", KEPT));
+    rules.push(Rule::new("GET", INVITED));
+    rules.push(Rule::new("DELETE", INVITED));
+    rules
+}
+
+fn operator(cluster: &Cluster, road: &Road, pod: &str) -> Operator {
+    let config = format!("{CONFIG}\n[bridge]\nkey = \"{}\"\n", road.key);
+    let more = ["--broker=127.0.0.1:0", "--knock=1s"];
+    Operator::configured(cluster, pod, &config, &more)
+}
+
+/// Brings an invitation as `cloudtaser install` does.
+fn bring(cluster: &Cluster, text: &str) {
+    let data = json!({ "invitation": BASE64.encode(text.as_bytes()) });
+    let secret = json!({ "apiVersion": "v1", "kind": "Secret", "data": data,
+        "metadata": { "name": "cloudtaser-invitation" } });
+    cluster.put(INVITED, &secret);
+}
+
+fn said(cluster: &Cluster) -> Option<Value> {
+    let lease = cluster.get(&format!("{LEASES}/cloudtaser-enrolment"))?;
+    let text = lease["metadata"]["annotations"]["cloudtaser.io/enrolment"].as_str()?;
+    serde_json::from_str(text).ok()
+}
+
+fn until_standing(cluster: &Cluster, standing: &str) -> Value {
+    until(standing, LONG, || said(cluster).filter(|said| said["standing"] == standing))
+}
+
+fn kept(cluster: &Cluster, field: &str) -> Option<String> {
+    let text = cluster.get(KEPT)?["data"][field].as_str()?.to_owned();
+    String::from_utf8(BASE64.decode(text.as_bytes()).ok()?).ok()
+}
+
+/// The first byte of what a broker answers a program that shows a key.
+fn knock(broker: SocketAddr) -> Option<u8> {
+    let mut stream = TcpStream::connect(broker).ok()?;
+    stream.set_read_timeout(Some(LONG)).unwrap();
+    stream.write_all(&[b"CTB1".as_slice(), &[7; 32]].concat()).ok()?;
+    let mut answer = [0];
+    stream.read_exact(&mut answer).ok()?;
+    Some(answer[0])
+}
+
+const PASS: Option<u8> = Some(0);
+const NOT_ENROLLED: Option<u8> = Some(1);
+
+#[test]
+fn an_invitation_makes_a_key_that_a_person_lets_in_and_both_replicas_vouch() {
+    let (cluster, road) = (bridged(), Road::start());
+    let (first, second) = (operator(&cluster, &road, "op-0"), operator(&cluster, &road, "op-1"));
+    first.wait_until_ready();
+    second.wait_until_ready();
+    until_standing(&cluster, "uninvited");
+    assert_eq!(knock(first.broker()), NOT_ENROLLED);
+    bring(&cluster, &road.invite("prod", &[]));
+    let waits = until_standing(&cluster, "pending");
+    let key = waits["key"].as_str().unwrap();
+    assert_eq!(road.clusters(), [(key.to_owned(), "pending".to_owned())]);
+    until("the invitation is gone", LONG, || cluster.get(INVITED).is_none().then_some(()));
+    road.says("approve", &[key]);
+    let enrolled = until_standing(&cluster, "enrolled");
+    assert!(enrolled["good_until"].as_u64().is_some());
+    for operator in [&first, &second] {
+        until("its broker vouches", LONG, || (knock(operator.broker()) == PASS).then_some(()));
+        let until = operator.metric("cloudtaser_broker_certificate_not_after_seconds");
+        assert!(until > 1.0);
+    }
+    assert_eq!(cluster.forbidden(), []);
+    let secret = cluster.get(KEPT).unwrap();
+    assert_eq!(secret["metadata"]["labels"]["a"], "b", "what others set stays");
+    assert!(kept(&cluster, "key").unwrap().contains("PRIVATE KEY"));
+    // Nowhere else is it.
+    let mut dump = cluster.dump();
+    dump.retain(|c| c != '\n');
+    assert_eq!(dump.matches(secret["data"]["key"].as_str().unwrap()).count(), 1);
+    for log in [&first.log, &second.log] {
+        assert!(!log.lock().unwrap().contains("PRIVATE"));
+    }
+}
+
+#[test]
+fn whoever_was_approved_beforehand_is_in_at_once_and_survives_every_operator() {
+    let (cluster, road) = (bridged(), Road::start());
+    bring(&cluster, &road.invite("prod", &["--approved"]));
+    let mut first = operator(&cluster, &road, "op-0");
+    first.wait_until_ready();
+    let enrolled = until_standing(&cluster, "enrolled");
+    let key = kept(&cluster, "key").unwrap();
+    assert_eq!(first.stop(), 0);
+    drop(first);
+    let next = operator(&cluster, &road, "op-1");
+    next.wait_until_ready();
+    until("its broker vouches", LONG, || (knock(next.broker()) == PASS).then_some(()));
+    assert_eq!(kept(&cluster, "key").unwrap(), key);
+    assert_eq!(road.clusters(), [(text(&enrolled, "key"), "approved".to_owned())]);
+    // Another invitation of the same bridge changes nothing, and does not stay.
+    bring(&cluster, &road.invite("again", &[]));
+    until("it is taken away", LONG, || cluster.get(INVITED).is_none().then_some(()));
+    assert_eq!((road.clusters().len(), kept(&cluster, "key").unwrap()), (1, key));
+}
+
+fn text(value: &Value, field: &str) -> String {
+    value[field].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_cluster_that_is_put_out_says_so_and_comes_back_by_an_invitation_with_another_key() {
+    let (cluster, road) = (bridged(), Road::start());
+    bring(&cluster, &road.invite("prod", &["--approved"]));
+    let operator = operator(&cluster, &road, "op-0");
+    operator.wait_until_ready();
+    let first = text(&until_standing(&cluster, "enrolled"), "key");
+    until("its broker vouches", LONG, || (knock(operator.broker()) == PASS).then_some(()));
+    road.says("revoke", &[&first]);
+    let out = until_standing(&cluster, "refused");
+    assert!(text(&out, "why").contains("revoked"), "{out}");
+    until("nobody vouches", LONG, || (knock(operator.broker()) == NOT_ENROLLED).then_some(()));
+    bring(&cluster, &road.invite("prod", &["--approved"]));
+    let second = text(&until_standing(&cluster, "enrolled"), "key");
+    assert_ne!(first, second);
+    until("its broker vouches", LONG, || (knock(operator.broker()) == PASS).then_some(()));
+}
+
+#[test]
+fn what_is_no_good_invitation_is_taken_away_with_the_reason() {
+    let (cluster, road) = (bridged(), Road::start());
+    let other = Road::start();
+    let operator = operator(&cluster, &road, "op-0");
+    operator.wait_until_ready();
+    let good = road.invite("prod", &[]);
+    for (text, reason) in [
+        ("ctinv1.AAAA", "not whole"),
+        (&*other.invite("prod", &[]), "one of the bridge"),
+        (&good.to_uppercase(), "no invitation"),
+    ] {
+        bring(&cluster, text);
+        until(reason, LONG, || {
+            said(&cluster).filter(|said| said["why"].as_str().is_some_and(|w| w.contains(reason)))
+        });
+        until("it is gone", LONG, || cluster.get(INVITED).is_none().then_some(()));
+        assert!(kept(&cluster, "key").is_none(), "no key was made");
+    }
+    assert_eq!(road.clusters(), []);
+    // One that somebody else has used already.
+    let thief = bridged();
+    bring(&thief, &good);
+    let theirs = self::operator(&thief, &road, "op-0");
+    theirs.wait_until_ready();
+    until_standing(&thief, "pending");
+    bring(&cluster, &good);
+    until("the copy is told", LONG, || {
+        said(&cluster).filter(|s| s["why"].as_str().is_some_and(|w| w.contains("another key")))
+    });
+    assert!(kept(&cluster, "key").is_none());
+    assert_eq!(road.clusters().len(), 1);
+}
+
+#[test]
+fn a_bridge_that_is_away_is_waited_for_with_the_invitation_in_hand() {
+    let (cluster, mut road) = (bridged(), Road::start());
+    let invitation = road.invite("prod", &["--approved"]);
+    road.close();
+    bring(&cluster, &invitation);
+    let operator = operator(&cluster, &road, "op-0");
+    operator.wait_until_ready();
+    let away = until_standing(&cluster, "troubled");
+    let key = text(&away, "key");
+    assert!(cluster.get(INVITED).is_some(), "it is still good for something");
+    road.open();
+    let enrolled = until_standing(&cluster, "enrolled");
+    assert_eq!(text(&enrolled, "key"), key, "the key that was made before it was shown");
+    road.close();
+    until("it is told", LONG, || {
+        said(&cluster).filter(|said| said["standing"] == "enrolled" && said["why"].is_string())
+    });
+    assert_eq!(knock(operator.broker()), PASS, "the beacon is there, and the certificate good");
+}
+
+#[test]
+fn a_leader_that_is_killed_while_people_decide_is_followed_by_one_with_the_same_key() {
+    let (cluster, road) = (bridged(), Road::start());
+    bring(&cluster, &road.invite("prod", &[]));
+    let first = operator(&cluster, &road, "op-0");
+    first.wait_until_ready();
+    let key = text(&until_standing(&cluster, "pending"), "key");
+    let second = operator(&cluster, &road, "op-1");
+    second.wait_until_ready();
+    first.signal(Signal::SIGKILL);
+    road.says("approve", &[&key]);
+    let enrolled = until_standing(&cluster, "enrolled");
+    assert_eq!(text(&enrolled, "key"), key);
+    until("it vouches", LONG, || (knock(second.broker()) == PASS).then_some(()));
+}
+
+#[test]
+fn a_secret_of_another_bridge_leads_nobody_there() {
+    let (cluster, road, other) = (bridged(), Road::start(), Road::start());
+    bring(&cluster, &other.invite("prod", &["--approved"]));
+    let theirs = operator(&cluster, &other, "op-0");
+    theirs.wait_until_ready();
+    until_standing(&cluster, "enrolled");
+    until("the invitation is gone", LONG, || cluster.get(INVITED).is_none().then_some(()));
+    drop(theirs);
+    let ours = operator(&cluster, &road, "op-1");
+    ours.wait_until_ready();
+    until_standing(&cluster, "uninvited");
+    assert_eq!(knock(ours.broker()), NOT_ENROLLED);
+}
+
+#[test]
+fn each_rule_of_the_enrolment_is_needed() {
+    let road = Road::start();
+    for (at, rule) in bridged_rules().into_iter().enumerate() {
+        if !rule.path.starts_with(SECRETS) {
+            continue;
+        }
+        let cluster = bridged();
+        let less = bridged_rules().into_iter().enumerate().filter(|(n, _)| *n != at);
+        cluster.allow_only(less.map(|(_, rule)| rule).collect());
+        bring(&cluster, &road.invite(&format!("c{at}"), &[]));
+        let operator = operator(&cluster, &road, "op-0");
+        operator.wait_until_ready();
+        let missed = (rule.method.to_owned(), rule.path.clone());
+        until(&format!("{rule:?} is missed"), LONG, || {
+            cluster.forbidden().contains(&missed).then_some(())
+        });
+        let is_in = said(&cluster).is_some_and(|said| said["standing"] == "enrolled");
+        assert!(!is_in, "nothing needs {rule:?}");
+    }
+}
+
+#[test]
+fn without_a_bridge_no_secret_is_asked_for_and_no_port_opened() {
+    let (cluster, operator) = ready();
+    assert!(cluster.seen().iter().all(|(_, path)| !path.contains("/secrets")));
+    assert!(operator.log.lock().unwrap().contains("the operator listens"));
+    assert!(operator.broker.is_none());
+}
