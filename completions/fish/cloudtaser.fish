@@ -239,6 +239,7 @@ complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fi
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from export" -s V -l version -d 'Print version'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from verify" -l policy -d 'Whom to believe (C2SP tlog-policy)' -r -F
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from verify" -l seen -d 'A checkpoint of the same log that came another way, to find a fork' -r -F
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from verify" -l later -d 'A later bundle of the same log (`export --since`): shows that this is of the log\'s past where its key was replaced since' -r -F
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from verify" -l release-policy -d 'A release policy of the bridge\'s, to name the nodes whose statements are in a bundle' -r -F
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from verify" -l bao-audit -d 'OpenBao\'s audit log, to find releases without a receipt' -r -F
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from verify" -l prefix -d 'Paths that only the bridge may read; without it, all paths of secrets engines' -r
@@ -267,6 +268,7 @@ complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fi
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand evidence; and __fish_seen_subcommand_from reconcile" -s V -l version -d 'Print version'
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand report" -l policy -d 'Whom to believe (C2SP tlog-policy)' -r -F
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand report" -l seen -d 'A checkpoint of the same log that came another way, to find a fork' -r -F
+complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand report" -l later -d 'A later bundle of the same log (`export --since`): shows that this is of the log\'s past where its key was replaced since' -r -F
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand report" -l release-policy -d 'A release policy of the bridge\'s, to name the nodes whose statements are in a bundle' -r -F
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand report" -l bao-audit -d 'OpenBao\'s audit log, to find releases without a receipt' -r -F
 complete -c cloudtaser -n "__fish_cloudtaser_using_subcommand report" -l prefix -d 'Paths that only the bridge may read; without it, all paths of secrets engines' -r

@@ -3,7 +3,8 @@
 
 A second reading of docs/protocol/evidence.md, by other means than the product: it is there so that
 an auditor needs to trust neither the product nor its language. It verifies signatures, quorum,
-proofs, chains, openings and documents, and counts; it draws no claims.
+proofs, chains, openings and documents (those of nodes by node_evidence.py, which lies beside it), and
+counts; it draws no claims.
 
     python3 verify_evidence.py EVIDENCE POLICY
 
@@ -14,6 +15,8 @@ import base64
 import hashlib
 import json
 import sys
+
+import node_evidence
 
 
 class Refused(Exception):
@@ -175,13 +178,15 @@ def signed_by(point_in_time, key):
 
 
 def parse_policy(text):
-    logs, witnesses, members, quorum = [], {}, {}, None
+    logs, former, witnesses, members, quorum = [], [], {}, {}, None
     for line in text.split("\n"):
         words = line.replace("\t", " ").split()
         if not words or words[0].startswith("#"):
             continue
         if words[0] == "log" and len(words) in (2, 3):
             logs.append(verifier_key(words[1]))
+        elif words[0] == "was" and len(words) == 3:
+            former.append((verifier_key(words[1]), number(words[2])))
         elif words[0] == "witness" and len(words) in (3, 4):
             witnesses[words[1]] = verifier_key(words[2])
             members[words[1]] = None
@@ -196,14 +201,33 @@ def parse_policy(text):
         else:
             raise Refused("a line of the policy")
     need(quorum is not None, "a policy has a quorum")
-    return logs, witnesses, members, quorum
+    keys = [key["key"] for key in logs + [key for key, _ in former]]
+    need(len(set(keys)) == len(keys), "a key once")
+    return {
+        "logs": logs,
+        "former": former,
+        "witnesses": witnesses,
+        "members": members,
+        "quorum": quorum,
+    }
+
+
+def signed_until(signed, policy):
+    """Checks that a log of the policy signed; up to which size, where its key was replaced since."""
+    own = [(log, None) for log in policy["logs"]] + policy["former"]
+    for log, until in own:
+        if log["name"] == signed["origin"] and signed_by(signed, log) is not None:
+            return until
+    raise Refused("a known log signed it")
 
 
 def believe(signed, policy):
     """Checks a checkpoint against the policy; tells which witnesses signed it, and when."""
-    logs, witnesses, members, quorum = policy
-    own = [log for log in logs if log["name"] == signed["origin"]]
-    need(any(signed_by(signed, log) is not None for log in own), "a known log signed it")
+    witnesses, members, quorum = (policy[name] for name in ("witnesses", "members", "quorum"))
+    until = signed_until(signed, policy)
+    need(until is None or signed["size"] <= until, "a key that had not been replaced by then")
+    # The signature of a key that is out of use shows nothing by itself.
+    need(until is None or quorum != "none", "witnesses, where the log's key was replaced since")
     times = {name: signed_by(signed, key) for name, key in witnesses.items()}
     seen = {name: when for name, when in times.items() if when is not None}
 
@@ -409,8 +433,9 @@ class Count:
         self.range = None
         self.clusters = {}
         self.names = {}
-        self.evidence = set()
-        self.notices = 0
+        self.evidence = {}
+        self.key_changes = {}
+        self.notices = self.nodes = self.quotes = 0
         self.orders = {}
 
     def add(self, index, leaf):
@@ -438,6 +463,8 @@ class Count:
             self.notices += 1
             if receipt[5][0] == "break-glass" and 2 in receipt[5]:
                 self.orders.setdefault(receipt[5][2], [1, None, None])
+            if receipt[5][0] == "new-key" and 2 in receipt[5]:
+                self.key_changes.setdefault(receipt[5][2], index + 1)
             return
         draft = receipt[4]
         self.receipts += 1
@@ -446,7 +473,13 @@ class Count:
         for secret in draft[3]:
             self.names[secret[0]] = self.names.get(secret[0], 0) + released
         if 9 in draft:
-            self.evidence.add(draft[9])
+            uses = {
+                "session": draft[8],
+                "recipient": draft.get(13, {}).get(1),
+                "pod": draft[1][2],
+                "wrapper": draft.get(7),
+            }
+            self.evidence.setdefault(draft[9], []).append(uses)
         for order in draft.get(20, []):
             known = self.orders.setdefault(order[1], [order[0], None, None])
             known[1] = time if known[1] is None else known[1]
@@ -470,6 +503,50 @@ def verify_order(document, known):
     if known[1] is not None:
         need(known[1] >= (begins - 300) * 1000, "an order that had begun")
         need(known[2] <= (ends + 300) * 1000, "an order that had not ended")
+
+
+def is_text(value):
+    return isinstance(value, str)
+
+
+def is_bytes(value):
+    return isinstance(value, bytes)
+
+
+KEY_CHANGE = is_map({0: is_text, 1: is_text, 2: is_text, 3: is_bytes, 4: is_bytes})
+
+
+def verify_key_change(document, size, origin, policy):
+    """That both keys signed it, and that it is where the policy says."""
+    change = decode_all(document)
+    need(KEY_CHANGE(change) and change[0] == "cloudtaser log key change 1", "a change of keys")
+    old, new = verifier_key(change[1]), verifier_key(change[2])
+    need(old["kind"] == new["kind"] == LOG and old["key"] != new["key"], "two keys of a log")
+    need(old["name"] == new["name"] == origin, "keys of this log")
+    text = f"cloudtaser log key change, version 1\n{change[1]}\n{change[2]}\n".encode()
+    for key, signature in ((old, change[3]), (new, change[4])):
+        need(ed25519_verifies(key["key"], text, signature), "a change that both keys signed")
+    for key, until in policy["former"]:
+        need(key["key"] != old["key"] or until == size, "a change where the policy says")
+
+
+def verify_document(document, count, origin, policy):
+    """One document, by what names it; whether a node signed it, and a TPM."""
+    name = sha256(document)
+    if name in count.key_changes:
+        verify_key_change(document, count.key_changes[name], origin, policy)
+        return False, False
+    if name in count.orders:
+        verify_order(document, count.orders[name])
+        return False, False
+    need(name in count.evidence, "a document that a receipt names")
+    if document[1:].startswith(node_evidence.MARK):
+        content = decode_all(document)
+        try:
+            return True, node_evidence.verify(content, count.evidence[name], ed25519_verifies)
+        except node_evidence.Odd as error:
+            raise Refused(str(error)) from error
+    return False, False
 
 
 def opening_hash(opening):
@@ -499,17 +576,15 @@ def verify_bundle(data, policy):
         need(found is not None, "an opening of a name that is here")
         names[opening[0] + "#" + ",".join(opening[1])] = found
     for document in bundle[3]:
-        order = count.orders.get(sha256(document))
-        if order:
-            verify_order(document, order)
-        else:
-            need(sha256(document) in count.evidence, "a document that a receipt names")
+        signed_it, quoted = verify_document(document, count, signed["origin"], policy)
+        count.nodes += signed_it
+        count.quotes += quoted
     grown = []
     for earlier in bundle[4]:
         older = checkpoint(earlier[0])
         need(older["origin"] == signed["origin"], "an older checkpoint of the same log")
-        own = [log for log in policy[0] if log["name"] == older["origin"]]
-        need(any(signed_by(older, log) is not None for log in own), "the log signed it then")
+        until = signed_until(older, policy)
+        need(until is None or older["size"] <= until, "a key that had not been replaced by then")
         verify_consistency(
             older["size"], older["root"], signed["size"], signed["root"], earlier[1]
         )
@@ -567,6 +642,9 @@ def main(arguments):
         "receipts": count.receipts,
         "released": count.released,
         "notices": count.notices,
+        "nodes": count.nodes,
+        "quotes": count.quotes,
+        "keys_changed": len(count.key_changes),
         "missing": count.missing,
         "names": names,
         "grown_from": grown,

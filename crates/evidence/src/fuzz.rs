@@ -8,6 +8,7 @@ use crate::{
     attest::{snp, tdx, tpm},
     bundle::Bundle,
     checkpoint::SignedCheckpoint,
+    key_change::KeyChange,
     log::journal_for_fuzzing,
     names::NameKey,
     node::Document,
@@ -46,7 +47,7 @@ pub fn bundle(bytes: &[u8]) {
     if let Ok((proof, extra)) = Proof::parse(&text) {
         let written = extra.map_or_else(|| proof.to_string(), |extra| proof.with_entry(&extra));
         assert_eq!(written, text);
-        assert!(verify::proof(&text, &policy).is_err());
+        assert!(verify::proof(&text, &policy, &Given::default()).is_err());
     }
 }
 
@@ -99,8 +100,12 @@ pub fn audit(bytes: &[u8]) {
 }
 
 /// Any bytes as what a node signed: what is read is written again, and nothing verifies whose key
-/// is not the one that it says.
+/// is not the one that it says. And as a change of a log's key, which both keys sign.
 pub fn node(bytes: &[u8]) {
+    if let Ok(change) = KeyChange::verify(bytes) {
+        assert_eq!(change.old.name(), change.new.name());
+        assert_ne!(change.old, change.new);
+    }
     if let Ok(document) = Document::parse(bytes) {
         assert!(Document::is_one(bytes));
         assert_eq!(document.to_bytes().as_deref(), Ok(bytes));

@@ -20,6 +20,7 @@ pub mod export;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 pub mod hash;
+pub mod key_change;
 pub mod keys;
 pub mod log;
 pub mod names;

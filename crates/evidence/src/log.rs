@@ -34,6 +34,7 @@ mod error;
 mod journal;
 mod open;
 mod publish;
+mod rotate;
 mod state;
 mod writer;
 

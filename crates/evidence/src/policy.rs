@@ -1,13 +1,16 @@
 //! Whom to believe (C2SP tlog-policy): logs, witnesses, and how many of them.
 //!
-//! The file is UTF-8 here, where the specification allows any octets.
+//! The file is UTF-8 here, where the specification allows any octets; and a line `was KEY SIZE` is
+//! ours: the key of a log that another one replaced when it had this size. What it signed is believed
+//! up to there, and only where something else shows that it is the log's past: whoever stole the key
+//! later can sign anything with it, but no past that others have seen.
 
 use std::{collections::BTreeMap, str::FromStr};
 
 use serde::Serialize;
 
 use crate::{
-    checkpoint::SignedCheckpoint,
+    checkpoint::{SignedCheckpoint, parse_number},
     note::{KeyKind, NoteError, VerifierKey},
 };
 
@@ -32,6 +35,24 @@ pub enum Disbelief {
     /// A signature is missing or false.
     #[error("the checkpoint is not to be believed")]
     Signature(#[from] NoteError),
+    /// A key signed that had been replaced by then.
+    #[error(
+        "it is signed at size {size} by a key of the log that was replaced at size {until}: it is \
+         false, and whoever made it has the old key"
+    )]
+    Replaced {
+        /// What is signed.
+        size: u64,
+        /// Where the key ended.
+        until: u64,
+    },
+    /// A key signed that was replaced since, and nothing shows that it is the log's past.
+    #[error(
+        "it is signed by a key of the log that was replaced since, and no witness whom the policy \
+         counts signed it: what shows that it is the log's past is a later bundle that grew from it \
+         (--later)"
+    )]
+    Former,
     /// Too few witnesses signed.
     #[error("the policy's quorum is not met: of its witnesses {} signed", list(.0))]
     Quorum(Vec<String>),
@@ -73,10 +94,20 @@ struct Group {
     members: Vec<Member>,
 }
 
+/// A key that another one replaced.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Former {
+    /// The key.
+    pub key: VerifierKey,
+    /// The size of the log then.
+    pub until: u64,
+}
+
 /// Logs, witnesses, and the quorum.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Policy {
     logs: Vec<VerifierKey>,
+    former: Vec<Former>,
     witnesses: Vec<Witness>,
     groups: Vec<Group>,
     quorum: Option<Member>,
@@ -87,6 +118,12 @@ impl Policy {
     #[must_use]
     pub fn logs(&self) -> &[VerifierKey] {
         &self.logs
+    }
+
+    /// Keys of logs that were replaced.
+    #[must_use]
+    pub fn former(&self) -> &[Former] {
+        &self.former
     }
 
     /// The witnesses.
@@ -106,19 +143,11 @@ impl Policy {
     /// # Errors
     /// [`Disbelief`].
     pub fn judge(&self, signed: &SignedCheckpoint) -> Result<Vec<Seen>, Disbelief> {
-        let origin = &signed.checkpoint().origin;
-        let mut logs = self.logs.iter().filter(|log| log.name() == origin).peekable();
-        if logs.peek().is_none() {
-            return Err(Disbelief::UnknownLog(origin.clone()));
+        let former = self.signed_by(signed)?;
+        let size = signed.checkpoint().size;
+        if let Some(Former { until, .. }) = former.filter(|former| size > former.until) {
+            return Err(Disbelief::Replaced { size, until: *until });
         }
-        let mut verdict = Ok(());
-        for log in logs {
-            verdict = signed.verify(log);
-            if !matches!(verdict, Err(NoteError::Unsigned(_))) {
-                break;
-            }
-        }
-        verdict?;
         let mut seen = Vec::new();
         let mut signers = vec![false; self.witnesses.len()];
         for (witness, signer) in self.witnesses.iter().zip(&mut signers) {
@@ -131,11 +160,31 @@ impl Policy {
                 Err(error) => return Err(error.into()),
             }
         }
-        if self.quorum.as_ref().is_none_or(|quorum| self.is_met(quorum, &signers)) {
-            Ok(seen)
-        } else {
-            Err(Disbelief::Quorum(seen.into_iter().map(|seen| seen.witness).collect()))
+        match &self.quorum {
+            Some(quorum) if !self.is_met(quorum, &signers) => {
+                Err(Disbelief::Quorum(seen.into_iter().map(|seen| seen.witness).collect()))
+            }
+            // SECURITY: the signature alone shows nothing once the key is out of use.
+            None if former.is_some() => Err(Disbelief::Former),
+            _ => Ok(seen),
         }
+    }
+
+    /// Whether a log of this name signed, and by which key where that was replaced since.
+    fn signed_by(&self, signed: &SignedCheckpoint) -> Result<Option<&Former>, Disbelief> {
+        let origin = &signed.checkpoint().origin;
+        let own = |key: &VerifierKey| key.name() == origin;
+        let current = self.logs.iter().filter(|key| own(key)).map(|key| (key, None));
+        let former = self.former.iter().filter(|former| own(&former.key));
+        let former = former.map(|former| (&former.key, Some(former)));
+        let mut verdict = Err(Disbelief::UnknownLog(origin.clone()));
+        for (key, former) in current.chain(former) {
+            verdict = signed.verify(key).map(|()| former).map_err(Disbelief::from);
+            if !matches!(verdict, Err(Disbelief::Signature(NoteError::Unsigned(_)))) {
+                break;
+            }
+        }
+        verdict
     }
 
     /// Groups name earlier ones only, so this ends.
@@ -162,24 +211,39 @@ impl Reader {
     fn line(&mut self, words: &[&str]) -> Result<(), &'static str> {
         match words {
             ["log", key] | ["log", key, _] => self.log(key),
+            ["was", key, size] => self.was(key, size),
             ["witness", name, key] => self.witness(name, key, None),
             ["witness", name, key, url] => self.witness(name, key, Some((*url).to_owned())),
             ["group", name, least, members @ ..] if !members.is_empty() => {
                 self.group(name, least, members)
             }
             ["quorum", name] => self.quorum(name),
-            _ => Err("a line is: log KEY [URL], witness NAME KEY [URL], \
+            _ => Err("a line is: log KEY [URL], was KEY SIZE, witness NAME KEY [URL], \
                       group NAME all|any|NUMBER MEMBER..., or quorum NAME|none"),
         }
     }
 
     fn log(&mut self, key: &str) -> Result<(), &'static str> {
-        let key = parse_key(key, KeyKind::Log)?;
-        if self.policy.logs.iter().any(|log| log.as_bytes() == key.as_bytes()) {
-            return Err("this log is there already");
-        }
+        let key = self.new_log(key)?;
         self.policy.logs.push(key);
         if self.policy.logs.len() > MANY { Err("too many logs") } else { Ok(()) }
+    }
+
+    fn was(&mut self, key: &str, size: &str) -> Result<(), &'static str> {
+        let key = self.new_log(key)?;
+        let until = parse_number(size).ok_or("the size is a number")?;
+        self.policy.former.push(Former { key, until });
+        if self.policy.former.len() > MANY { Err("too many logs") } else { Ok(()) }
+    }
+
+    fn new_log(&self, key: &str) -> Result<VerifierKey, &'static str> {
+        let key = parse_key(key, KeyKind::Log)?;
+        let former = self.policy.former.iter().map(|former| &former.key);
+        let mut known = self.policy.logs.iter().chain(former);
+        if known.any(|log| log.as_bytes() == key.as_bytes()) {
+            return Err("this log is there already");
+        }
+        Ok(key)
     }
 
     fn witness(&mut self, name: &str, key: &str, url: Option<String>) -> Result<(), &'static str> {

@@ -5,7 +5,8 @@
 //! as claims ([`mod@claims`]), each with the assumptions that it stands on.
 
 use std::{
-    fs,
+    fs::File,
+    io::{ErrorKind, Read as _},
     path::{Path, PathBuf},
 };
 
@@ -13,9 +14,10 @@ use serde::Serialize;
 
 use crate::{
     bundle::{Bundle, BundleError},
-    checkpoint::SignedCheckpoint,
-    export::DOCUMENTS,
+    checkpoint::{Checkpoint, SignedCheckpoint},
+    export::{DOCUMENT_MAX, DOCUMENTS},
     hash::Digest,
+    key_change::KeyChangeError,
     names::Opening,
     node::NodeError,
     note::NoteError,
@@ -92,6 +94,9 @@ pub enum Refusal {
     /// A document is of no receipt here.
     #[error("the document {0} is in the bundle, and no receipt names it")]
     Document(Digest),
+    /// A document beside a log is not the one that its name says.
+    #[error("the document {0} of the log was changed")]
+    Changed(Digest),
     /// What people signed is not what receipts say that they signed.
     #[error("the order {hash} is refused")]
     Order {
@@ -99,6 +104,12 @@ pub enum Refusal {
         hash: Digest,
         /// Why.
         source: OrderRefused,
+    },
+    /// The log's key is said to have changed, and it did not, or elsewhere.
+    #[error("the change of the log's key is refused")]
+    KeyChange {
+        /// Why.
+        source: KeyChangeError,
     },
     /// What a node is said to have signed is not of the launch whose receipts name it.
     #[error("the node's statement {document} is refused")]
@@ -174,6 +185,8 @@ pub struct Given {
     pub requests: bool,
     /// Release policies, which name nodes.
     pub release_policies: Vec<ReleasePolicy>,
+    /// Checkpoints that a later bundle proves ([`past`]).
+    pub past: Vec<Checkpoint>,
 }
 
 /// Verifies a bundle.
@@ -183,7 +196,7 @@ pub struct Given {
 pub fn bundle(bytes: &[u8], policy: &Policy, given: &Given) -> Result<Report, Refusal> {
     let bundle = Bundle::parse(bytes)?;
     let signed = SignedCheckpoint::parse(&bundle.checkpoint)?;
-    let witnesses = policy.judge(&signed)?;
+    let witnesses = believed(&signed, policy, given)?;
     let top = (signed.checkpoint().size, signed.checkpoint().root);
     let mut tally = Tally::new(Collect { requests: given.requests, evidence: true });
     for item in &bundle.receipts {
@@ -195,16 +208,9 @@ pub fn bundle(bytes: &[u8], policy: &Policy, given: &Given) -> Result<Report, Re
     }
     let mut nodes = Nodes::default();
     for document in &bundle.documents {
-        let hash = Digest::of(document);
-        let named = tally.add_order(hash, document);
-        if named.map_err(|source| Refusal::Order { hash, source })? {
-            continue;
-        }
-        let uses = tally.add_document(hash).ok_or(Refusal::Document(hash))?;
-        nodes.check(document, uses, &given.release_policies)?;
+        take(&mut tally, &mut nodes, document, given)?;
     }
-    (tally.attested, tally.overstated) = (nodes.attested, nodes.overstated);
-    (tally.unjudged, tally.hardware) = (nodes.unjudged, nodes.hardware.clone());
+    tally.take_nodes(&nodes);
     let mut past = Vec::new();
     for earlier in &bundle.earlier {
         let older = SignedCheckpoint::parse(&earlier.checkpoint)?;
@@ -227,6 +233,8 @@ pub fn bundle(bytes: &[u8], policy: &Policy, given: &Given) -> Result<Report, Re
         }
     }
     let grown_from = past.into_iter().map(|(size, _)| size).collect();
+    let origin = &signed.checkpoint().origin;
+    tally.keys_agree(policy, origin).map_err(|source| Refusal::KeyChange { source })?;
     let mut report = report(&signed, witnesses, grown_from, tally, &bundle.openings)?;
     report.nodes = nodes.into_seen();
     Ok(report)
@@ -236,10 +244,10 @@ pub fn bundle(bytes: &[u8], policy: &Policy, given: &Given) -> Result<Report, Re
 ///
 /// # Errors
 /// [`Refusal`].
-pub fn proof(text: &str, policy: &Policy) -> Result<Report, Refusal> {
+pub fn proof(text: &str, policy: &Policy, given: &Given) -> Result<Report, Refusal> {
     let (proof, leaf) = Proof::parse(text)?;
     let leaf = leaf.ok_or(Refusal::NoReceipt)?;
-    let witnesses = policy.judge(&proof.checkpoint)?;
+    let witnesses = believed(&proof.checkpoint, policy, given)?;
     let index = proof.index;
     proof.verify(&leaf).map_err(|source| Refusal::NotIncluded { index, source })?;
     let mut tally = Tally::default();
@@ -253,10 +261,10 @@ pub fn proof(text: &str, policy: &Policy) -> Result<Report, Refusal> {
 /// [`Refusal`].
 pub fn folder(folder: &Path, policy: &Policy, given: &Given) -> Result<Report, Refusal> {
     let signed = published(folder)?;
-    let witnesses = policy.judge(&signed)?;
+    let witnesses = believed(&signed, policy, given)?;
     let top = signed.checkpoint();
     let tiles = Tiles::new(folder, top.size);
-    let collect = Collect { requests: given.requests, evidence: false };
+    let collect = Collect { requests: given.requests, evidence: true };
     let (mut tally, mut edge) = (Tally::new(collect), Edge::default());
     for bundle in 0..tiles.bundles() {
         for entry in tiles.entries(bundle)? {
@@ -290,18 +298,76 @@ pub fn folder(folder: &Path, policy: &Policy, given: &Given) -> Result<Report, R
         }
     }
     tally.whole_log = true;
-    for hash in tally.orders.keys().copied().collect::<Vec<_>>() {
+    let mut nodes = Nodes::default();
+    for hash in tally.named() {
         // One that was not kept is not there, and the report says so.
-        let Ok(document) = fs::read(folder.join(DOCUMENTS).join(hash.to_string())) else {
-            continue;
-        };
-        if Digest::of(&document) != hash {
-            return Err(Refusal::Document(hash));
-        }
-        let taken = tally.add_order(hash, &document);
-        taken.map_err(|source| Refusal::Order { hash, source })?;
+        let Some(document) = kept(folder, hash)? else { continue };
+        take(&mut tally, &mut nodes, &document, given)?;
     }
-    report(&signed, witnesses, grown_from, tally, &given.openings)
+    tally.take_nodes(&nodes);
+    let origin = &top.origin;
+    tally.keys_agree(policy, origin).map_err(|source| Refusal::KeyChange { source })?;
+    let mut report = report(&signed, witnesses, grown_from, tally, &given.openings)?;
+    report.nodes = nodes.into_seen();
+    Ok(report)
+}
+
+/// Checkpoints of a log that a bundle of it proves, its own among them: what an older bundle stands
+/// on whose key was replaced since.
+///
+/// # Errors
+/// [`Refusal`].
+pub fn past(bytes: &[u8], policy: &Policy) -> Result<Vec<Checkpoint>, Refusal> {
+    bundle(bytes, policy, &Given::default())?;
+    let bundle = Bundle::parse(bytes)?;
+    let notes = bundle.earlier.iter().map(|earlier| &earlier.checkpoint);
+    let each = notes.chain([&bundle.checkpoint]);
+    each.map(|note| Ok(SignedCheckpoint::parse(note)?.checkpoint().clone())).collect()
+}
+
+/// Who saw a checkpoint that is believed, by its signatures or as the past of a later one.
+fn believed(
+    signed: &SignedCheckpoint,
+    policy: &Policy,
+    given: &Given,
+) -> Result<Vec<Seen>, Refusal> {
+    match policy.judge(signed) {
+        Err(Disbelief::Former) if given.past.contains(signed.checkpoint()) => Ok(Vec::new()),
+        judged => Ok(judged?),
+    }
+}
+
+/// Checks one document against the receipts that name it.
+fn take(
+    tally: &mut Tally,
+    nodes: &mut Nodes,
+    document: &[u8],
+    given: &Given,
+) -> Result<(), Refusal> {
+    let hash = Digest::of(document);
+    if tally.add_key_change(hash, document).map_err(|source| Refusal::KeyChange { source })? {
+        return Ok(());
+    }
+    let order = tally.add_order(hash, document);
+    if order.map_err(|source| Refusal::Order { hash, source })? {
+        return Ok(());
+    }
+    let uses = tally.add_document(hash).ok_or(Refusal::Document(hash))?;
+    nodes.check(document, uses, &given.release_policies)
+}
+
+/// A document beside a log, which is the one that its name says.
+fn kept(folder: &Path, hash: Digest) -> Result<Option<Vec<u8>>, Refusal> {
+    let path = folder.join(DOCUMENTS).join(hash.to_string());
+    let mut document = Vec::new();
+    let most = u64::try_from(DOCUMENT_MAX).unwrap_or(u64::MAX).saturating_add(1);
+    let read = File::open(&path).and_then(|file| file.take(most).read_to_end(&mut document));
+    match read {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(Refusal::Read { path, source }),
+        Ok(_) if Digest::of(&document) != hash => Err(Refusal::Changed(hash)),
+        Ok(_) => Ok(Some(document)),
+    }
 }
 
 /// What the tiles have at a position is what the entries say.
@@ -316,7 +382,7 @@ fn agree(tiles: &Tiles, edge: &Edge, level: u32, at: u64) -> Result<(), Refusal>
 /// [`Refusal::Read`], [`Refusal::Checkpoint`].
 pub fn published(folder: &Path) -> Result<SignedCheckpoint, Refusal> {
     let path = folder.join("checkpoint");
-    let text = fs::read_to_string(&path).map_err(|source| Refusal::Read { path, source })?;
+    let text = std::fs::read_to_string(&path).map_err(|source| Refusal::Read { path, source })?;
     Ok(SignedCheckpoint::parse(&text)?)
 }
 
@@ -330,7 +396,10 @@ fn is_of(
     if *origin != signed.checkpoint().origin {
         return Err(Disbelief::UnknownLog(origin.clone()).into());
     }
-    let verified = policy.logs().iter().any(|log| older.verify(log).is_ok());
+    let size = older.checkpoint().size;
+    let former = policy.former().iter().filter(|former| size <= former.until);
+    let mut keys = policy.logs().iter().chain(former.map(|former| &former.key));
+    let verified = keys.any(|log| older.verify(log).is_ok());
     if verified { Ok(()) } else { Err(NoteError::Unsigned(origin.clone()).into()) }
 }
 

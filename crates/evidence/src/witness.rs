@@ -165,7 +165,7 @@ impl Witness {
     fn judge(&self, body: &[u8]) -> Result<Answer, Answer> {
         let Request { old, proof, signed } = parse(body)?;
         let origin = signed.checkpoint().origin.clone();
-        self.is_trusted(&signed)?;
+        let by = self.is_trusted(&signed)?;
         let (size, root) = (signed.checkpoint().size, signed.checkpoint().root);
         if old > size {
             return Err(Answer::text(400, "the old size is above the new one\n"));
@@ -173,6 +173,10 @@ impl Witness {
         // Held to the end: nobody else may look at the kept size before this one is on the disk.
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let last = kept.get(&origin);
+        // SECURITY: once a newer key has signed, whoever has an older one signs in vain.
+        if last.is_some_and(|last| self.newest(&last.checkpoint) > Some(by)) {
+            return Err(Answer::text(403, "a newer key of the log has signed since\n"));
+        }
         let (last_size, last_root) = last.map_or_else(
             || (0, Digest::of(b"")),
             |last| (last.checkpoint.checkpoint().size, last.checkpoint.checkpoint().root),
@@ -205,8 +209,13 @@ impl Witness {
         Ok(Answer::text(200, &line))
     }
 
-    /// A log that is known, and signed.
-    fn is_trusted(&self, signed: &SignedCheckpoint) -> Result<(), Answer> {
+    /// The newest key of its log that signed: of several keys the last one that was named.
+    fn newest(&self, signed: &SignedCheckpoint) -> Option<usize> {
+        self.logs.iter().rposition(|log| signed.verify(log).is_ok())
+    }
+
+    /// A log that is known, and signed; by which of its keys, the newest if there are several.
+    fn is_trusted(&self, signed: &SignedCheckpoint) -> Result<usize, Answer> {
         let origin = &signed.checkpoint().origin;
         let mut verified = None;
         for log in self.logs.iter().filter(|log| log.name() == origin) {
@@ -219,7 +228,7 @@ impl Witness {
             }
         }
         match verified {
-            Some(true) => Ok(()),
+            Some(true) => Ok(self.newest(signed).unwrap_or_default()),
             Some(false) => Err(Answer::text(403, "the log's signature is missing\n")),
             None => Err(Answer::text(404, "this log is not known here\n")),
         }

@@ -10,6 +10,7 @@ mod python {
 
     use cloudtaser_core::{
         level::Verdict,
+        node::{self as core, NodeEvidence, NodeStatement},
         release::{
             order,
             policy::terms::{Relax, SignerKey},
@@ -22,6 +23,7 @@ mod python {
         export::{Selection, export},
         log::{Clock, Options},
         names::NameKey,
+        node::Document,
         note::{KeyKind, Signer},
         notice,
         receipt::{
@@ -252,6 +254,130 @@ print(tried)
             .collect();
         assert_eq!(theirs["witnesses"], serde_json::Value::Object(times));
         assert_eq!(theirs["names"]["secret/data/db#password,user"], ours.names[0].releases);
+    }
+
+    /// What an agent recorded in a machine with a TPM.
+    const RECORDED: &str = include_str!("vectors/node_tpm.json");
+
+    /// A bundle of one release to the launch of this statement, with the statement; both verdicts.
+    fn node(change: impl FnOnce(&mut NodeEvidence, &mut Draft)) -> Option<(bool, Output)> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let mut evidence: NodeEvidence = serde_json::from_str(RECORDED).unwrap();
+        let statement = NodeStatement::parse(&evidence.statement).unwrap();
+        let digest = |hash: core::Hash| Digest::new(*hash.as_bytes());
+        let key = NameKey::new([7; 32].into());
+        let recipient = digest(statement.sealing);
+        let mut draft = Draft {
+            session: digest(statement.session),
+            sealing: Some(Sealing { suite: name("X-Wing"), recipient }),
+            wrapper: statement.launch.wrapper.map(digest),
+            ..draft(0, &key)
+        };
+        draft.workload.pod = name(statement.launch.pod.as_deref().unwrap());
+        change(&mut evidence, &mut draft);
+        let document = Document::of(&evidence).unwrap().to_bytes().unwrap();
+        let log = Log::open(&path, log_key(), Options::default()).unwrap();
+        draft.evidence = Some(log.keep(&document).unwrap());
+        log.append(draft).unwrap();
+        drop(log);
+        let bundle = export(&path, &Selection::default(), Vec::new(), &[]).unwrap();
+        let bytes = bundle.to_bytes().unwrap();
+        let policy = format!("log {}\nquorum none\n", log_key().verifier());
+        fs::write(folder.path().join("policy"), &policy).unwrap();
+        fs::write(folder.path().join("bundle"), &bytes).unwrap();
+        let ours = verify::bundle(&bytes, &policy.parse().unwrap(), &Given::default());
+        let file = |name: &str| folder.path().join(name).display().to_string();
+        let arguments = [&script().display().to_string(), &file("bundle"), &file("policy")];
+        Some((ours.is_ok(), python(&arguments.map(String::as_str))?))
+    }
+
+    #[test]
+    fn both_verifiers_hold_what_a_node_and_its_tpm_signed_against_the_receipts() {
+        let Some((ours, theirs)) = node(|_, _| ()) else { return };
+        let theirs = json(&theirs);
+        assert!(ours);
+        assert_eq!((&theirs["nodes"], &theirs["quotes"]), (&1.into(), &1.into()));
+        type Change = fn(&mut NodeEvidence, &mut Draft);
+        let changes: [(&str, Change); 10] = [
+            ("another session", |_, draft| draft.session = Digest::of(b"another")),
+            ("another recipient", |_, draft| draft.sealing = None),
+            ("another pod", |_, draft| draft.workload.pod = name("another")),
+            ("another wrapper", |_, draft| draft.wrapper = Some(Digest::of(b"another"))),
+            ("another key", |evidence, _| evidence.key = core::Hash::new([7; 32])),
+            ("a signature that is none", |evidence, _| evidence.signature = "00".repeat(64)),
+            ("another quote", |evidence, _| bend(&mut evidence.tpm.as_mut().unwrap().quote)),
+            ("a quote's signature", |evidence, _| {
+                bend(&mut evidence.tpm.as_mut().unwrap().signature);
+            }),
+            ("another register", |evidence, _| {
+                let registers = &mut evidence.tpm.as_mut().unwrap().registers;
+                registers.insert(4, core::Hash::new([7; 32]));
+            }),
+            ("a log that was cut", |evidence, _| evidence.tpm.as_mut().unwrap().log.clear()),
+        ];
+        for (what, change) in changes {
+            let (ours, theirs) = node(change).unwrap();
+            let said = String::from_utf8_lossy(&theirs.stderr).into_owned();
+            assert_eq!((ours, theirs.status.code()), (false, Some(77)), "{what}: {said}");
+        }
+    }
+
+    /// The last byte is another.
+    fn bend(base64: &mut String) {
+        let mut bytes = data_encoding::BASE64.decode(base64.as_bytes()).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        *base64 = data_encoding::BASE64.encode(&bytes);
+    }
+
+    #[test]
+    fn both_verifiers_know_when_the_logs_key_was_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let key = NameKey::new([7; 32].into());
+        let new = || Signer::from_seed(log_key().name(), KeyKind::Log, &[4; 32]).unwrap();
+        let log = Log::open(&path, log_key(), Options::default()).unwrap();
+        (0..2).for_each(|number| drop(log.append(draft(number, &key)).unwrap()));
+        drop(log);
+        let before = published(&path).unwrap();
+        let older = export(&path, &Selection::default(), Vec::new(), &[]).unwrap();
+        let size = Log::rotate(&path, &log_key(), new(), Options::default()).unwrap();
+        let size = size.checkpoint().size;
+        let log = Log::open(&path, new(), Options::default()).unwrap();
+        log.append(draft(0, &key)).unwrap();
+        drop(log);
+        let newer = export(&path, &Selection::default(), Vec::new(), &[before]).unwrap();
+        let file = |name: &str| folder.path().join(name).display().to_string();
+        fs::write(file("older"), older.to_bytes().unwrap()).unwrap();
+        fs::write(file("newer"), newer.to_bytes().unwrap()).unwrap();
+        let (old, new) = (log_key().verifier(), new().verifier());
+        for (name, policy, expected) in [
+            ("newer", format!("log {new}\nwas {old} {size}\nquorum none\n"), true),
+            ("newer", format!("log {new}\nwas {old} {}\nquorum none\n", size + 1), false),
+            ("newer", format!("log {old}\nquorum none\n"), false),
+            // Nothing but a signature by a key that may have been stolen since.
+            ("older", format!("log {new}\nwas {old} {size}\nquorum none\n"), false),
+            ("older", format!("log {old}\nquorum none\n"), true),
+            ("older", format!("log {old}\nwas {old} {size}\nquorum none\n"), false),
+        ] {
+            fs::write(file("policy"), &policy).unwrap();
+            let arguments = [&script().display().to_string(), &file(name), &file("policy")];
+            let Some(theirs) = python(&arguments.map(String::as_str)) else { return };
+            let bytes = fs::read(file(name)).unwrap();
+            let ours =
+                policy.parse().map(|policy| verify::bundle(&bytes, &policy, &Given::default()));
+            let ours = matches!(ours, Ok(Ok(_)));
+            let said = String::from_utf8_lossy(&theirs.stderr).into_owned();
+            let code = if expected { 0 } else { 77 };
+            assert_eq!(
+                (ours, theirs.status.code()),
+                (expected, Some(code)),
+                "{name} {policy} {said}"
+            );
+            if expected && name == "newer" {
+                assert_eq!(json(&theirs)["keys_changed"], 1);
+            }
+        }
     }
 
     #[test]

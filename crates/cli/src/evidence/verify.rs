@@ -57,6 +57,10 @@ pub(crate) struct SourceArgs {
     /// A checkpoint of the same log that came another way, to find a fork.
     #[arg(long, value_name = "CHECKPOINT")]
     seen: Vec<PathBuf>,
+    /// A later bundle of the same log (`export --since`): shows that this is of the log's past where
+    /// its key was replaced since.
+    #[arg(long, value_name = "BUNDLE")]
+    later: Vec<PathBuf>,
     /// A release policy of the bridge's, to name the nodes whose statements are in a bundle.
     #[arg(long, value_name = "FILE")]
     release_policy: Vec<PathBuf>,
@@ -140,8 +144,12 @@ impl SourceArgs {
         let release_policies = self.release_policy.iter().map(release_policy);
         let release_policies = release_policies.collect::<Result<_>>()?;
         let seen = read_checkpoints(&self.seen)?;
-        let given = Given { seen, openings, requests, release_policies };
         let policy = read_policy(&self.policy)?;
+        let mut past = Vec::new();
+        for later in &self.later {
+            past.extend(verify::past(&read(later)?, &policy)?);
+        }
+        let given = Given { seen, openings, requests, release_policies, past };
         let report = verified(&self.evidence, &policy, &given)?;
         with_audit(report, self.bao_audit.as_ref(), &self.prefix)
     }
@@ -155,7 +163,7 @@ pub(super) fn verified(evidence: &Path, policy: &Policy, given: &Given) -> Resul
     let bytes = read(evidence)?;
     if !bytes.starts_with(MAGIC) && bytes.starts_with(b"c2sp.org/tlog-proof") {
         // What is no UTF-8 is no proof, and is refused as what it then is.
-        return Ok(verify::proof(&String::from_utf8_lossy(&bytes), policy)?);
+        return Ok(verify::proof(&String::from_utf8_lossy(&bytes), policy, given)?);
     }
     Ok(verify::bundle(&bytes, policy, given)?)
 }

@@ -183,9 +183,9 @@ impl Writer {
 }
 
 /// Nodes that are in memory, and else in full tiles on the disk.
-struct Everything<'a> {
-    edge: &'a Edge,
-    tiles: Tiles,
+pub(super) struct Everything<'a> {
+    pub(super) edge: &'a Edge,
+    pub(super) tiles: Tiles,
 }
 
 impl Nodes for Everything<'_> {

@@ -112,7 +112,7 @@ impl VerifierKey {
         self.key.as_bytes()
     }
 
-    pub(super) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+    pub(crate) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         let signature = Signature::from_slice(signature);
         // SECURITY: strict, so that no second signature and no key of small order passes.
         signature.is_ok_and(|signature| self.key.verify_strict(message, &signature).is_ok())
@@ -171,6 +171,11 @@ impl Signer {
         let id = HEXLOWER.encode(&self.verifier().id());
         let key = Zeroizing::new(BASE64.encode(&key));
         Zeroizing::new(format!("{SECRET_PREFIX}{}+{id}+{}", self.name, *key))
+    }
+
+    /// The same key once more, for a log that is opened twice.
+    pub(crate) fn copy(&self) -> Self {
+        Self { name: self.name.clone(), kind: self.kind, key: self.key.clone() }
     }
 
     /// The name.

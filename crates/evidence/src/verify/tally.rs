@@ -1,17 +1,20 @@
 //! What receipts say, counted; and whether they contradict each other.
 
-use std::collections::{BTreeMap, btree_map::Entry};
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 use cloudtaser_core::level::Verdict;
 use serde::Serialize;
 
 use super::{
-    nodes::Uses,
+    nodes::{Nodes, Uses},
     orders::{OrderRefused, OrderTally},
 };
 use crate::{
     hash::Digest,
+    key_change::{KeyChange, KeyChangeError},
+    note::VerifierKey,
     notice::{self, Leaf, Notice},
+    policy::{Former, Policy},
     receipt::{Act, Assurance, Decision, Receipt},
 };
 
@@ -130,6 +133,8 @@ pub struct Tally {
     pub break_glass: u64,
     /// What people signed, by its hash.
     pub orders: BTreeMap<Digest, OrderTally>,
+    /// Changes of the log's key, by the hash of what both keys signed.
+    pub keys: BTreeMap<Digest, KeyTally>,
     /// Numbers of notices that are not here, between those that are.
     pub missing_notices: u64,
     #[serde(skip)]
@@ -141,6 +146,15 @@ pub struct Tally {
     /// OpenBao's ids of requests, by which its audit log is compared.
     #[serde(skip)]
     pub(crate) requests: BTreeMap<String, u64>,
+}
+
+/// A change of the log's key.
+#[derive(Clone, Debug, Serialize)]
+pub struct KeyTally {
+    /// The log's size with its notice: what is larger is signed by the new key.
+    pub size: u64,
+    /// Old key and new key, where what they signed is here.
+    pub keys: Option<(String, String)>,
 }
 
 /// Releases of one secret.
@@ -212,8 +226,15 @@ impl Tally {
     fn notice(&mut self, index: u64, notice: &Notice) {
         let said = &notice.notice;
         *self.notices.entry(said.kind.to_string()).or_default() += 1;
-        if let (notice::BREAK_GLASS, Some(order)) = (said.kind.as_str(), said.document) {
-            self.orders.entry(order).or_insert_with(|| OrderTally::new(Act::BreakGlass));
+        match (said.kind.as_str(), said.document) {
+            (notice::BREAK_GLASS, Some(order)) => {
+                self.orders.entry(order).or_insert_with(|| OrderTally::new(Act::BreakGlass));
+            }
+            (notice::NEW_KEY, Some(document)) => {
+                let change = KeyTally { size: index.saturating_add(1), keys: None };
+                self.keys.entry(document).or_insert(change);
+            }
+            _ => {}
         }
         let (kind, words) = (said.kind.to_string(), said.words.to_string());
         self.loudly(Loud { index, time_ms: notice.time_ms, kind, words });
@@ -400,6 +421,46 @@ impl Tally {
         let Some(order) = self.orders.get_mut(&hash) else { return Ok(false) };
         order.take(document)?;
         Ok(true)
+    }
+
+    /// Hashes of all documents that receipts and notices name.
+    pub(super) fn named(&self) -> BTreeSet<Digest> {
+        let others = self.orders.keys().chain(self.keys.keys());
+        others.chain(self.evidence.keys()).copied().collect()
+    }
+
+    /// Takes a document that is named as a change of the log's key; false where none is.
+    pub(super) fn add_key_change(
+        &mut self,
+        hash: Digest,
+        document: &[u8],
+    ) -> Result<bool, KeyChangeError> {
+        let Some(change) = self.keys.get_mut(&hash) else { return Ok(false) };
+        let KeyChange { old, new } = KeyChange::verify(document)?;
+        change.keys = Some((old.to_string(), new.to_string()));
+        Ok(true)
+    }
+
+    /// Whether changes of the key are of this log, and where the policy says that they were.
+    pub(super) fn keys_agree(&self, policy: &Policy, origin: &str) -> Result<(), KeyChangeError> {
+        for KeyTally { size, keys } in self.keys.values() {
+            let Some((old, _new)) = keys else { continue };
+            let old: VerifierKey = old.parse().map_err(|_never| KeyChangeError::Keys)?;
+            if old.name() != origin {
+                return Err(KeyChangeError::Log);
+            }
+            let former = policy.former().iter().find(|former| former.key == old);
+            if let Some(Former { until, .. }) = former.filter(|former| former.until != *size) {
+                return Err(KeyChangeError::Place { until: *until, size: *size });
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes what statements of nodes came to.
+    pub(super) fn take_nodes(&mut self, nodes: &Nodes) {
+        (self.attested, self.overstated) = (nodes.attested, nodes.overstated);
+        (self.unjudged, self.hardware) = (nodes.unjudged, nodes.hardware.clone());
     }
 
     /// Takes a document; what receipts say that name it, or nothing where none does.

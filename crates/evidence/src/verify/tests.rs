@@ -14,6 +14,7 @@ use super::*;
 use crate::{
     bundle::Item,
     export::{Selection, export},
+    key_change,
     log::{Clock, Log, Options},
     names::NameKey,
     node,
@@ -335,15 +336,18 @@ fn a_single_proof_is_enough_for_a_single_release() {
     let log = Log::open(folder.path(), signer(), Options::default()).unwrap();
     let appended = log.append(draft()).unwrap();
     let text = appended.proof.with_entry(&appended.leaf);
-    let report = proof(&text, &policy("none")).unwrap();
+    let report = proof(&text, &policy("none"), &Given::default()).unwrap();
     assert_eq!(report.tally.range, Some((3, 3)));
     for at in 0..text.len() {
         let mut bent = text.clone().into_bytes();
         bent[at] ^= 1;
         let Ok(bent) = String::from_utf8(bent) else { continue };
-        assert!(proof(&bent, &policy("none")).is_err(), "byte {at}");
+        assert!(proof(&bent, &policy("none"), &Given::default()).is_err(), "byte {at}");
     }
-    assert!(matches!(proof(&appended.proof.to_string(), &policy("none")), Err(Refusal::NoReceipt)));
+    assert!(matches!(
+        proof(&appended.proof.to_string(), &policy("none"), &Given::default()),
+        Err(Refusal::NoReceipt)
+    ));
 }
 
 /// Renews the files that the fuzzers start from: `CLOUDTASER_WRITE_CORPUS=1 cargo test corpus`.
@@ -363,7 +367,12 @@ fn the_corpus_is_of_things_that_verify() {
         keys.verifier(),
         witness().verifier()
     );
-    let files: [(&str, Vec<u8>); 9] = [
+    let change = key_change::KeyChange::sign(&signer(), &key_change::tests::signer(5)).unwrap();
+    let was = key_change::tests::signer(5).verifier();
+    let rotated = format!("{policy}was {was} 4\n");
+    let files: [(&str, Vec<u8>); 11] = [
+        ("evidence_node/key-change", change),
+        ("evidence_note/policy-rotated", rotated.into_bytes()),
         ("evidence_receipt/release", appended.leaf),
         ("evidence_bundle/bundle", bundle.to_bytes().unwrap()),
         ("evidence_bundle/proof", proof.into_bytes()),
@@ -388,6 +397,11 @@ fn the_corpus_is_of_things_that_verify() {
 
 /// A bundle of two receipts of one launch, with what its node signed.
 fn attested(change: impl Fn(&mut Draft)) -> Bundle {
+    attested_log(change).1
+}
+
+/// And the log that it is of.
+fn attested_log(change: impl Fn(&mut Draft)) -> (tempfile::TempDir, Bundle) {
     let folder = tempfile::tempdir().unwrap();
     let log = Log::open(folder.path(), signer(), Options::default()).unwrap();
     let document = node::tests::document(Digest::of(b"session"), Digest::of(b"sealing"));
@@ -402,7 +416,7 @@ fn attested(change: impl Fn(&mut Draft)) -> Bundle {
     drop(log);
     let mut bundle = bundled(folder.path(), &[0, 1]);
     bundle.documents.push(ByteVec::from(document));
-    bundle
+    (folder, bundle)
 }
 
 #[test]
@@ -445,4 +459,6 @@ fn a_node_has_the_name_that_the_policy_which_decided_gives_it() {
     assert_eq!(seen(Digest::of(b"a later policy")), None, "it did not decide");
 }
 
+mod folders;
+mod keys;
 mod orders;

@@ -57,6 +57,35 @@ fn a_growing_log_is_signed_and_kept_over_a_restart() {
     assert_eq!(witness.checkpoint(&origin_hash("other")).status, 404);
 }
 
+/// Once the new key has signed, whoever stole the old one signs in vain.
+#[test]
+fn a_key_that_was_replaced_is_signed_for_no_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let new = Signer::from_seed("log.example/test", KeyKind::Log, &[5; 32]).unwrap();
+    let keys = || vec![log_key().verifier(), new.verifier()];
+    let open = || Witness::open(folder.path(), key(), keys(), Clock::new(|| 1_800_000_000_000));
+    let edge = edge(20, "");
+    let ask = |witness: &Witness, old, size, signers: &[&Signer]| {
+        let proof = tree::consistency(&edge, old, size).unwrap();
+        let root = tree::root(&edge, size).unwrap();
+        let checkpoint = Checkpoint { origin: "log.example/test".into(), size, root };
+        let mut signed = checkpoint.sign(signers[0]);
+        let text = signed.note().text().to_owned();
+        signers.iter().for_each(|signer| signed.note_mut().add(signer.sign(&text, 0)));
+        witness.add_checkpoint(request_body(old, &proof, &signed).as_bytes()).status
+    };
+    let witness = open().unwrap();
+    assert_eq!(ask(&witness, 0, 5, &[&log_key()]), 200);
+    // Both at the change; the same size once more.
+    assert_eq!(ask(&witness, 5, 5, &[&log_key(), &new]), 200);
+    assert_eq!(ask(&witness, 5, 9, &[&log_key()]), 403);
+    assert_eq!(ask(&witness, 5, 9, &[&new]), 200);
+    drop(witness);
+    let witness = open().unwrap();
+    assert_eq!(ask(&witness, 9, 12, &[&log_key()]), 403, "it forgot");
+    assert_eq!(ask(&witness, 9, 12, &[&new]), 200);
+}
+
 #[test]
 fn a_fork_a_rollback_and_a_proof_of_something_else_are_refused() {
     let folder = tempfile::tempdir().unwrap();

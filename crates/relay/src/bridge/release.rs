@@ -14,6 +14,7 @@ pub mod around;
 pub mod changes;
 pub mod config;
 pub mod jwks;
+pub mod log_key;
 pub mod orders;
 pub mod receipt;
 pub mod standing;

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod log_key;
 mod nodes;
 mod orders;
 mod people;
@@ -84,6 +85,8 @@ enum Verb {
         /// The new file.
         file: PathBuf,
     },
+    /// Give the log of receipts another key.
+    RotateLogKey(log_key::RotateArgs),
     #[command(flatten)]
     Nodes(Nodes),
     #[command(flatten)]
@@ -157,6 +160,7 @@ fn main() -> ExitCode {
         }
         Verb::Admit(args) => print_admission(&args),
         Verb::Keygen { file } => say(&format!("{}\n", keygen(&file)?)),
+        Verb::RotateLogKey(args) => log_key::run(&args),
         Verb::Nodes(nodes) => nodes.run(),
         Verb::People(people) => people.run(),
         Verb::Orders(verb) => verb.run(),

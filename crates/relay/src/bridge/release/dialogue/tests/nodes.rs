@@ -27,12 +27,12 @@ fn node_key() -> &'static KeyPair {
     KEY.get_or_init(key)
 }
 
-fn public(key: &KeyPair) -> Hash {
+pub(super) fn public(key: &KeyPair) -> Hash {
     Hash::new(*key.public().as_bytes())
 }
 
 /// What the node states of a launch in the session whose binding is this byte.
-fn statement(number: u8) -> NodeStatement {
+pub(super) fn statement(number: u8) -> NodeStatement {
     let digest = cloudtaser_tls::Digest::new().unwrap();
     let sealing = Hash::new(digest.sha256(&[recipient().public()]));
     let pod = Some("pod-1".to_owned());
@@ -46,12 +46,12 @@ fn statement(number: u8) -> NodeStatement {
     }
 }
 
-fn signed_by(key: &KeyPair, text: String) -> NodeEvidence {
+pub(super) fn signed_by(key: &KeyPair, text: String) -> NodeEvidence {
     let signature = HEXLOWER.encode(&key.sign(&signed_bytes(&text)).unwrap());
     NodeEvidence { statement: text, key: public(key), signature, tpm: None }
 }
 
-fn with(number: u8, node: NodeEvidence) -> WrapperToBridge {
+pub(super) fn with(number: u8, node: NodeEvidence) -> WrapperToBridge {
     let WrapperToBridge::Hello(mut hello) = hello(&key(), number) else { unreachable!() };
     hello.claims.node = Some(node);
     WrapperToBridge::Hello(hello)

@@ -1,12 +1,18 @@
 //! Limits, approvals and break-glass, as a session meets them.
 
-use cloudtaser_core::release::{
-    order::{Act, Order, SignedOrder, signed_bytes},
-    policy::terms::{Relax, SignerKey},
+use cloudtaser_core::{
+    node::NodeEvidence,
+    release::{
+        order::{Act, Order, SignedOrder, signed_bytes},
+        policy::terms::{Relax, SignerKey},
+    },
 };
 use cloudtaser_evidence::verify;
 
-use super::*;
+use super::{
+    nodes::{public, signed_by, statement, with},
+    *,
+};
 use crate::bridge::release::{
     ORDERS,
     orders::{committed, put},
@@ -199,6 +205,57 @@ fn break_glass_opens_what_it_names_and_is_loud() {
     assert_eq!((report.tally.break_glass, report.tally.notices["break-glass"]), (1, 3));
     assert_eq!(report.tally.loud_total, 4);
     assert!(report.tally.orders.values().all(|order| order.said.is_some()));
+}
+
+/// Two of them, for what they name and for nothing else; and a lie about the node is no lesser level.
+#[test]
+fn break_glass_for_the_level_sets_aside_what_a_node_must_sign_and_no_lie_about_it() {
+    let (place, people) = (Place::new(), People::new());
+    let demands = "[rule.node]\nagent = \"enforcing\"\nassurance = \"L4\"";
+    people.policy(&place, demands);
+    let mut session = place.session(1);
+    entered(session.next(hello(&key(), 1)));
+    assert_eq!(came_to(&mut session, 1, "secret/app"), "level");
+    for by in ["anna", "bert"] {
+        people.glass(&place, by, Relax::Approvals);
+        people.glass(&place, by, Relax::Limit);
+    }
+    assert_eq!(came_to(&mut session, 1, "secret/app"), "level", "for other demands");
+    people.glass(&place, "anna", Relax::Level);
+    assert_eq!(came_to(&mut session, 1, "secret/app"), "level", "it takes two");
+    people.glass(&place, "bert", Relax::Level);
+    assert_eq!(came_to(&mut session, 1, "secret/app"), "released");
+    let forged = signed_by(&key(), statement(2).to_text());
+    let forged = NodeEvidence { key: public(&key()), ..forged };
+    assert_eq!(denied(place.session(2).next(with(2, forged))), Denial::Evidence);
+    std::fs::remove_dir_all(place.folder.path().join("state").join(ORDERS)).unwrap();
+    assert_eq!(came_to(&mut session, 1, "secret/app"), "level", "the orders are gone");
+    drop(session);
+    let report = verified(place);
+    assert_eq!((report.tally.break_glass, report.tally.released), (1, 1));
+    assert_eq!(report.tally.weakest().map(|level| level.as_str()), Some("L0"));
+    let hardware = report.claims.iter().find(|claim| claim.id == "C4").unwrap();
+    assert_eq!(hardware.standing, verify::claims::Standing::NotProvable, "{hardware:?}");
+    assert!(report.tally.loud.iter().any(|loud| loud.words.contains("the policy set aside")));
+}
+
+/// A release that met what the node must sign does not stand on an order that would have opened it.
+#[test]
+fn an_order_that_was_not_needed_is_not_what_a_release_stood_on() {
+    let (place, people) = (Place::new(), People::new());
+    let node = key();
+    let known = format!("[[node]]\nname = \"worker-1\"\nkey = \"{}\"", public(&node));
+    people.policy(&place, &format!("[rule.node]\nagent = \"enforcing\"\n{known}"));
+    for by in ["anna", "bert"] {
+        people.glass(&place, by, Relax::Level);
+    }
+    let mut session = place.session(1);
+    entered(session.next(with(1, signed_by(&node, statement(1).to_text()))));
+    assert_eq!(came_to(&mut session, 1, "secret/app"), "released");
+    drop(session);
+    let report = verified(place);
+    assert_eq!((report.tally.break_glass, report.tally.released), (0, 1));
+    assert_eq!((report.tally.attested, report.tally.notices["break-glass"]), (1, 2));
 }
 
 #[test]
