@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
- * Denies signals from outside that would end the agent, and those that would make a guarded
- * process dump core.
+ * Denies signals from outside to the agent, and those that would make a guarded process dump core.
  *
  * A signal that the process handles or blocks dumps nothing, so SIGQUIT still asks a web server to
  * stop and a JVM for its threads. Signals of the kernel itself (a fault, a terminal's ^C) do not
@@ -14,6 +13,7 @@
 #define SIGBUS 7
 #define SIGFPE 8
 #define SIGSEGV 11
+#define SIGTERM 15
 #define SIGCONT 18
 #define SIGXCPU 24
 #define SIGXFSZ 25
@@ -92,8 +92,15 @@ CT_HOOK(task_kill, struct task_struct *task, struct kernel_siginfo *info, int si
 
 	if (!target || signal == 0 || signal == SIGCONT || ct_may_reach(target))
 		return 0;
-	if (target->role & CT_ROLE_AGENT)
+	if (target->role & CT_ROLE_AGENT) {
+		/*
+		 * runc and systemd may ask it to go, or a pod of the agent's that is deleted stays for ever,
+		 * and its successor never comes. Whoever may run those may write to cgroup.kill.
+		 */
+		if (signal == SIGTERM && ct_is_loader())
+			return 0;
 		return ct_deny(CT_HOOK_TASK_KILL, CT_AT(task, tgid));
+	}
 	if (ct_would_dump(task, signal))
 		return ct_deny_unless(ct_memory_of(target), CT_HOOK_TASK_KILL, CT_AT(task, tgid));
 	return 0;

@@ -3,6 +3,7 @@
 //! Reading order: [`Agent::attach`] (the first on a node), [`Agent::take_over`] (from an earlier
 //! one), [`Agent::judge`]. What it does from then on is in [`crate::serve`].
 
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -17,7 +18,7 @@ use crate::devices::Devices;
 use crate::earlier;
 use crate::host::{self, Preemption};
 use crate::late::Late;
-use crate::loaders::{self, Contents, Listed};
+use crate::loaders::{self, Contents, Listed, replaced};
 use crate::metrics::{Kept, Metrics, Proved};
 use crate::neighbours::{Neighbours, Watch};
 use crate::net;
@@ -41,6 +42,10 @@ pub(crate) struct Agent {
     pub(crate) loaders: usize,
     /// Those that are known by their content.
     pub(crate) contents: Contents,
+    /// Files that are loaders besides those of every node.
+    pub(crate) named: Vec<PathBuf>,
+    /// Loaders of the node that are not listed any more.
+    pub(crate) unlisted: Vec<&'static str>,
     /// Who looks for others on the hooks, until the canary's thread has it.
     pub(crate) watch: Option<Watch>,
     /// Who else is there.
@@ -131,6 +136,8 @@ impl Agent {
             attackers: Arc::new(attackers),
             tier,
             loaders,
+            named: args.loaders().files().to_vec(),
+            unlisted: replaced::unlisted(&contents),
             contents,
             watch: Some(watch),
             neighbours,
@@ -203,6 +210,8 @@ impl Agent {
             attackers: Arc::new(attackers),
             tier,
             loaders: earlier.loaders()?,
+            named: args.loaders().files().to_vec(),
+            unlisted: replaced::unlisted(&contents),
             contents,
             watch: Some(watch),
             neighbours,
@@ -261,6 +270,7 @@ impl Agent {
             programs: self.attached.len(),
             skipped: self.attached.skipped(),
             neighbours: self.neighbours.clone(),
+            unlisted: self.unlisted.len(),
             verified: self.attached.verified(),
         }
     }

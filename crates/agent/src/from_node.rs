@@ -9,6 +9,7 @@ use std::env;
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -22,6 +23,8 @@ use sha2::{Digest as _, Sha256};
 use crate::events;
 use crate::pins::Pins;
 
+/// What the copy is called by who lists processes.
+const PROGRAM: &str = "cloudtaser-agent";
 /// Names the copy that runs.
 const RECORD: &str = "in-force";
 
@@ -52,7 +55,8 @@ pub(crate) fn run(args: &FromNodeArgs, socket: &Path) -> anyhow::Result<()> {
     drop(image);
     let file = folder.join(&chosen);
     let mut command = Command::new(&file);
-    command.arg("--socket").arg(socket).args(&args.arguments).args(more()?);
+    // A process that is called by a digest is one that nobody knows.
+    command.arg0(PROGRAM).arg("--socket").arg(socket).args(&args.arguments).args(more()?);
     command.env_remove(ENV_AGENT_ARGUMENTS);
     Err(beginning::exec(&mut command)).with_context(|| format!("cannot run {}", file.display()))
 }

@@ -10,6 +10,9 @@ use cloudtaser_sys::roads::{self, BpfObject};
 use nix::errno::Errno;
 use nix::time::{ClockId, clock_gettime};
 
+/// The node's own files, also for an agent in a container.
+pub(crate) const ROOT: &str = "/proc/1/root";
+
 /// Inode of the first PID namespace, fixed in the kernel (`PROC_PID_INIT_INO`).
 const FIRST_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
 

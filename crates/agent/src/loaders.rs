@@ -2,6 +2,7 @@
 //! their content.
 
 pub(crate) mod content;
+pub(crate) mod replaced;
 pub(crate) mod running;
 
 use std::collections::BTreeSet;
@@ -20,12 +21,7 @@ use serde::Serialize;
 pub(crate) use self::content::Allowed;
 use crate::abi;
 use crate::bpf::Loaded;
-
-/// The node's own files, also for an agent in a container.
-///
-/// SECURITY: without it a containerised agent lists nobody, and the node's runc cannot start a
-/// container any more, since that loads a program.
-const HOST: &str = "/proc/1/root";
+use crate::host;
 
 /// Programs that load BPF on an ordinary node; those that are not there are passed over.
 const LOADERS: &[&str] = &[
@@ -111,14 +107,19 @@ impl Wanted {
         own
     }
 
-    /// Inode and device of the files.
+    /// Inode and device of the files, as the node has them.
     pub(crate) fn identities(&self) -> anyhow::Result<Vec<(u64, u64)>> {
         let each = self.files.iter().map(|path| {
-            let data = fs::metadata(path).with_context(|| format!("loader {}", path.display()))?;
+            let data = on_node(path).with_context(|| format!("loader {}", path.display()))?;
             ensure!(data.is_file(), "loader {} is no file", path.display());
             Ok((data.ino(), data.dev()))
         });
         each.collect()
+    }
+
+    /// Files that were named.
+    pub(crate) fn files(&self) -> &[PathBuf] {
+        &self.files
     }
 
     /// What is listed by content.
@@ -204,6 +205,12 @@ impl Contents {
         let known = self.mark(content)?;
         self.contents.update(&content.sha256, &(known | mark).to_ne_bytes(), MapFlags::ANY)?;
         Ok(self.sizes.update(&content.size.to_ne_bytes(), &WORD, MapFlags::ANY)?)
+    }
+
+    /// How many files of the node may load.
+    pub(crate) fn files(&self) -> usize {
+        let marks = |key: Vec<u8>| word(self.files.lookup(&key, MapFlags::ANY).ok().flatten());
+        self.files.keys().filter(|key| marks(key.clone()) & abi::FILE_LOADER != 0).count()
     }
 
     fn mark(&self, content: &Content) -> anyhow::Result<u32> {
@@ -313,7 +320,9 @@ fn word(value: Option<Vec<u8>>) -> u32 {
 /// A file as the node's own processes find it: an absolute link leads to the node's file too.
 fn on_node(path: &Path) -> io::Result<Metadata> {
     let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
-    let root = open(HOST, flags | OFlag::O_DIRECTORY, Mode::empty())?;
+    // SECURITY: without it a containerised agent lists nobody, and the node's runc cannot start a
+    // container any more, since that loads a program.
+    let root = open(host::ROOT, flags | OFlag::O_DIRECTORY, Mode::empty())?;
     let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_IN_ROOT);
     File::from(openat2(root, path, how)?).metadata()
 }

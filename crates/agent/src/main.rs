@@ -31,6 +31,7 @@ mod late;
 mod limit;
 mod loaders;
 mod metrics;
+mod modules;
 mod neighbours;
 mod net;
 mod node_key;
@@ -115,6 +116,9 @@ enum Verb {
     /// The agent's own attacker.
     #[command(hide = true)]
     Attack(attack::AttackArgs),
+    /// Loads kernel modules of the node.
+    #[command(hide = true)]
+    Preload(modules::LoadArgs),
     /// The agent's own canary.
     #[command(hide = true)]
     Canary,
@@ -150,6 +154,7 @@ fn main() -> ExitCode {
         Verb::Sign(args) => operator::sign(&args),
         Verb::Submit => operator::submit(&cli.socket),
         Verb::Attack(args) => attack::run(args).map(|()| Code::Ok.number()),
+        Verb::Preload(args) => modules::run(&args).map(|()| Code::Internal.number()),
         Verb::Canary => canary::wait().map(|()| Code::Ok.number()),
     };
     done.map_or_else(

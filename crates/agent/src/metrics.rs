@@ -35,6 +35,8 @@ pub(crate) struct Proved {
     pub(crate) skipped: u64,
     /// Who else is there.
     pub(crate) neighbours: Neighbours,
+    /// Loaders of the node that are not listed any more.
+    pub(crate) unlisted: usize,
     /// Verified instructions per program.
     pub(crate) verified: Vec<(String, u32)>,
 }
@@ -186,6 +188,8 @@ impl View<'_> {
         };
         text.sample(names::READERS, &[("known", "yes")], reads(Some(true)));
         text.sample(names::READERS, &[("known", "no")], reads(None));
+        text.gauge(names::UNLISTED, "Loaders of the node that were replaced, and are refused");
+        text.sample(names::UNLISTED, &[], self.proved.unlisted);
     }
 
     fn records(&self, text: &mut Text) {
@@ -268,6 +272,7 @@ mod tests {
             programs: 17,
             skipped: 0,
             neighbours: crate::neighbours::examples(),
+            unlisted: 1,
             verified: vec![("lsm_file_open".to_owned(), 512)],
         };
         let counts = Counts::default();

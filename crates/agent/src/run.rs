@@ -2,6 +2,7 @@
 //!
 //! Reading order: [`start`] (one tier, proved), [`crate::agent`], [`crate::serve`].
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use crate::host;
 use crate::keys::OperatorKey;
 use crate::late;
 use crate::loaders::{Allowed, Wanted};
+use crate::modules::{self, Preload};
 use crate::net::{self, Address};
 use crate::node_key::NodeKey;
 use crate::peers::Peers;
@@ -39,6 +41,9 @@ const LEAVABLE: [&str; 4] = ["bpf", "kernel_load_data", "kernel_read_file", "per
 /// The table has 65,536 places; the others are for processes that are guarded by hand, and for
 /// forks that are under way at once.
 const MOST_PROCESSES: u32 = 60_000;
+
+/// Wrappers that are known, and were.
+const WRAPPERS: &str = "wrappers";
 
 /// What the command line asks for.
 #[derive(Clone, Debug, clap::Args)]
@@ -71,6 +76,10 @@ pub(crate) struct RunArgs {
     /// then says so.
     #[arg(long, value_name = "HOOK", value_parser = clap::builder::PossibleValuesParser::new(LEAVABLE))]
     pub(crate) leave_open: Vec<String>,
+    /// Load this kernel module before the programs judge, or those that a node of Kubernetes asks for
+    /// later (kubernetes): afterwards nobody loads one.
+    #[arg(long, value_name = "MODULE|kubernetes")]
+    preload: Vec<Preload>,
     /// What the kernel's types look like, where the kernel does not say it itself (no
     /// /sys/kernel/btf/vmlinux): for the tier `kprobe`.
     #[arg(long, value_name = "FILE")]
@@ -141,6 +150,8 @@ impl RunArgs {
 pub(crate) fn run(args: &RunArgs, socket: PathBuf) -> anyhow::Result<Code> {
     let alone = args.once || args.replace || ask(&socket, &Question::Status).is_err();
     ensure!(alone, "another agent listens at {} (--replace)", socket.display());
+    // The kernel names a process by its file, which in a pod is a digest. Cut to what it keeps.
+    drop(fs::write("/proc/self/comm", env!("CARGO_PKG_NAME")));
     let mut wrappers = Wrappers::open(&args.wrapper)?;
     let (sinks, listener) = if args.once { (None, None) } else { open(args)? };
     match start(args) {
@@ -151,6 +162,8 @@ pub(crate) fn run(args: &RunArgs, socket: PathBuf) -> anyhow::Result<Code> {
             };
             agent.tell(sinks, listener)?;
             agent.signer = signer(&args.node_key, &args.tpm);
+            // Before pods are looked for: some were made with an earlier wrapper.
+            remember(&mut wrappers, &args.node_key);
             agent.late = late::guard(&agent.table, &mut wrappers);
             let peers = Peers::open(&socket, wrappers)?;
             // Whoever waits for the state may ask from here on.
@@ -171,6 +184,16 @@ fn open(args: &RunArgs) -> anyhow::Result<(Option<Sinks>, Option<net::Listener>)
     let listen =
         |address| net::Listener::open(address).with_context(|| format!("--metrics {address}"));
     Ok((Some(sinks), args.metrics.as_ref().map(listen).transpose()?))
+}
+
+/// Beside the node's key; a node that cannot keep them is guarded all the same.
+fn remember(wrappers: &mut Wrappers, key: &Path) {
+    if let Err(error) = wrappers.remember(&key.with_file_name(WRAPPERS)) {
+        let why = error.to_string();
+        events::write(
+            &json!({"event": "wrappers of now are not known to a later agent", "why": why}),
+        );
+    }
 }
 
 /// A node without a key is guarded all the same; nobody elsewhere has its word for it.
@@ -220,6 +243,7 @@ fn start(args: &RunArgs) -> Result<Agent, Vec<String>> {
         Ok(Ok(None)) | Err(_) => {}
     }
     bpf::wait_for_earlier();
+    modules::load(&args.preload);
     let has_lsm = host::has_bpf_lsm();
     let tiers = match args.tier() {
         Some(tier) => vec![tier],

@@ -17,6 +17,7 @@ use serde_json::json;
 use crate::agent::Agent;
 use crate::canary::{self, Way};
 use crate::events;
+use crate::loaders::replaced;
 use crate::neighbours::Neighbours;
 use crate::orders::{self, Taken};
 use crate::peers::{Asked, Peers};
@@ -118,6 +119,7 @@ impl Agent {
                     self.neighbours = neighbours;
                     self.now = attack;
                     self.proved = Instant::now();
+                    self.look_at_loaders();
                     self.change(None);
                 }
                 Err(why) => self.change(Some(why)),
@@ -127,6 +129,20 @@ impl Agent {
             }
         }
         heard
+    }
+
+    /// An update of the node's runtime leaves it without a loader, which nothing else would explain.
+    fn look_at_loaders(&mut self) {
+        let forgotten = replaced::forget(&self.contents, &self.named);
+        self.loaders = self.loaders.saturating_sub(forgotten);
+        let unlisted = replaced::unlisted(&self.contents);
+        if unlisted != self.unlisted {
+            let words = replaced::words(&unlisted);
+            events::write(
+                &json!({"event": "loaders of the node", "unlisted": unlisted, "why": words}),
+            );
+            self.unlisted = unlisted;
+        }
     }
 
     /// Judges anew, and tells when that changes the state.
@@ -153,6 +169,9 @@ impl Agent {
         }
         if let Some(late) = self.late.words() {
             words.push_str(&format!("; {late}"));
+        }
+        if let Some(replaced) = replaced::words(&self.unlisted) {
+            words.push_str(&format!("; {replaced}"));
         }
         if self.holders > 0 {
             let count = self.holders;
@@ -249,6 +268,8 @@ impl Agent {
         report.late = self.late;
         report.earlier_holders = self.holders;
         report.neighbours = self.neighbours.shortened();
+        report.loaders = self.contents.files();
+        report.unlisted_loaders = self.unlisted.clone();
         report.contents = self.contents.looks().unwrap_or_default();
         if let Ok(room) = self.attached.map("ct_room").and_then(|map| terms::room(&map)) {
             report.most_guarded = room.most;

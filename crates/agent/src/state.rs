@@ -148,6 +148,10 @@ pub(crate) struct Report {
     pub(crate) most_guarded: u64,
     /// Who else is on the hooks.
     pub(crate) neighbours: Neighbours,
+    /// Files of the node that may load BPF.
+    pub(crate) loaders: usize,
+    /// Loaders of the node that were replaced since the programs were loaded, and are refused.
+    pub(crate) unlisted_loaders: Vec<&'static str>,
     /// Programs of images that may load BPF.
     pub(crate) contents: Looks,
     /// Block devices that nobody may open, or open for writing.
@@ -195,6 +199,8 @@ impl Report {
             earlier_holders: 0,
             most_guarded: 0,
             neighbours: Neighbours::default(),
+            loaders: 0,
+            unlisted_loaders: Vec::new(),
             contents: Looks::default(),
             kept_devices: 0,
             egress_is_limited: false,

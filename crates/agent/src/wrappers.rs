@@ -7,6 +7,8 @@
 //! What this is not: a judgement on what runs. A wrapper starts any program, so whoever can run one
 //! beside the socket can have any program guarded. The agent's record says who did.
 
+mod earlier;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
@@ -82,6 +84,8 @@ pub(crate) struct Wrappers {
     known: BTreeSet<Digest>,
     sizes: BTreeSet<u64>,
     seen: BTreeMap<Stamp, Digest>,
+    /// Those that were read of files.
+    files: Vec<earlier::Known>,
 }
 
 /// A file as it was when it was read.
@@ -111,8 +115,29 @@ impl Wrappers {
         Ok(wrappers)
     }
 
+    /// Knows those as well that an agent of this node knew before, and writes down those of now.
+    ///
+    /// # Errors
+    /// Where they cannot be written down; those of before are known all the same.
+    pub(crate) fn remember(&mut self, path: &Path) -> io::Result<()> {
+        let (known, kept) = match earlier::keep(path, &self.files) {
+            Ok(all) => (all, Ok(())),
+            Err(error) => (earlier::read(path), Err(error)),
+        };
+        for (digest, size) in known {
+            self.known.insert(digest);
+            self.sizes.insert(size);
+        }
+        kept
+    }
+
     const fn none() -> Self {
-        Self { known: BTreeSet::new(), sizes: BTreeSet::new(), seen: BTreeMap::new() }
+        Self {
+            known: BTreeSet::new(),
+            sizes: BTreeSet::new(),
+            seen: BTreeMap::new(),
+            files: Vec::new(),
+        }
     }
 
     fn add_file(&mut self, path: &Path) -> anyhow::Result<()> {
@@ -120,8 +145,10 @@ impl Wrappers {
         let file = File::open(path).with_context(|| format!("wrapper {shown}"))?;
         let data = file.metadata().with_context(|| format!("wrapper {shown}"))?;
         ensure!(data.is_file(), "wrapper {shown} is no file");
-        self.known.insert(hash(file, data.len()).with_context(|| format!("wrapper {shown}"))?);
+        let digest = hash(file, data.len()).with_context(|| format!("wrapper {shown}"))?;
+        self.known.insert(digest);
         self.sizes.insert(data.len());
+        self.files.push((digest, data.len()));
         Ok(())
     }
 
@@ -285,6 +312,14 @@ mod tests {
         };
         wrappers.add_file(&own).unwrap();
         assert_eq!(wrappers.recognise(Pid::this()).unwrap(), digest);
+        // An agent of another version, on the same node.
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("wrappers");
+        wrappers.remember(&path).unwrap();
+        let mut later = Wrappers::none();
+        assert!(later.recognise(Pid::this()).is_err());
+        later.remember(&path).unwrap();
+        assert_eq!(later.recognise_quickly(Pid::this()).unwrap(), digest);
         wrappers.known.clear();
         assert!(matches!(wrappers.recognise(Pid::this()), Err(Stranger::Digest(_))));
         wrappers.sizes.clear();

@@ -57,6 +57,7 @@ mod posture {
             let text = format!(
                 "cloudtaser_agent_state{{state=\"{state}\",tier=\"lsm\"}} 1\n\
                  cloudtaser_agent_road{{road=\"kcore\",outcome=\"open\"}} {open}\n\
+                 cloudtaser_agent_unlisted_loaders {open}\n\
                  cloudtaser_agent_canary_age_seconds 3\n"
             );
             double.store().texts.insert(path, text);
@@ -105,6 +106,7 @@ mod posture {
             "<dt>of them unprotected</dt><dd class=\"bad\">1</dd>",
             "<dt>nodes enforcing</dt><dd class=\"bad\">1 of 2</dd>",
             "node b: the agent is degraded, open: kcore",
+            "node b: an update replaced its runc or systemd",
             "pod default/late: is opted in and not wrapped",
             "Level 1: 1 container",
             "Level 2: 1 container",

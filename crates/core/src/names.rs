@@ -217,6 +217,8 @@ pub mod agent_metrics {
     pub const ON_HOOK: &str = "cloudtaser_agent_hook_programs";
     /// Programs of others that can read the memory of processes, by whether that is `known`.
     pub const READERS: &str = "cloudtaser_agent_other_readers";
+    /// Loaders of the node that were replaced since the programs were loaded, and are refused.
+    pub const UNLISTED: &str = "cloudtaser_agent_unlisted_loaders";
     /// Guarded processes, the agent and its canary included.
     pub const GUARDED: &str = "cloudtaser_agent_guarded_processes";
     /// How many the table holds.

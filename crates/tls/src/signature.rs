@@ -213,6 +213,27 @@ mod tests {
     }
 
     #[test]
+    fn a_key_is_written_as_others_read_it() {
+        let der = |key: &VerifyingKey| {
+            let pem = key.to_pem();
+            assert!(pem.lines().all(|line| line.len() <= 64), "{pem}");
+            let body: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
+            BASE64.decode(body.as_bytes()).unwrap()
+        };
+        // RFC 5480 §2 and RFC 3279 §2.3.1, for keys of these sizes.
+        let point = [&[4][..], &bytes(ES256[0]), &bytes(ES256[1])].concat();
+        let head =
+            data_encoding::HEXLOWER.decode(b"3059301306072a8648ce3d020106082a8648ce3d030107034200");
+        let p256 = VerifyingKey::p256(&bytes(ES256[0]), &bytes(ES256[1])).unwrap();
+        assert_eq!(der(&p256), [head.unwrap(), point].concat());
+        let rsa = der(&VerifyingKey::rsa(&bytes(RS256[0]), &bytes(RS256[1])).unwrap());
+        let head = data_encoding::HEXLOWER
+            .decode(b"30820122300d06092a864886f70d01010105000382010f003082010a0282010100");
+        assert!(rsa.starts_with(&head.unwrap()));
+        assert_eq!(rsa.len(), 294);
+    }
+
+    #[test]
     fn keys_that_are_too_short_or_no_points_are_none() {
         assert_eq!(VerifyingKey::rsa(&[0xff; 128], &[1, 0, 1]), None);
         assert_eq!(VerifyingKey::rsa(&[0xff; 1024], &[1, 0, 1]), None);

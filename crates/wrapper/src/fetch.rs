@@ -102,10 +102,8 @@ fn wait(ready: &OwnedFd, signals: &Signals) -> Result<Option<i32>, Failure> {
             Err(nix::Error::EINTR) => continue,
             Err(error) => return Err(Failure::system("poll")(error)),
         }
-        while let Some(signal) = signals.take() {
-            if STOPS.iter().any(|stop| *stop as i32 == signal) {
-                return Ok(Some(signal));
-            }
+        if let Some(signal) = stop(signals) {
+            return Ok(Some(signal));
         }
         // The writing end is closed when the work is done.
         if waited.first().and_then(PollFd::any).unwrap_or(false) {
@@ -114,9 +112,37 @@ fn wait(ready: &OwnedFd, signals: &Signals) -> Result<Option<i32>, Failure> {
     }
 }
 
+/// Waits for so long, or for a signal.
+///
+/// # Errors
+/// [`Failure::Stopped`] where one came that ends a launch.
+pub(crate) fn pause(signals: &Signals, long: Duration) -> Result<(), Failure> {
+    let mut waited = [PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+    let long = PollTimeout::try_from(long).unwrap_or(PollTimeout::MAX);
+    match poll(&mut waited, long) {
+        Ok(_) | Err(nix::Error::EINTR) => {}
+        Err(error) => return Err(Failure::system("poll")(error)),
+    }
+    stop(signals).map_or(Ok(()), |signal| Err(Failure::Stopped { signal }))
+}
+
+/// What came that ends a launch; others are passed over.
+fn stop(signals: &Signals) -> Option<i32> {
+    while let Some(signal) = signals.take() {
+        if STOPS.iter().any(|stop| *stop as i32 == signal) {
+            return Some(signal);
+        }
+    }
+    None
+}
+
+/// How long a launch waits for what it needs from elsewhere.
+pub(crate) fn within(plan: &LaunchPlan) -> Duration {
+    plan.reads.deadline.map_or(DEADLINE, |deadline| deadline.0)
+}
+
 fn work(home: Home, variables: Variables, plan: &LaunchPlan) -> Result<Fetched, Failure> {
-    let within = plan.reads.deadline.map_or(DEADLINE, |deadline| deadline.0);
-    let mut bao = Bao::login(home, plan.auth.revoke, within).map_err(Failure::Login)?;
+    let mut bao = Bao::login(home, plan.auth.revoke, within(plan)).map_err(Failure::Login)?;
     let rules = Rules { missing: plan.reads.missing, transit: plan.transit.as_ref() };
     match resolve(&variables, rules, &mut bao) {
         Ok(outcome) => Ok(Fetched { bao, variables, outcome }),

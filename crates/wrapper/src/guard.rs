@@ -2,7 +2,9 @@
 //!
 //! Whoever is guarded hands that on to every child before it runs, so the app is guarded before its
 //! first instruction. One packet goes each way, and the answer is waited for no longer than a moment:
-//! an agent that is not there fails at once, one that hangs is one that is not there.
+//! an agent that is not there fails at once, one that hangs is one that is not there. Where the launch
+//! demands one, an agent that is about to be there is asked again
+//! ([`Guard::is_coming`]).
 //!
 //! Not proved by an answer: that it is the agent's. It comes from a process of root, as the kernel
 //! says, and another process of root could listen in the agent's place.
@@ -17,7 +19,7 @@ use std::{
 
 use cloudtaser_core::{
     agent::{ANSWER_MAX, Answer, EVIDENCE_MAX, MessageError, Question},
-    level::Agent,
+    level::{Agent, Requirement},
     names::AGENT_SOCKET,
     node::{Hash, NodeEvidence},
     plan::LaunchPlan,
@@ -50,6 +52,8 @@ pub(crate) struct Guard {
     pub(crate) reasons: Vec<String>,
     /// What the agent says of itself, for people.
     pub(crate) said: Option<String>,
+    /// Whether nobody listened.
+    pub(crate) nobody: bool,
 }
 
 /// Why there is no answer.
@@ -88,15 +92,23 @@ enum AskError {
 impl Guard {
     /// Has this process guarded by the agent that the plan names.
     pub(crate) fn ask(plan: &LaunchPlan) -> Self {
-        let path = plan.agent.as_deref().unwrap_or(AGENT_SOCKET);
-        match ask(Path::new(path), &Question::Guard, Instant::now() + PATIENCE) {
+        match ask(place(plan), &Question::Guard, Instant::now() + PATIENCE) {
             Ok(answer) => Self::from(answer),
             Err(error) => Self {
                 agent: Agent::Off,
                 reasons: vec![format!("no guard by a node agent: {}", Chain(&error))],
                 said: None,
+                nobody: error.is_nobody(),
             },
         }
+    }
+
+    /// Whether an agent that the launch demands may be there in a moment: its folder is there, and nobody
+    /// listens. A node that boots starts agent and pods together, and an agent that is replaced is away
+    /// for seconds: a launch that gave up at once would be a Job that failed.
+    pub(crate) fn is_coming(&self, plan: &LaunchPlan) -> bool {
+        let demanded = plan.require.iter().any(|each| matches!(each, Requirement::Agent(_)));
+        demanded && self.nobody && place(plan).parent().is_some_and(Path::is_dir)
     }
 
     /// Of two answers the one that claims less: a launch was guarded as well as it was at its worst.
@@ -140,8 +152,19 @@ impl From<Answer> for Guard {
             Agent::Enforcing => Vec::new(),
             Agent::Degraded | Agent::Off => reasons,
         };
-        Self { agent, reasons, said: Some(answer.text).filter(|_text| answer.done) }
+        Self { agent, reasons, said: Some(answer.text).filter(|_text| answer.done), nobody: false }
     }
+}
+
+impl AskError {
+    /// Whether there is no socket, or nobody behind it any more.
+    const fn is_nobody(&self) -> bool {
+        matches!(self, Self::Connect { source: Errno::ENOENT | Errno::ECONNREFUSED, .. })
+    }
+}
+
+fn place(plan: &LaunchPlan) -> &Path {
+    Path::new(plan.agent.as_deref().unwrap_or(AGENT_SOCKET))
 }
 
 fn ask(path: &Path, question: &Question, until: Instant) -> Result<Answer, AskError> {

@@ -5,6 +5,7 @@ use std::{
     io::{Read as _, Write as _},
     os::unix::ffi::OsStringExt as _,
     path::Path,
+    time::{Duration, Instant},
 };
 
 use cloudtaser_core::{
@@ -23,7 +24,7 @@ use crate::{
     connect,
     explain::explain,
     failure::Failure,
-    fetch::{Fetched, fetch},
+    fetch::{self, Fetched, fetch},
     guard::Guard,
     launch,
     log::Log,
@@ -33,6 +34,9 @@ use crate::{
     supervise,
     variables::{Variables, Wanted},
 };
+
+/// How soon an agent that is awaited is asked again.
+const AGAIN: Duration = Duration::from_millis(250);
 
 /// Runs, and gives the exit code.
 pub(crate) fn run(asked: Run) -> u8 {
@@ -70,7 +74,7 @@ fn try_run(asked: Run, log: &mut Log) -> Result<u8, Failure> {
     let mut settings = settle(&asked)?;
     *log = Log::new(settings.plan.log.format, settings.plan.log.level);
     // SECURITY: before anything is fetched, and before anything is started that the app descends from.
-    let guard = Guard::ask(&settings.plan);
+    let mut guard = Guard::ask(&settings.plan);
     let variables = Variables::parse(std::mem::take(&mut settings.app), &settings.plan)?;
     for suspicion in &variables.suspicions {
         log.warn(suspicion, &[]);
@@ -80,23 +84,24 @@ fn try_run(asked: Run, log: &mut Log) -> Result<u8, Failure> {
     let files = if variables.files.is_empty() { Files::None } else { Files::Some };
     let choice = protection::choose(&settings.plan.delivery, &facts, target.as_ref(), files)?;
     let transport = connect::transport(&settings.plan.server);
-    let promised = protection::level(
-        &choice,
-        &facts,
-        Measured {
-            heap_sealed: heap::state().is_sealed(),
-            transport,
-            release: connect::release(&settings.plan.server),
-            guard: &guard,
-        },
-    );
+    let release = connect::release(&settings.plan.server);
+    let promised = |guard: &Guard| {
+        let heap_sealed = heap::state().is_sealed();
+        protection::level(&choice, &facts, Measured { heap_sealed, transport, release, guard })
+    };
     if asked.purpose == Purpose::Explain {
-        return explained(&promised, &guard, &settings.plan);
+        return explained(&promised(&guard), &guard, &settings.plan);
     }
     let Some(target) = target else {
         return Err(Failure::Internal("a launch without a command"));
     };
     let signals = Signals::block().map_err(Failure::system("signalfd"))?;
+    let until = Instant::now() + fetch::within(&settings.plan);
+    while guard.is_coming(&settings.plan) && Instant::now() < until {
+        fetch::pause(&signals, AGAIN)?;
+        guard = Guard::ask(&settings.plan);
+    }
+    let promised = promised(&guard);
     let (command, plan, log) = (asked.command, settings.plan.clone(), *log);
     let tell = launch::rotation_signal(&plan.rotation)?;
     let prepared = Prepared { command, target, choice, guard, plan, tell, log };

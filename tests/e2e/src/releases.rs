@@ -134,6 +134,26 @@ impl Releases {
         Some(road)
     }
 
+    /// The same with a cluster that is yet to come, for a broker of the test's own: an invitation that
+    /// is approved beforehand, and the bridge's key.
+    #[must_use]
+    pub fn start_inviting(networks: Networks, policy: &str) -> Option<(Self, String, String)> {
+        let bao = networks.eu.within(Bao::start);
+        let road = Self::start_with(networks, bao, policy, Admitted::ByEnrolment)?;
+        let folder = road.scratch.path();
+        let words = ["invite", "--config", "bridge.toml", "--name", CLIENT, "--approved"];
+        let invitation = said(folder, "cloudtaser-bridge", &words);
+        let bridge_key = fs::read_to_string(folder.join("bridge.key")).expect("a key");
+        Some((road, invitation.trim().to_owned(), bridge_key))
+    }
+
+    /// From now on launches go by the broker at this address, of the cluster with this key.
+    pub fn go_by(&mut self, address: String, cluster_key: String) {
+        let bridge_key = fs::read_to_string(self.scratch.path().join("bridge.key"));
+        let bridge_key = bridge_key.expect("a key");
+        self.enrolled = Some(Enrolled { broker: None, address, bridge_key, cluster_key });
+    }
+
     /// The broker of an enrolled cluster.
     #[must_use]
     pub fn broker(&self) -> &Program {
@@ -248,10 +268,9 @@ impl Releases {
         fs::write(self.scratch.path().join(name), text).expect("a file");
     }
 
-    /// Has OpenBao believe tokens by these keys, in PEM, one after the other.
+    /// Has OpenBao believe tokens by these keys, in PEM, with commas between them.
     pub fn openbao_believes(&self, keys: &str) {
-        const END: &str = "-----END PUBLIC KEY-----\n";
-        let keys: Vec<&str> = keys.split_inclusive(END).collect();
+        let keys: Vec<&str> = keys.split(",\n").collect();
         let config = json!({ "jwt_validation_pubkeys": keys });
         self.networks.eu.within(|| self.bao.api("POST", "auth/jwt/config", &config));
     }

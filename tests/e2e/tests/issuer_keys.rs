@@ -92,7 +92,7 @@ mod tests {
         road.file("jwks.json", both.split_at(both.len() / 2).0);
         road.bridge.until_logged("the keys of an issuer stay as they were");
         got(&road, &launch_by(&road, one, &path), &value);
-        road.openbao_believes(&(one.public() + &two.public()));
+        road.openbao_believes(&[one.public(), two.public()].join(",\n"));
         road.file("jwks.json", &both);
         got(&road, &launch_by(&road, two, &path), &value);
     }

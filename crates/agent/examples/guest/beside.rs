@@ -11,9 +11,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::modules;
 use crate::orders;
+use crate::outlive::wait_for_end;
 use crate::processes::{
-    AGENT, GUEST, LOADER, NEEDLE, Running, denied, guard, plain, read, status, write_needle,
+    AGENT, GUEST, LOADER, NEEDLE, Running, denied, guard, plain, read, start_target, status,
+    write_needle,
 };
 use crate::records;
 use crate::scale::yes;
@@ -22,6 +25,8 @@ use crate::second::{As, Second};
 
 /// A program of an image, as the operator lists it: the guest with other bytes behind it.
 const IMAGE: &str = "/bin/of-an-image";
+/// What starts containers, where nodes have it.
+const RUNTIME: &str = "/usr/bin/runc";
 /// The same after an update.
 const UPDATED: &str = "/bin/of-an-update";
 
@@ -35,14 +40,23 @@ pub(crate) fn run(expected: &str) {
     let how = if expected.contains("(lsm") { As::Module } else { As::Front };
     let first = Second::start(GUEST, how);
     write_image(IMAGE);
+    if how == As::Module {
+        fs::create_dir_all("/usr/bin").unwrap();
+        write_image(RUNTIME);
+    }
     let content = read(plain(&[AGENT, "loader", IMAGE]));
     let both = ["--allow-loader", LOADER, "--allow-loader", &content];
-    let agent = own.agent("state", expected, if how == As::Module { &both } else { &[] });
+    modules::stand_in();
+    let listed = if how == As::Module { &both[..] } else { &[] };
+    let agent = own.agent("state", expected, &[&modules::WANTED, listed].concat());
+    own.modules_were_asked_for();
     own.beside(first, how, expected);
     let said = status();
     own.check("state-at-the-end", yes(said.starts_with(expected), || said.clone()));
     println!("@@STATE\t{}", status());
-    drop(agent);
+    if how == As::Module {
+        own.goes_when_its_runtime_asks(agent);
+    }
     own.end();
 }
 
@@ -73,6 +87,48 @@ impl Scenario {
         drop(writer.0.stdin.take());
     }
 
+    /// The node's own runtime loads, until an update puts another file in its place: that is told, since
+    /// no container starts from then on.
+    fn an_update_of_the_runtime_is_told(&mut self) {
+        let load = || read(plain(&[RUNTIME, "load"]));
+        let listed = || {
+            let report = Command::new(AGENT).args(["status", "--json"]).output().unwrap();
+            let report: Value = serde_json::from_slice(&report.stdout).unwrap_or_default();
+            report["loaders"].as_u64().unwrap_or_default()
+        };
+        let before = listed();
+        let said = load();
+        self.check("runtime-loads", yes(said == "Ok(())", || said.clone()));
+        write_image("/usr/bin/new");
+        fs::rename("/usr/bin/new", RUNTIME).unwrap();
+        let said = load();
+        self.check("updated-runtime-does-not", yes(said == "Err(EPERM)", || said.clone()));
+        let words = format!("refused as a loader: {RUNTIME} (");
+        let told = until(|| yes(status().contains(&words), status));
+        self.check("updated-runtime-is-told", told);
+        // Another file gets its number, and must not be taken for it.
+        let forgotten = until(|| yes(listed() + 1 == before, || listed().to_string()));
+        self.check("what-it-replaced-is-forgotten", forgotten);
+    }
+
+    /// As runc ends a pod of the agent's: by one signal of a listed loader, and by no other.
+    fn goes_when_its_runtime_asks(&mut self, mut agent: Running) {
+        let target = start_target(true);
+        let pid = agent.pid().to_string();
+        for (who, signal) in [(GUEST, "SIGTERM"), (LOADER, "SIGKILL"), (LOADER, "SIGSTOP")] {
+            let said = read(plain(&[who, "signal", &pid, signal]));
+            let name = format!("no-{signal}-of-{}", who.trim_start_matches("/bin/"));
+            self.check(&name, yes(said == "Err(EPERM)", || said.clone()));
+        }
+        let said = read(plain(&[LOADER, "signal", &pid, "SIGTERM"]));
+        self.check("its-runtime-asks-it-to-go", yes(said == "Ok(())", || said.clone()));
+        self.check("and-it-goes", yes(wait_for_end(&mut agent.0), || "it stays".to_owned()));
+        let environ = File::open(format!("/proc/{}/environ", target.pid()));
+        self.check("what-it-guarded-stays-guarded", denied(environ));
+        let said = read(plain(&[GUEST, "load"]));
+        self.check("and-the-node-as-well", yes(said == "Err(EPERM)", || said.clone()));
+    }
+
     /// Both orders, both facts.
     fn beside(&mut self, second: Second, how: As, expected: &str) {
         let behind = how.programs()[0];
@@ -97,6 +153,7 @@ impl Scenario {
         self.a_later_tracer_is_refused();
         if how == As::Module {
             self.contents();
+            self.an_update_of_the_runtime_is_told();
         }
     }
 

@@ -5,7 +5,7 @@
 //! or what went wrong; and what the agent says of itself. It expects to be root in a machine of its
 //! own, which it leaves in any state. Reading order: [`scenario`], [`processes`], [`wrapped`],
 //! [`early`], [`hardware`], [`limited`], [`orders`], [`outlive`], [`halfway`]; [`refused`], [`scale`], [`strange`],
-//! [`killed`], [`beside`] with [`second`], [`tools`] and [`attested`] in machines of their own; [`cost`] is for `cargo xtask bench agent`.
+//! [`killed`], [`beside`] with [`second`] and [`modules`], [`tools`] and [`attested`] in machines of their own; [`cost`] is for `cargo xtask bench agent`.
 
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "its output is its result")]
@@ -24,6 +24,7 @@ mod halfway;
 mod hardware;
 mod killed;
 mod limited;
+mod modules;
 mod orders;
 mod outlive;
 mod processes;
@@ -65,6 +66,7 @@ fn main() {
         ["run-code", path] => code::run(path),
         ["write", path] => println!("{:?}", code::open_to_write(path)),
         ["try", path] => orders::try_open(path),
+        ["signal", pid, name] => roles::signal(pid, name),
         ["nothing"] => {}
         ["target"] => roles::target(),
         ["as-user", ..] => roles::as_user(&words[1..]),

@@ -7,6 +7,8 @@ use std::process::Command;
 use std::thread;
 
 use cloudtaser_sys::secretmem::SecretFile;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::processes::{AGENT, NEEDLE, STORM, USER};
 
@@ -61,6 +63,12 @@ pub(crate) fn is_secure() -> Option<u64> {
         (word(0), word(8))
     });
     pairs.into_iter().find(|(key, _)| *key == AT_SECURE).map(|(_, value)| value)
+}
+
+/// Sends a signal, and says what came of it.
+pub(crate) fn signal(pid: &str, name: &str) {
+    let signal: Signal = name.parse().unwrap();
+    println!("{:?}", kill(Pid::from_raw(pid.parse().unwrap()), signal));
 }
 
 /// Starts many short processes with the secret in their environment.

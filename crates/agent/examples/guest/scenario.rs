@@ -234,6 +234,7 @@ impl Scenario {
         agent.args(["--operator-key", orders::PUBLIC]);
         agent.args(["--audit-file", records::FILE, "--audit-url", records::COLLECTOR]);
         let agent = Running(agent.args(more).spawn().unwrap());
+        self.check(&format!("{name}-is-said-when-it-can-be-asked"), asked_at_its_word());
         let until = Instant::now() + PATIENCE;
         let mut said = status();
         while said.starts_with("OFF") && Instant::now() < until {
@@ -431,6 +432,19 @@ impl Scenario {
             self.check(name, outcome);
         }
     }
+}
+
+/// Whoever waited for the agent's word on its state may rely on it: at that moment it answers.
+fn asked_at_its_word() -> Result<(), String> {
+    let until = Instant::now() + PATIENCE;
+    while Instant::now() < until {
+        let log = fs::read_to_string("/tmp/agent.log").unwrap_or_default();
+        if log.contains(r#""event":"state""#) {
+            return wrapped::is_answered().map_err(|why| format!("{why}: {log}"));
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    Err("it never said one".to_owned())
 }
 
 impl Earlier {

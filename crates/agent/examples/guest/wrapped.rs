@@ -158,7 +158,8 @@ pub(crate) fn without_agent(own: &mut Scenario, bao: &OpenBao) {
 
 fn refused(bao: &OpenBao) -> Result<(), String> {
     let before = bao.asked();
-    let output = wrapper(&[REQUIRED]).output().unwrap();
+    // So long it waits for one that might be coming.
+    let output = wrapper(&[REQUIRED]).env("CLOUDTASER_DEADLINE", "1s").output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     let right = output.status.code() == Some(77)
         && bao.asked() == before
@@ -282,10 +283,21 @@ pub(crate) fn ask(question: &str) {
 }
 
 fn dial() -> UnixStream {
-    let own = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None);
-    let own = own.unwrap();
-    connect(own.as_raw_fd(), &UnixAddr::new(AGENT_SOCKET).unwrap()).unwrap();
-    own.into()
+    try_dial().unwrap()
+}
+
+fn try_dial() -> nix::Result<UnixStream> {
+    let own = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)?;
+    connect(own.as_raw_fd(), &UnixAddr::new(AGENT_SOCKET)?)?;
+    Ok(own.into())
+}
+
+/// Asks once, at this moment.
+pub(crate) fn is_answered() -> Result<(), String> {
+    let mut agent = try_dial().map_err(|errno| format!("nobody listens: {errno}"))?;
+    agent.write_all(&Question::Status.to_packet()).map_err(|error| error.to_string())?;
+    let len = agent.read(&mut vec![0; ANSWER_MAX]).map_err(|error| error.to_string())?;
+    (len > 0).then_some(()).ok_or_else(|| "it closed without an answer".to_owned())
 }
 
 /// A process that somebody traces already is not called guarded.

@@ -119,6 +119,8 @@ struct Node {
     canary_seconds: Option<u64>,
     /// Of the agent that runs there.
     image: String,
+    /// Loaders of the node that an update replaced, and that the agent refuses.
+    unlisted_loaders: u64,
 }
 
 /// One pod that is opted in.
@@ -207,9 +209,13 @@ fn look(cluster: &Cluster, releases: Option<&Releases>) -> Result<Status, Deploy
         status.nodes = nodes(cluster, agents.text("/metadata/namespace"))?;
     }
     if find("Service", BROKER).is_some() {
-        status.bridge = bridge::read(cluster, operator.text("/metadata/namespace"))?;
+        status.bridge = match bridge::read(cluster, operator.text("/metadata/namespace")) {
+            Err(ApiError::Forbidden { .. }) => None,
+            said => said?,
+        };
         if status.bridge.is_none() {
-            let what = "the operator has not said how the cluster stands with its bridge";
+            let what = "how the cluster stands with its bridge is not known: no operator has said it, \
+                        or you may not read its Lease";
             status.problems.push(what.to_owned());
         }
     }
@@ -241,6 +247,13 @@ fn problems(status: &Status) -> Vec<String> {
             roads => format!(", open: {}", roads.join(", ")),
         };
         problems.push(format!("node {}: the agent is {}{roads}", node.name, node.agent));
+    }
+    for node in status.nodes.iter().filter(|node| node.unlisted_loaders > 0) {
+        problems.push(format!(
+            "node {}: an update replaced its runc or systemd, which the agent refuses as a loader of \
+             BPF programs: no container starts there until it boots",
+            node.name
+        ));
     }
     for pod in &status.pods {
         if let Some(problem) = &pod.problem {
@@ -287,8 +300,9 @@ fn nodes(cluster: &Cluster, namespace: &str) -> Result<Vec<Node>, ApiError> {
         .map(|(name, kernel)| {
             let missing = || (Said { state: "off".to_owned(), ..Said::default() }, String::new());
             let (said, image) = guarded.remove(&name).unwrap_or_else(missing);
-            let Said { state, tier, open_roads, canary_seconds } = said;
-            Node { name, kernel, agent: state, tier, open_roads, canary_seconds, image }
+            let Said { state, tier, open_roads, canary_seconds, unlisted_loaders } = said;
+            let agent = state;
+            Node { name, kernel, agent, tier, open_roads, canary_seconds, image, unlisted_loaders }
         })
         .collect())
 }
@@ -359,14 +373,14 @@ fn show(status: &Status) {
     if status.pods.is_empty() {
         ui::line("\nno pod is opted in (label cloudtaser.io/inject: \"true\")");
     } else {
-        let mut table = ui::table_with(&["pod", "phase", "wrapped", "level", "agent"]);
+        let mut table = ui::table_with(&["pod", "phase", "wrapped", "level", "guard"]);
         for pod in &status.pods {
             table.add_row([
                 format!("{}/{}", pod.namespace, pod.name),
                 pod.phase.clone(),
                 if pod.wrapped.is_empty() { "NO".to_owned() } else { pod.wrapped.join(", ") },
                 in_words(pod),
-                pod.agent.clone(),
+                guard(pod).to_owned(),
             ]);
         }
         ui::line(&format!("\n{table}"));
@@ -378,6 +392,13 @@ fn show(status: &Status) {
     if status.problems.is_empty() {
         ui::line(&ui::paint::good("no problem found"));
     }
+}
+
+/// What the weakest container had of the node's agent when it started: an agent that enforces guards
+/// those that ask for it.
+fn guard(pod: &Pod) -> &'static str {
+    let weakest = pod.facets.values().map(|facets| facets.agent).min();
+    weakest.map_or("not known", |agent| agent.as_str())
 }
 
 /// The weakest container's verdicts, as `T1 closed, T2 open`.

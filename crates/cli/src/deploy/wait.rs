@@ -131,7 +131,7 @@ impl Look {
         if is_seen(there) && off > 0 && new >= wanted && ready + off >= wanted {
             return Ok(());
         }
-        self.waiting.push(format!("node agents: {ready} of {wanted} are ready"));
+        self.waiting.push(format!("node agents: {} of {wanted} are ready", ready.min(new)));
         self.troubles.extend(troubles);
         Ok(())
     }

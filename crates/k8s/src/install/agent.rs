@@ -95,7 +95,8 @@ fn container(source: &Source<'_>) -> Value {
         "image": source.leaf("images.agent"),
         "imagePullPolicy": source.leaf("images.pullPolicy"),
         "command": [PROGRAM],
-        "args": ["from-node", programs, "--", "run", wrapper, metrics],
+        // kube-proxy and the network's own pods start beside it, and need their kernel modules.
+        "args": ["from-node", programs, "--", "run", wrapper, metrics, "--preload=kubernetes"],
         "env": [{ "name": names::ENV_AGENT_ARGUMENTS, "value": source.quoted("agent.arguments") }],
         "ports": [{ "name": "metrics", "containerPort": METRICS_PORT, "protocol": "TCP" }],
         // Ready is one whose canary was attacked and whose state is not `OFF`. There is no liveness

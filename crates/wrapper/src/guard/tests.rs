@@ -67,6 +67,43 @@ fn is_root() -> bool {
     root
 }
 
+/// A launch that demands an agent, and where its socket would be.
+fn demanding(path: &Path) -> LaunchPlan {
+    LaunchPlan {
+        agent: Some(path.display().to_string()),
+        require: Requirement::parse_list("agent=enforcing").unwrap(),
+        ..LaunchPlan::default()
+    }
+}
+
+#[test]
+fn a_demanded_agent_is_coming_where_its_folder_is_there_and_nobody_listens() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s");
+    let plan = demanding(&path);
+    let is_coming = |plan: &LaunchPlan| Guard::ask(plan).is_coming(plan);
+    assert!(is_coming(&plan), "it has not made its socket yet");
+    // One that is gone has left its socket.
+    let flags = SockFlag::SOCK_CLOEXEC;
+    let gone = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None).unwrap();
+    bind(gone.as_raw_fd(), &UnixAddr::new(&path).unwrap()).unwrap();
+    drop(gone);
+    assert!(is_coming(&plan), "it is replaced");
+    assert!(!is_coming(&demanding(Path::new("/nowhere/agent.sock"))), "this node has none");
+    assert!(!is_coming(&LaunchPlan { require: Vec::new(), ..plan }), "nobody asked for it");
+    if !is_root() {
+        return;
+    }
+    for answer in [ENFORCING, &br#"{"done":false,"state":"off","text":"no"}"#[..], b"garbage"] {
+        let listening = Listening::start(1, move |_, mut peer| {
+            assert!(peer.read(&mut [0; 64]).unwrap() > 0);
+            peer.write_all(answer).unwrap();
+        });
+        let plan = demanding(&listening.folder.path().join("s"));
+        assert!(!is_coming(&plan), "it answered");
+    }
+}
+
 #[test]
 fn no_agent_is_one_reason_and_no_wait() {
     let begin = Instant::now();
@@ -144,7 +181,12 @@ fn somebody_who_is_not_root_is_not_even_asked() {
 
 #[test]
 fn of_two_answers_the_weaker_one_counts() {
-    let guard = |agent, why: &str| Guard { agent, reasons: vec![why.to_owned()], said: None };
+    let guard = |agent, why: &str| Guard {
+        agent,
+        reasons: vec![why.to_owned()],
+        said: None,
+        nobody: false,
+    };
     let first = guard(Agent::Degraded, "first");
     assert_eq!(first.clone().or_weaker(guard(Agent::Enforcing, "")), first);
     assert_eq!(first.or_weaker(guard(Agent::Off, "then")).reasons, ["then"]);

@@ -26,14 +26,15 @@ fn facts() -> Facts {
 
 /// A sealed heap and no agent.
 fn measured(transport: Transport) -> Measured<'static> {
-    const OFF: &Guard = &Guard { agent: Agent::Off, reasons: Vec::new(), said: None };
+    const OFF: &Guard =
+        &Guard { agent: Agent::Off, reasons: Vec::new(), said: None, nobody: false };
     Measured { heap_sealed: true, transport, release: Release::Direct, guard: OFF }
 }
 
 #[test]
 fn what_the_agent_says_is_the_facet_and_decides_its_rows() {
     let level = |agent, why: &str| {
-        let guard = Guard { agent, reasons: vec![why.to_owned()], said: None };
+        let guard = Guard { agent, reasons: vec![why.to_owned()], said: None, nobody: false };
         let measured = Measured { guard: &guard, ..measured(Transport::Hybrid) };
         level(&auto(&facts(), None), &facts(), measured)
     };

@@ -28,6 +28,8 @@ pub(super) struct Said {
     pub(super) open_roads: Vec<String>,
     /// How long ago that attack was.
     pub(super) canary_seconds: Option<u64>,
+    /// Loaders of the node that an update replaced, and that the agent refuses.
+    pub(super) unlisted_loaders: u64,
 }
 
 /// Reads an agent's metrics: its state is the one that stands at 1.
@@ -41,12 +43,13 @@ pub(super) fn said_in(metrics: &str) -> Option<Said> {
     let tier = label(line, "tier").filter(|tier| TIERS.contains(tier));
     let is_open = |line: &&str| at_one(line) && label(line, "outcome") == Some("open");
     let roads = of(agent_metrics::ROAD).filter(is_open).filter_map(|line| label(line, "road"));
-    let mut age = of(agent_metrics::CANARY_AGE).filter_map(|line| line.rsplit(' ').next());
+    let number = |name| of(name).find_map(|line| line.rsplit(' ').next()?.parse().ok());
     Some(Said {
         state: state.to_owned(),
         tier: tier.unwrap_or_default().to_owned(),
         open_roads: roads.filter(is_word).take(MOST_ROADS).map(str::to_owned).collect(),
-        canary_seconds: age.next().and_then(|seconds| seconds.parse().ok()),
+        canary_seconds: number(agent_metrics::CANARY_AGE),
+        unlisted_loaders: number(agent_metrics::UNLISTED).unwrap_or_default(),
     })
 }
 
@@ -148,8 +151,10 @@ mod tests {
                        cloudtaser_agent_road{road=\"kexec\",outcome=\"open\"} 0\n\
                        cloudtaser_agent_road{road=\"mem\",outcome=\"denied\"} 1\n\
                        cloudtaser_agent_road{road=\"<b>\",outcome=\"open\"} 1\n\
+                       cloudtaser_agent_unlisted_loaders 2\n\
                        cloudtaser_agent_canary_age_seconds 3\n";
         let said = said_in(metrics).unwrap();
+        assert_eq!(said.unlisted_loaders, 2);
         assert_eq!((said.tier.as_str(), said.canary_seconds), ("kprobe", Some(3)));
         assert_eq!(said.open_roads, ["kcore"]);
     }

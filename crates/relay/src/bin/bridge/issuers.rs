@@ -32,11 +32,14 @@ pub(crate) enum Issuers {
 
 #[derive(Debug, Args)]
 pub(crate) struct IssuerKeys {
+    /// Print the keys of this file as PEM, for jwt_validation_pubkeys in OpenBao.
+    #[arg(required_unless_present = "config", conflicts_with = "config")]
+    jwks: Option<PathBuf>,
     /// The bridge's configuration.
     #[arg(long)]
-    config: PathBuf,
+    config: Option<PathBuf>,
     /// Of this [[release.issuer]] alone, by its name.
-    #[arg(long)]
+    #[arg(long, requires = "config")]
     issuer: Option<String>,
     /// Believe the keys of this file from now on, and no others; - is standard input. It is what
     /// `kubectl get --raw /openid/v1/jwks` prints. A bridge that runs hears of it by itself.
@@ -49,14 +52,19 @@ pub(crate) struct IssuerKeys {
     #[arg(long, requires = "issuer", conflicts_with_all = ["take", "json"])]
     pem: bool,
     /// As JSON.
-    #[arg(long, conflicts_with = "take")]
+    #[arg(long, requires = "config", conflicts_with = "take")]
     json: bool,
 }
 
 impl Issuers {
     pub(crate) fn run(self) -> Result<()> {
         let Self::IssuerKeys(args) = self;
-        let config = Config::read(&args.config)?;
+        let Some(config) = &args.config else {
+            let file = args.jwks.unwrap_or_default();
+            let text = read(&file).with_context(|| format!("cannot read {}", file.display()))?;
+            return say(&pem(&parse(&text)?));
+        };
+        let config = Config::read(config)?;
         let all = config.release.context("the configuration has no [release]")?.issuers;
         let wanted =
             |issuer: &&Issuer| args.issuer.as_ref().is_none_or(|name| *name == issuer.name);
@@ -87,8 +95,9 @@ fn shown(issuer: &Issuer) -> String {
     format!("{} ({})\n  {keys}\n", issuer.name, issuer.keys.path().display())
 }
 
+/// Several are a list to OpenBao.
 fn pem(keys: &Jwks) -> String {
-    keys.iter().map(|named| named.key().to_pem()).collect()
+    keys.iter().map(|named| named.key().to_pem()).collect::<Vec<_>>().join(",\n")
 }
 
 fn take(issuer: &Issuer, file: &Path, all_new: bool) -> Result<()> {
