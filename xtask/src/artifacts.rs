@@ -102,6 +102,15 @@ pub(crate) fn build_guest() -> anyhow::Result<Guest> {
     Ok(Guest { cli, agent, wrapper, guest: examples.join("guest") })
 }
 
+/// Builds what releases secrets inside a virtual machine and judges what came of it.
+pub(crate) fn build_measured() -> anyhow::Result<PathBuf> {
+    let (target, linkage_flags) = static_target();
+    let mut build = cargo(["build", "--quiet", "--locked", "--release"]);
+    build.args(["--package", "cloudtaser-e2e", "--example", "measured", "--target", &target]);
+    command::run(build.env("RUSTFLAGS", flags(linkage_flags)?))?;
+    Ok(place::target().join(target).join("release/examples/measured"))
+}
+
 /// The agent is static as well. Its C libraries are Debian's, so it is linked with glibc.
 pub(crate) fn build_agent(what: &[&str]) -> anyhow::Result<PathBuf> {
     let (package, target) = ("cloudtaser-agent", rust::host());

@@ -57,6 +57,7 @@ fn identity(device: &Path, node_key: &Path) -> anyhow::Result<String> {
         key: NodeKey::open(node_key)?.public(),
         endorsement: BASE64.encode(&found.endorsement),
         attestation: BASE64.encode(&found.attestation),
+        certificate: found.certificate.map(|der| BASE64.encode(&der)),
     };
     Ok(serde_json::to_string_pretty(&identity)?)
 }

@@ -29,6 +29,11 @@ const REGISTERS: [u8; 11] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 14];
 /// Values and quote are read one after the other; something may be measured in between.
 const TRIES: usize = 5;
 
+/// Where a maker puts the certificate of an endorsement key on P-256 (TCG EK Credential Profile, 2.2.1.4).
+const CERTIFICATE: u32 = 0x01c0_000a;
+/// What every TPM gives of a store at once.
+const CHUNK: u16 = 512;
+
 /// `TPM_RH_ENDORSEMENT`.
 const ENDORSEMENT: u32 = 0x4000_000b;
 /// `TPM_RH_NULL`.
@@ -66,6 +71,8 @@ pub(crate) struct Identity {
     pub(crate) endorsement: Vec<u8>,
     /// The same of the key that signs quotes.
     pub(crate) attestation: Vec<u8>,
+    /// What its maker certified of the endorsement key, where there is something.
+    pub(crate) certificate: Option<Vec<u8>>,
 }
 
 /// A key that is loaded: to be flushed.
@@ -109,7 +116,32 @@ impl<T: Transport> Tpm<T> {
         self.flush(endorsement.handle)?;
         let attestation = self.primary(&command::attestation_template())?;
         self.flush(attestation.handle)?;
-        Ok(Identity { endorsement: endorsement.public, attestation: attestation.public })
+        let certificate = self.certificate()?;
+        Ok(Identity {
+            endorsement: endorsement.public,
+            attestation: attestation.public,
+            certificate,
+        })
+    }
+
+    /// The certificate in the TPM; most virtual ones have none.
+    fn certificate(&mut self) -> anyhow::Result<Option<Vec<u8>>> {
+        // An index that is not there is refused; whatever else is wrong shows at the next command.
+        let Ok(mut public) = self.ask(Command::stored_public(CERTIFICATE)) else {
+            return Ok(None);
+        };
+        let length = public.stored_length()?;
+        let mut bytes = Vec::new();
+        for from in (0..length).step_by(CHUNK.into()) {
+            let command = Command::read_stored(CERTIFICATE, CHUNK.min(length - from), from);
+            let mut answer = self.ask(command).context("TPM2_NV_Read")?;
+            bytes.extend_from_slice(answer.sized()?);
+        }
+        // A store may be longer than what is in it.
+        if let [0x30, 0x82, high, low, ..] = bytes[..] {
+            bytes.truncate(usize::from(u16::from_be_bytes([high, low])) + 4);
+        }
+        Ok(Some(bytes))
     }
 
     /// Has the TPM sign its registers over this data.

@@ -171,6 +171,9 @@ pub struct NodeIdentity {
     pub endorsement: String,
     /// The key that signs quotes, the same.
     pub attestation: String,
+    /// The certificate that the TPM's maker put into it (DER, base64), where he did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<String>,
 }
 
 /// What only the TPM of an endorsement key can answer, and only for a key of its own.

@@ -1,6 +1,9 @@
 //! SHA-256, and the two hashes of the tree (RFC 6962 §2.1).
 
-use std::fmt;
+use std::{
+    fmt,
+    io::{self, Read},
+};
 
 use data_encoding::{BASE64, HEXLOWER};
 use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
@@ -22,6 +25,22 @@ impl Digest {
     #[must_use]
     pub fn of(document: &[u8]) -> Self {
         Self(Sha256::digest(document).into())
+    }
+
+    /// Hashes all that there is to read, in small pieces.
+    ///
+    /// # Errors
+    /// What reading says.
+    pub fn of_all(mut document: impl Read) -> io::Result<Self> {
+        let (mut hasher, mut piece) = (Sha256::new(), [0; 16 * 1024]);
+        loop {
+            match document.read(&mut piece) {
+                Ok(0) => return Ok(Self(hasher.finalize().into())),
+                Ok(len) => hasher.update(piece.get(..len).unwrap_or_default()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Hashes a leaf. RFC 6962 §2.1: the prefix keeps a leaf from being taken for a node.

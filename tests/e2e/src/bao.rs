@@ -34,8 +34,8 @@ mod durable;
 pub use auth::{Role, Setup};
 pub(crate) use auth::{base64url, openssl};
 
-/// A cold start on a loaded machine; usually one second.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// A cold start on a loaded or emulated machine; usually one second.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Starts the server, says its pid, ends it when standard input ends, and takes its directory away:
 /// the owner of a shared server never does.

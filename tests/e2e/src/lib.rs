@@ -18,6 +18,7 @@
 mod bao;
 mod capture;
 pub mod cluster;
+mod double;
 mod issuer;
 mod launch;
 mod netns;
@@ -33,6 +34,7 @@ mod watch;
 
 pub use bao::{Bao, Role, Setup};
 pub use capture::{Capture, Captured};
+pub use double::FalseAgent;
 pub use issuer::{Issuer, Pod, now};
 pub use launch::{Launch, Output, Running, User};
 pub use netns::{CLUSTER_ADDRESS, EU_ADDRESS, Network, Networks, RELAY_ADDRESS, Side};

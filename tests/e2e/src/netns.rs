@@ -25,7 +25,8 @@ pub const CLUSTER_ADDRESS: &str = "10.91.2.1";
 /// One network. It goes away when this is dropped.
 #[derive(Debug)]
 pub struct Network {
-    name: String,
+    /// None is the network of this process.
+    name: Option<String>,
 }
 
 /// The three of them.
@@ -62,7 +63,7 @@ impl Networks {
         let network = |role: &str| {
             let name = format!("ct{}n{number}{role}", std::process::id());
             ip(&["netns", "add", &name])?;
-            let network = Network { name };
+            let network = Network { name: Some(name) };
             network.ip(&["link", "set", "lo", "up"])?;
             Ok::<_, String>(network)
         };
@@ -75,8 +76,19 @@ impl Networks {
         Ok(networks)
     }
 
+    /// All three are the one of this process: for a machine that has nobody else in it.
+    ///
+    /// # Errors
+    /// What `ip` says where the relay's address cannot be had.
+    pub fn of_this_machine() -> Result<Self, String> {
+        let here = || Network { name: None };
+        let networks = Self { eu: here(), relay: here(), cluster: here() };
+        networks.relay.ip(&["address", "add", &format!("{RELAY_ADDRESS}/32"), "dev", "lo"])?;
+        Ok(networks)
+    }
+
     fn join(&self, other: &Network, name: &str, there: &str, here: &str) -> Result<(), String> {
-        let [relay, end] = [&self.relay.name, &other.name];
+        let [relay, end] = [&self.relay, other].map(|one| one.name.as_deref().unwrap_or("here"));
         self.relay.ip(&["link", "add", name, "type", "veth", "peer", "relay", "netns", end])?;
         self.relay.ip(&["address", "add", &format!("{here}/30"), "dev", name])?;
         self.relay.ip(&["link", "set", name, "up"])?;
@@ -122,8 +134,10 @@ impl Network {
     /// Does something there: what it connects, listens on and starts is in this network.
     pub fn within<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         let entered = || {
-            let namespace = File::open(format!("/run/netns/{}", self.name)).expect("its file");
-            setns(namespace, CloneFlags::CLONE_NEWNET).expect("a network that was made here");
+            if let Some(name) = &self.name {
+                let namespace = File::open(format!("/run/netns/{name}")).expect("its file");
+                setns(namespace, CloneFlags::CLONE_NEWNET).expect("a network that was made here");
+            }
             work()
         };
         thread::scope(|scope| scope.spawn(entered).join().expect("what is done there"))
@@ -150,14 +164,19 @@ impl Network {
     }
 
     fn ip(&self, words: &[&str]) -> Result<(), String> {
-        ip(&[&["-n", &self.name], words].concat())
+        match &self.name {
+            Some(name) => ip(&[&["-n", name], words].concat()),
+            None => ip(words),
+        }
     }
 }
 
 impl Drop for Network {
     fn drop(&mut self) {
-        // What is still in it keeps it alive without a name.
-        let _there = ip(&["netns", "del", &self.name]);
+        if let Some(name) = &self.name {
+            // What is still in it keeps it alive without a name.
+            let _there = ip(&["netns", "del", name]);
+        }
     }
 }
 

@@ -275,13 +275,30 @@ impl Releases {
         self.networks.eu.within(|| self.bao.api("POST", "auth/jwt/config", &config));
     }
 
-    /// Makes the bridge OpenBao's only audit device.
-    pub fn hear_openbao(&mut self) {
+    /// Where its files are, the bridge's state among them.
+    #[must_use]
+    pub fn folder(&self) -> &std::path::Path {
+        self.scratch.path()
+    }
+
+    /// What a verb of the bridge prints there.
+    #[must_use]
+    pub fn bridge_says(&self, words: &[&str]) -> String {
+        said(self.scratch.path(), "cloudtaser-bridge", words)
+    }
+
+    /// Adds to the bridge's configuration and starts it anew.
+    pub fn configure(&mut self, more: &str) {
         let file = self.scratch.path().join("bridge.toml");
         let mut config = fs::read_to_string(&file).expect("the configuration");
-        config.push_str("[release.audit]\nsocket = \"audit.sock\"\npatience_seconds = 10\n");
+        config.push_str(more);
         fs::write(&file, config).expect("a file");
         self.restart_bridge(Signal::SIGTERM);
+    }
+
+    /// Makes the bridge OpenBao's only audit device.
+    pub fn hear_openbao(&mut self) {
+        self.configure("[release.audit]\nsocket = \"audit.sock\"\npatience_seconds = 10\n");
         self.bridge.until_logged("audit device is heard");
         let address = self.scratch.path().join("audit.sock").display().to_string();
         let options = json!({ "socket_type": "unix", "address": address });

@@ -5,7 +5,8 @@ use std::{
     fs::File,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use nix::{
@@ -19,8 +20,8 @@ use crate::{
     scratch::{Scratch, until},
 };
 
-/// Far more than anything takes.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// Far more than anything takes, in an emulated machine too.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A program that ends with the test.
 #[derive(Debug)]
@@ -51,7 +52,11 @@ impl Program {
 
     /// Waits for a line that has this text.
     pub fn until_logged(&self, text: &str) {
-        until(text, PATIENCE, || self.log().contains(text).then_some(()));
+        let end = Instant::now() + PATIENCE;
+        while !self.log().contains(text) {
+            assert!(Instant::now() < end, "no {text:?} within {PATIENCE:?} in: {}", self.log());
+            thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Sends a signal.

@@ -6,27 +6,20 @@
 #[cfg(test)]
 mod tests {
     use std::{
-        io::{Read as _, Write as _},
-        os::{fd::AsRawFd as _, unix::net::UnixListener},
-        path::PathBuf,
         sync::{Arc, Mutex},
         thread,
         time::{Duration, Instant},
     };
 
     use cloudtaser_core::{
-        agent::{Answer, Question},
         level::Agent,
         node::{Hash, Launch, NodeEvidence, NodeStatement, signed_bytes},
     };
     use cloudtaser_e2e::{
-        Launch as Started, Output, Pod, Releases, Scratch, canary, is_root, now, skip,
+        FalseAgent, Launch as Started, Output, Pod, Releases, canary, is_root, now, skip,
     };
     use cloudtaser_tls::raw::KeyPair;
     use data_encoding::HEXLOWER;
-    use nix::sys::socket::{
-        AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket,
-    };
     use serde_json::{Value, json};
 
     const POLICY: &str = r#"
@@ -53,40 +46,21 @@ agent = "enforcing"
 
     /// Guards everybody, and signs.
     struct Node {
-        path: PathBuf,
+        agent: FalseAgent,
         key: Hash,
         script: Arc<Mutex<Script>>,
-        _scratch: Scratch,
     }
 
     impl Node {
         fn start() -> Self {
-            let scratch = Scratch::new();
-            let path = scratch.path().join("agent.sock");
-            let flags = SockFlag::SOCK_CLOEXEC;
-            let own = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None).unwrap();
-            bind(own.as_raw_fd(), &UnixAddr::new(&path).unwrap()).unwrap();
-            listen(&own, Backlog::new(8).unwrap()).unwrap();
-            let (own, (pair, _pem)) = (UnixListener::from(own), KeyPair::generate().unwrap());
+            let (pair, _pem) = KeyPair::generate().unwrap();
             let key = Hash::new(*pair.public().as_bytes());
             let script = Arc::<Mutex<Script>>::default();
             let told = Arc::clone(&script);
-            thread::spawn(move || {
-                for mut peer in own.incoming().flatten() {
-                    let mut packet = [0; 4096];
-                    let len = peer.read(&mut packet).unwrap_or(0);
-                    let answer = match Question::parse(&packet[..len]) {
-                        Ok(Question::Guard) => answer(None),
-                        Ok(Question::Attest { session, sealing }) => {
-                            let mut script = told.lock().unwrap();
-                            answer(Some(signed(&pair, &mut script, session, sealing)))
-                        }
-                        other => panic!("{other:?}"),
-                    };
-                    peer.write_all(&answer.to_packet()).unwrap();
-                }
+            let agent = FalseAgent::start(move |session, sealing| {
+                signed(&pair, &mut told.lock().unwrap(), session, sealing)
             });
-            Self { path, key, script, _scratch: scratch }
+            Self { agent, key, script }
         }
 
         fn policy(&self) -> String {
@@ -100,11 +74,6 @@ agent = "enforcing"
             *script = Script { pod: Some(pod.uid().to_owned()), last, ..Script::default() };
             change(&mut script);
         }
-    }
-
-    fn answer(evidence: Option<NodeEvidence>) -> Answer {
-        let text = r#"{"done":true,"state":"enforcing","tier":"lsm","text":"ENFORCING(lsm)"}"#;
-        Answer { evidence, ..Answer::parse(text.as_bytes()).unwrap() }
     }
 
     fn signed(key: &KeyPair, script: &mut Script, session: Hash, sealing: Hash) -> NodeEvidence {
@@ -154,7 +123,7 @@ agent = "enforcing"
         let value = canary();
         road.put("shop/db", &json!({ "password": value }));
         let alone = |pod: &Pod| road.launch_of(pod).env("S", "vault:secret/shop/db#password");
-        let launch = |pod: &Pod| alone(pod).env("CLOUDTASER_AGENT", &node.path);
+        let launch = |pod: &Pod| alone(pod).env("CLOUDTASER_AGENT", node.agent.path());
 
         let pod = Pod::new("shop", "web");
         node.of(&pod, |_| ());

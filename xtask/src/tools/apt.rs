@@ -44,7 +44,11 @@ const PROGRAMS: &[(&str, &[&str], Need)] = &[
     ("python3", &["python3"], Need::Demo),
     ("qemu-system-x86_64", &["qemu-system-x86", "seabios"], Need::Vm),
     ("strace", &["strace"], Need::Tests),
+    ("/usr/share/OVMF/OVMF_CODE_4M.fd", &["ovmf"], Need::Vm),
+    ("openssl", &["openssl"], Need::Vm),
+    ("python3", &["python3"], Need::Vm),
     ("swtpm", &["swtpm"], Need::Tests),
+    ("swtpm_setup", &["swtpm", "swtpm-tools"], Need::Vm),
 ];
 
 /// Installs the missing programs of a need; says so and returns true when there was one.

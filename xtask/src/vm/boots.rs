@@ -112,6 +112,8 @@ pub(super) enum Work {
     Beside,
     /// Debuggers and tracers as Debian has them, and what node software does all day.
     Tools,
+    /// Firmware that measures, and a TPM: what is released is bound to both, and proved to others.
+    Measured,
 }
 
 impl Work {
@@ -122,6 +124,7 @@ impl Work {
             Self::Killed => "killed",
             Self::Beside => "beside",
             Self::Tools => "tools",
+            Self::Measured => "measured",
         }
     }
 
@@ -132,7 +135,7 @@ impl Work {
             Self::Beside => 2,
             Self::Crowds => 3,
             Self::Attacks => 4,
-            Self::Tools => 5,
+            Self::Tools | Self::Measured => 5,
         }
     }
 
@@ -140,7 +143,8 @@ impl Work {
     pub(super) const fn memory(self) -> u32 {
         match self {
             Self::Attacks | Self::Beside | Self::Killed => qemu::MEMORY,
-            Self::Crowds => 2 * qemu::MEMORY,
+            // OpenBao, beside the archive that it came in.
+            Self::Crowds | Self::Measured => 2 * qemu::MEMORY,
             // Debuggers and tracers come with half a gigabyte of libraries.
             Self::Tools => 4 * qemu::MEMORY,
         }
@@ -201,6 +205,12 @@ pub(super) const BOOTS: &[Boot] = &[
         kind: Kind::Newest,
         work: Work::Crowds,
         ..usual("lsm, crowds", WITH_BPF, "ENFORCING(lsm)")
+    },
+    Boot {
+        matrix: Matrix::Full,
+        kind: Kind::Newest,
+        work: Work::Measured,
+        ..usual("lsm, measured", WITH_BPF, "ENFORCING(lsm)")
     },
     Boot {
         matrix: Matrix::Full,

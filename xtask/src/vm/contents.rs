@@ -8,7 +8,7 @@ use anyhow::Context as _;
 
 use super::boots::Work;
 use super::initramfs::Initramfs;
-use super::qemu;
+use super::{measured, qemu};
 use crate::artifacts::{self, Guest};
 use crate::command::{find, program, read, run as run_command};
 use crate::place;
@@ -48,6 +48,9 @@ pub(super) fn archive(
     }
     if work == Work::Tools {
         tools_too(&mut archive, guest)?;
+    }
+    if work == Work::Measured {
+        measured::program_too(&mut archive)?;
     }
     for (name, module) in modules {
         archive.program(&format!("{name}.ko"), &fs::read(module)?);

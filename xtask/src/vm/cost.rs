@@ -103,6 +103,7 @@ fn boot_once(boot: &Boot, kernel: &Path, archive: &Path, meta: &str) -> anyhow::
         clock,
         memory: qemu::MEMORY,
         disks: Vec::new(),
+        measured: None,
     })?;
     let run = Run::parse(boot.name, &lines)?;
     ensure!(

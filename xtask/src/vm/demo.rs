@@ -47,6 +47,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
         clock,
         memory: MEMORY,
         disks: Vec::new(),
+        measured: None,
     })?;
     let (page, code) = page(&lines).with_context(|| {
         format!("the machine gave no result; its last words are in {}", log.display())
@@ -86,7 +87,7 @@ fn pack(home: &Path) -> anyhow::Result<Vec<u8>> {
 }
 
 /// Symbols for debugging are a third of it, and all of it passes through the machine's memory.
-fn stripped_bao(home: &Path) -> anyhow::Result<Vec<u8>> {
+pub(super) fn stripped_bao(home: &Path) -> anyhow::Result<Vec<u8>> {
     let small = home.join("bao");
     if find("strip").is_none() {
         return Ok(fs::read(place::bao())?);

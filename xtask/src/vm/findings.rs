@@ -186,7 +186,8 @@ fn attacks(runs: &[Findings], attacker: &str, title: String) -> Vec<Vec<String>>
 }
 
 fn canaries(runs: &[Findings]) -> Vec<Vec<String>> {
-    let head = ["road".to_owned()].into_iter().chain(runs.iter().map(Findings::title));
+    let runs: Vec<&Findings> = runs.iter().filter(|run| !run.canary.is_empty()).collect();
+    let head = ["road".to_owned()].into_iter().chain(runs.iter().map(|run| run.title()));
     let mut lines = vec![head.collect()];
     let roads = runs.first().map(|run| run.canary.as_slice()).unwrap_or_default();
     lines.extend(roads.iter().map(|[road, ..]| {

@@ -24,6 +24,10 @@ if [ "$CT_WORK" = demo ]; then
 	echo @@PAGE
 	cat /tmp/page
 	echo "@@RC $code"
+elif [ "$CT_WORK" = measured ]; then
+	export CLOUDTASER_WRAPPER=/bin/cloudtaser-wrapper CLOUDTASER_CLI=/bin/cloudtaser
+	export CLOUDTASER_BRIDGE=/eu/cloudtaser-bridge CLOUDTASER_BEACON=/eu/cloudtaser-beacon
+	CLOUDTASER_BAO=/eu/bao /bin/measured || echo "@@RC 99"
 else
 	/bin/guest "$CT_WORK" "$CT_EXPECT" || echo "@@RC 99"
 fi

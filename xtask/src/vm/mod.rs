@@ -13,6 +13,7 @@ mod findings;
 mod initramfs;
 mod kernels;
 mod lanes;
+mod measured;
 mod qemu;
 
 use std::collections::BTreeMap;
@@ -62,11 +63,16 @@ pub(crate) fn run(wanted: &Wanted, outcome: &mut Outcome) -> anyhow::Result<()> 
     let mut jobs = Vec::new();
     for (meta, boot) in wanted.boots() {
         let name = boot.place(meta);
+        if let Some(lacks) = measured::lacks().filter(|_lacks| boot.work == Work::Measured) {
+            outcome.skip(&name, lacks);
+            continue;
+        }
         match kernels::of(meta) {
             Ok(Kernel { image: kernel, modules }) => {
                 let log = home.join(format!("{name}.log"));
                 let archive = archives.of(boot.work, meta, &modules)?;
-                jobs.push(Job { boot, kernel, archive, log, name });
+                let cli = archives.guest.cli.clone();
+                jobs.push(Job { boot, kernel, archive, log, name, cli });
             }
             Err(error) => outcome.skip(&name, &format!("{error:#}")),
         }
@@ -111,6 +117,8 @@ struct Job {
     archive: PathBuf,
     log: PathBuf,
     name: String,
+    /// The command line, which runs on this host as well.
+    cli: PathBuf,
 }
 
 impl Job {
@@ -158,7 +166,7 @@ impl Job {
 
     fn boot(&self, disks: &[PathBuf]) -> anyhow::Result<Findings> {
         let inputs = self.inputs()?;
-        let lines = qemu::run(&Machine {
+        let machine = Machine {
             kernel: &self.kernel,
             initramfs: &self.archive,
             parameters: self.boot.parameters(),
@@ -166,7 +174,12 @@ impl Job {
             clock: Clock::Host,
             memory: self.boot.work.memory(),
             disks: disks.to_vec(),
-        })?;
+            measured: None,
+        };
+        let lines = match self.boot.work {
+            Work::Measured => measured::run(&machine, &self.cli)?,
+            _ => qemu::run(&machine)?,
+        };
         // Last: a machine that broke off is no earlier run.
         writeln!(OpenOptions::new().append(true).open(&self.log)?, "{inputs}")?;
         let findings = Findings::parse(&lines, self.boot.name);

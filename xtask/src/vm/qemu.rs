@@ -49,6 +49,19 @@ pub(super) struct Machine<'a> {
     pub(super) memory: u32,
     /// Files that are disks to it.
     pub(super) disks: Vec<PathBuf>,
+    /// Firmware that measures, and a TPM.
+    pub(super) measured: Option<Measured>,
+}
+
+/// What measures a boot, and what outlives one.
+#[derive(Debug)]
+pub(super) struct Measured {
+    /// OVMF's code, and its variables for this machine.
+    pub(super) firmware: [PathBuf; 2],
+    /// Where the TPM is controlled.
+    pub(super) tpm: PathBuf,
+    /// The last disk: what is written to it is kept.
+    pub(super) kept: PathBuf,
 }
 
 /// MiB that suffice for the agent and its attackers.
@@ -82,6 +95,15 @@ pub(super) fn run(machine: &Machine<'_>) -> anyhow::Result<Vec<String>> {
         let file = format!("if=none,format=raw,snapshot=on,id=d{number},file={}", disk.display());
         let device = format!("nvme,serial=d{number},drive=d{number}");
         qemu.args(["-drive", &file, "-device", &device]);
+    }
+    if let Some(Measured { firmware: [code, variables], tpm, kept }) = &machine.measured {
+        let flash =
+            |more: &str, file: &Path| format!("if=pflash,format=raw{more},file={}", file.display());
+        qemu.args(["-drive", &flash(",readonly=on", code), "-drive", &flash("", variables)]);
+        qemu.args(["-chardev", &format!("socket,id=tpm,path={}", tpm.display())]);
+        qemu.args(["-tpmdev", "emulator,id=tpm0,chardev=tpm", "-device", "tpm-crb,tpmdev=tpm0"]);
+        qemu.args(["-drive", &format!("if=none,format=raw,id=kept,file={}", kept.display())]);
+        qemu.args(["-device", "nvme,serial=kept,drive=kept"]);
     }
     qemu.args(["-serial", "stdio", "-no-reboot", "-kernel"]).arg(machine.kernel);
     // A busy host lets the timer's test fail, which is a panic: an emulated timer needs none.

@@ -53,6 +53,16 @@ impl Answer {
         self.take(length.into())
     }
 
+    /// The answer of `TPM2_NV_ReadPublic`: how much is stored.
+    pub(super) fn stored_length(&mut self) -> anyhow::Result<u16> {
+        let public = self.sized()?;
+        // Index, hash, attributes; a policy; then the length.
+        let policy = public.get(10..12).and_then(|bytes| bytes.try_into().ok());
+        let policy = usize::from(policy.map_or(0, u16::from_be_bytes));
+        let length = public.get(12 + policy..).and_then(|bytes| bytes.try_into().ok());
+        Ok(u16::from_be_bytes(length.context("the TPM's answer is none")?))
+    }
+
     /// What is left before the sessions.
     pub(super) fn rest_of_parameters(&mut self) -> anyhow::Result<&[u8]> {
         self.take(self.end.saturating_sub(self.at))

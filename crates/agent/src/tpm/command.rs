@@ -1,4 +1,4 @@
-//! The eight commands that are used, and the templates of the two keys.
+//! The ten commands that are used, and the templates of the two keys.
 
 /// `TPM_ST_NO_SESSIONS`, `TPM_ST_SESSIONS`.
 const WITHOUT_SESSIONS: u16 = 0x8001;
@@ -110,6 +110,36 @@ impl Command {
     ) -> Self {
         let sessions = [Session::Password, endorsement];
         Self::new(0x147).on(&handles, &sessions).sized(blob).sized(secret)
+    }
+
+    pub(super) fn stored_public(index: u32) -> Self {
+        Self::new(0x169).on(&[index], &[])
+    }
+
+    pub(super) fn read_stored(index: u32, length: u16, from: u16) -> Self {
+        let command = Self::new(0x14e).on(&[index, index], &[Session::Password]);
+        command.number(&length.to_be_bytes()).number(&from.to_be_bytes())
+    }
+
+    /// What a TPM's maker does: makes room for a certificate.
+    #[cfg(test)]
+    pub(super) fn define_stored(owner: u32, index: u32, length: u16) -> Self {
+        /// Written by its owner; read by him and by whoever has its (empty) password; no counting.
+        const ATTRIBUTES: u32 = 1 << 1 | 1 << 17 | 1 << 18 | 1 << 25;
+        let public = [
+            &index.to_be_bytes()[..],
+            &SHA256.to_be_bytes(),
+            &ATTRIBUTES.to_be_bytes(),
+            &[0, 0],
+            &length.to_be_bytes(),
+        ];
+        Self::new(0x12a).on(&[owner], &[Session::Password]).sized(&[]).sized(&public.concat())
+    }
+
+    #[cfg(test)]
+    pub(super) fn write_stored(owner: u32, index: u32, bytes: &[u8], from: u16) -> Self {
+        let command = Self::new(0x137).on(&[owner, index], &[Session::Password]);
+        command.sized(bytes).number(&from.to_be_bytes())
     }
 
     /// The bytes, and what the answer to them looks like.

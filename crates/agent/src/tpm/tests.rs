@@ -134,6 +134,26 @@ fn a_credential_is_opened_by_the_tpm_that_it_is_for_and_by_no_other() {
     assert_eq!(one.tpm.activate(&mine.blob, &mine.secret).unwrap(), secret);
 }
 
+/// `TPM_RH_OWNER`.
+const OWNER: u32 = 0x4000_0001;
+
+#[test]
+fn a_certificate_that_the_maker_put_into_the_tpm_is_read_whole() {
+    let Some(mut software) = Software::start() else { return };
+    assert_eq!(software.tpm.identity().unwrap().certificate, None);
+    // A head of DER, content over two chunks, and a store that is longer than that.
+    let content: Vec<u8> = (0..1200_u16).map(|n| n.to_be_bytes()[1]).collect();
+    let der = [&[0x30, 0x82, 4, 0xb0][..], &content].concat();
+    let stored = [&der[..], &[0xff; 100]].concat();
+    let length = u16::try_from(stored.len()).unwrap();
+    let tpm = &mut software.tpm;
+    tpm.ask(Command::define_stored(OWNER, CERTIFICATE, length)).unwrap();
+    for (chunk, from) in stored.chunks(700).zip((0..).step_by(700)) {
+        tpm.ask(Command::write_stored(OWNER, CERTIFICATE, chunk, from)).unwrap();
+    }
+    assert_eq!(tpm.identity().unwrap().certificate, Some(der));
+}
+
 #[test]
 fn what_is_no_answer_is_an_error() {
     let shape = Shape { handle: true, sessions: true };

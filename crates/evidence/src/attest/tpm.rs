@@ -16,6 +16,7 @@ use p256::ecdsa::{Signature, VerifyingKey, signature::Verifier as _};
 use crate::hash::Digest;
 
 pub mod credential;
+pub mod endorsement;
 pub mod log;
 pub mod public;
 mod wire;

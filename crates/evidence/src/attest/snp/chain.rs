@@ -215,7 +215,7 @@ fn not_revoked(list: &[u8], key: &PublicKey, ask: &Certificate, at: u64) -> Resu
     }
 }
 
-fn valid(from: Time, until: Option<Time>, at: u64) -> Option<()> {
+pub(in crate::attest) fn valid(from: Time, until: Option<Time>, at: u64) -> Option<()> {
     let seconds = |time: Time| time.to_unix_duration().as_secs();
     let begun = seconds(from) <= at;
     let ended = until.is_some_and(|until| at > seconds(until));
@@ -223,7 +223,10 @@ fn valid(from: Time, until: Option<Time>, at: u64) -> Option<()> {
 }
 
 /// The value of an extension, as it stands.
-fn extension(certificate: &Certificate, id: ObjectIdentifier) -> Option<&[u8]> {
+pub(in crate::attest) fn extension(
+    certificate: &Certificate,
+    id: ObjectIdentifier,
+) -> Option<&[u8]> {
     let mut found = certificate
         .tbs_certificate()
         .extensions()?

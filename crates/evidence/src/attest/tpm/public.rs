@@ -96,8 +96,12 @@ impl Public {
 
     /// The point, which is checked to be on the curve.
     pub(super) fn point(&self) -> Result<PublicKey, TpmError> {
+        PublicKey::from_sec1_bytes(&self.sec1()).map_err(|_off| TpmError::Form("public key"))
+    }
+
+    /// The point as certificates have it.
+    pub(super) fn sec1(&self) -> Vec<u8> {
         // SEC 1, 2.3.4: uncompressed.
-        let point = [&[4][..], &self.x, &self.y].concat();
-        PublicKey::from_sec1_bytes(&point).map_err(|_off| TpmError::Form("public key"))
+        [&[4][..], &self.x, &self.y].concat()
     }
 }

@@ -6,7 +6,7 @@
 //! first: a line without a leaf would be a release that nobody can prove.
 
 use std::{
-    fs::{self, OpenOptions},
+    fs::{self, File, OpenOptions},
     io::{self, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::Path,
@@ -72,7 +72,8 @@ impl Books {
         if log.cut_bytes() > 0 {
             tracing::warn!(bytes = log.cut_bytes(), "an unfinished write of the log was cut off");
         }
-        let program = fs::read("/proc/self/exe").ok().map(|bytes| Digest::of(&bytes));
+        // In pieces: all of it at once would be as much memory that the kernel seals page by page.
+        let program = File::open("/proc/self/exe").and_then(Digest::of_all).ok();
         Ok(Self { file, log, names, program })
     }
 
