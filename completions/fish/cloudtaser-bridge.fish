@@ -71,12 +71,18 @@ complete -c cloudtaser-bridge -n "__fish_cloudtaser_bridge_using_subcommand issu
 complete -c cloudtaser-bridge -n "__fish_cloudtaser_bridge_using_subcommand issuer-keys" -s h -l help -d 'Print help'
 complete -c cloudtaser-bridge -n "__fish_cloudtaser_bridge_using_subcommand node-challenge" -l identity -d 'What `cloudtaser-agent tpm identity` printed on the node' -r -F
 complete -c cloudtaser-bridge -n "__fish_cloudtaser_bridge_using_subcommand node-challenge" -l keep -d 'Where to keep the answer until it comes' -r -F
+complete -c cloudtaser-bridge -n "__fish_cloudtaser_bridge_using_subcommand node-challenge" -l ek-root -d 'A root of a maker of TPMs (PEM or DER): the certificate in the TPM must be under one of these' -r -F
+complete -c cloudtaser-bridge -n "__fish_cloudtaser_bridge_using_subcommand node-challenge" -l ek-authority -d 'An authority between root and certificate' -r -F
+complete -c cloudtaser-bridge -n "__fish_cloudtaser_bridge_using_subcommand node-challenge" -l ek-revoked -d 'A list of certificates that a maker revoked' -r -F
 complete -c cloudtaser-bridge -n "__fish_cloudtaser_bridge_using_subcommand node-challenge" -s h -l help -d 'Print help'
 complete -c cloudtaser-bridge -n "__fish_cloudtaser_bridge_using_subcommand node-enrol" -l identity -d 'The same identity' -r -F
 complete -c cloudtaser-bridge -n "__fish_cloudtaser_bridge_using_subcommand node-enrol" -l keep -d 'What `node-challenge` kept; removed when the node is enrolled' -r -F
 complete -c cloudtaser-bridge -n "__fish_cloudtaser_bridge_using_subcommand node-enrol" -l answer -d 'What `cloudtaser-agent tpm answer` printed on the node' -r
 complete -c cloudtaser-bridge -n "__fish_cloudtaser_bridge_using_subcommand node-enrol" -l place -d 'Whose the machine is: a provider\'s TPM proves nothing against the provider' -r -f -a "provider\t'The provider\'s'
 own\t'Your own, or of a host that you trust with it'"
+complete -c cloudtaser-bridge -n "__fish_cloudtaser_bridge_using_subcommand node-enrol" -l ek-root -d 'A root of a maker of TPMs (PEM or DER): the certificate in the TPM must be under one of these' -r -F
+complete -c cloudtaser-bridge -n "__fish_cloudtaser_bridge_using_subcommand node-enrol" -l ek-authority -d 'An authority between root and certificate' -r -F
+complete -c cloudtaser-bridge -n "__fish_cloudtaser_bridge_using_subcommand node-enrol" -l ek-revoked -d 'A list of certificates that a maker revoked' -r -F
 complete -c cloudtaser-bridge -n "__fish_cloudtaser_bridge_using_subcommand node-enrol" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c cloudtaser-bridge -n "__fish_cloudtaser_bridge_using_subcommand invite" -l config -d 'The bridge\'s configuration' -r -F
 complete -c cloudtaser-bridge -n "__fish_cloudtaser_bridge_using_subcommand invite" -l name -d 'What you call the cluster' -r
