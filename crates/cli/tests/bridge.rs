@@ -133,6 +133,8 @@ mod bridge {
         let said = ends(&install(&double, &["--invitation", file.to_str().unwrap()]), 76);
         assert!(said.contains("revoked at the bridge"), "{said}");
         assert!(said.contains("cloudtaser install --invitation FILE"), "{said}");
+        let said = ends(&double.run(&["doctor"]), 1);
+        assert!(said.contains(&format!("refused as {CLUSTER_KEY}")), "{said}");
         let said = ends(&double.run(&["status"]), 1);
         assert!(said.contains(&format!("bridge     refused as {CLUSTER_KEY}")), "{said}");
         assert!(said.contains("! the bridge does not let this cluster in"), "{said}");
@@ -148,7 +150,16 @@ mod bridge {
         double.store().faults.bridge = People::Think(u32::MAX);
         let (file, _) = invited(&double, 1, u64::MAX / 2);
         let file = file.to_str().unwrap();
-        let said = ends(&install(&double, &["--invitation", file, "--wait", "8"]), 69);
+        ends(&install(&double, &["--invitation", file, "--wait", "0"]), 0);
+        // Its operators are there at some time; from then on only people are waited for.
+        loop {
+            let status = double.run(&["status", "--json"]);
+            let status: Value = serde_json::from_slice(&status.stdout).unwrap();
+            if status["operators"]["ready"] == 2 && status["bridge"]["standing"] == "pending" {
+                break;
+            }
+        }
+        let said = ends(&install(&double, &["--bridge", &key(1), "--wait", "2"]), 69);
         assert!(said.contains("has not let this cluster in yet"), "{said}");
         let said = ends(&double.run(&["status"]), 1);
         assert!(said.contains("bridge     waits as") && said.contains("bridge approve"), "{said}");
@@ -159,6 +170,18 @@ mod bridge {
         ends(&install(&double, &["--bridge", &key(1)]), 0);
         let said = ends(&double.run(&["status"]), 0);
         assert!(said.contains("bridge     enrolled") && !said.contains("! the bridge"), "{said}");
+    }
+
+    #[test]
+    fn how_it_stands_is_not_known_to_who_may_not_read_it_and_all_else_is() {
+        let double = Double::start();
+        joined(&double);
+        double.store().faults.forbidden.insert("get leases".to_owned());
+        let said = ends(&double.run(&["status"]), 1);
+        assert!(said.contains("stands with its bridge is not known"), "{said}");
+        assert!(said.contains("operators  2 of 2 ready"), "{said}");
+        double.store().faults.forbidden.insert("list secrets".to_owned());
+        ends(&double.run(&["uninstall"]), 0);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! signature as two of them. Here they are brought into the form that the provider reads. What is
 //! not exactly in form is no key, and verifies nothing.
 
+use data_encoding::BASE64;
 use rustls::SignatureScheme;
 use rustls_pki_types::{AlgorithmIdentifier, alg_id};
 
@@ -50,6 +51,26 @@ impl VerifyingKey {
             Form::Rsa(_) => "RS256",
             Form::P256(_) => "ES256",
         }
+    }
+
+    /// As others read public keys: `SubjectPublicKeyInfo` in PEM.
+    #[must_use]
+    pub fn to_pem(&self) -> String {
+        let (kind, key) = match &self.0 {
+            Form::Rsa(key) => (alg_id::RSA_ENCRYPTION, key),
+            Form::P256(key) => (alg_id::ECDSA_P256, key),
+        };
+        // No bits of the last byte are unused.
+        let bits = [&[0][..], key].concat();
+        let bits = [&[3][..], &der_len(bits.len()), &bits].concat();
+        let der = sequence(&[sequence(kind.as_ref()), bits].concat());
+        let text = BASE64.encode(&der);
+        let mut pem = "-----BEGIN PUBLIC KEY-----\n".to_owned();
+        for line in text.as_bytes().chunks(64) {
+            pem.push_str(&String::from_utf8_lossy(line));
+            pem.push('\n');
+        }
+        pem + "-----END PUBLIC KEY-----\n"
     }
 
     /// Whether this key has signed the message; the signature is in JOSE's form.
@@ -165,6 +186,27 @@ mod tests {
         }
         assert!(!p256.verifies(RS256[2].as_bytes(), &bytes(RS256[3])).unwrap());
         assert!(!p256.verifies(ES256[2].as_bytes(), &[0; 64]).unwrap(), "CVE-2022-21449");
+    }
+
+    #[test]
+    fn a_key_is_written_as_others_read_it() {
+        let der = |key: &VerifyingKey| {
+            let pem = key.to_pem();
+            assert!(pem.lines().all(|line| line.len() <= 64), "{pem}");
+            let body: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
+            BASE64.decode(body.as_bytes()).unwrap()
+        };
+        // RFC 5480 §2 and RFC 3279 §2.3.1, for keys of these sizes.
+        let point = [&[4][..], &bytes(ES256[0]), &bytes(ES256[1])].concat();
+        let head =
+            data_encoding::HEXLOWER.decode(b"3059301306072a8648ce3d020106082a8648ce3d030107034200");
+        let p256 = VerifyingKey::p256(&bytes(ES256[0]), &bytes(ES256[1])).unwrap();
+        assert_eq!(der(&p256), [head.unwrap(), point].concat());
+        let rsa = der(&VerifyingKey::rsa(&bytes(RS256[0]), &bytes(RS256[1])).unwrap());
+        let head = data_encoding::HEXLOWER
+            .decode(b"30820122300d06092a864886f70d01010105000382010f003082010a0282010100");
+        assert!(rsa.starts_with(&head.unwrap()));
+        assert_eq!(rsa.len(), 294);
     }
 
     #[test]

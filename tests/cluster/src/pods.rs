@@ -79,8 +79,10 @@ pub(crate) fn workload(kind: &str, name: &str, replicas: u32, template: Value) -
 pub(crate) fn of_app(home: &Kubectl, app: &str) -> anyhow::Result<Vec<String>> {
     let list = home.get(&["pods", &format!("--selector=app={app}")])?;
     let items = list.pointer("/items").and_then(Value::as_array).cloned().unwrap_or_default();
+    // One that is on its way out may be gone at the next look.
+    let stays = |pod: &&Value| pod.pointer("/metadata/deletionTimestamp").is_none();
     let name = |pod: &Value| Some(pod.pointer("/metadata/name")?.as_str()?.to_owned());
-    Ok(items.iter().filter_map(name).collect())
+    Ok(items.iter().filter(stays).filter_map(name).collect())
 }
 
 /// Waits until a container's app has said that it has this value.

@@ -55,7 +55,9 @@ pub struct Releases {
 /// A cluster that has a broker.
 #[derive(Debug)]
 struct Enrolled {
-    broker: Program,
+    /// None where the broker is of the test's own.
+    broker: Option<Program>,
+    address: String,
     bridge_key: String,
     cluster_key: String,
 }
@@ -124,14 +126,36 @@ impl Releases {
         broker.until_logged("broker listens");
         broker.until_logged("the certificate was renewed");
         let bridge_key = fs::read_to_string(folder.join("bridge.key")).expect("a key");
-        road.enrolled = Some(Enrolled { broker, bridge_key, cluster_key });
+        let (broker, address) = (Some(broker), BROKER.to_owned());
+        road.enrolled = Some(Enrolled { broker, address, bridge_key, cluster_key });
         Some(road)
+    }
+
+    /// The same with a cluster that is yet to come, for a broker of the test's own: an invitation that
+    /// is approved beforehand, and the bridge's key.
+    #[must_use]
+    pub fn start_inviting(networks: Networks, policy: &str) -> Option<(Self, String, String)> {
+        let bao = networks.eu.within(Bao::start);
+        let road = Self::start_with(networks, bao, policy, Admitted::ByEnrolment)?;
+        let folder = road.scratch.path();
+        let words = ["invite", "--config", "bridge.toml", "--name", CLIENT, "--approved"];
+        let invitation = said(folder, "cloudtaser-bridge", &words);
+        let bridge_key = fs::read_to_string(folder.join("bridge.key")).expect("a key");
+        Some((road, invitation.trim().to_owned(), bridge_key))
+    }
+
+    /// From now on launches go by the broker at this address, of the cluster with this key.
+    pub fn go_by(&mut self, address: String, cluster_key: String) {
+        let bridge_key = fs::read_to_string(self.scratch.path().join("bridge.key"));
+        let bridge_key = bridge_key.expect("a key");
+        self.enrolled = Some(Enrolled { broker: None, address, bridge_key, cluster_key });
     }
 
     /// The broker of an enrolled cluster.
     #[must_use]
     pub fn broker(&self) -> &Program {
-        &self.enrolled.as_ref().expect("an enrolled cluster").broker
+        let enrolled = self.enrolled.as_ref().expect("an enrolled cluster");
+        enrolled.broker.as_ref().expect("a broker of the road's")
     }
 
     /// Puts the cluster out.
@@ -307,7 +331,7 @@ impl Releases {
                 .env("CLOUDTASER_VIA_KEY", file("client.pem")),
             Some(enrolled) => launch
                 .env("CLOUDTASER_BRIDGE_KEY", &enrolled.bridge_key)
-                .env("CLOUDTASER_BROKER_ADDR", BROKER),
+                .env("CLOUDTASER_BROKER_ADDR", &enrolled.address),
         }
     }
 

@@ -221,6 +221,26 @@ pub(super) fn words(said: &Enrolment) -> Option<String> {
     })
 }
 
+/// How a cluster that has a bridge stands with it, in a line, and what is wrong; nothing where it has
+/// none.
+pub(crate) fn seen(
+    cluster: &Cluster,
+    namespace: &str,
+) -> Result<Option<(String, Option<String>)>, ApiError> {
+    let service = format!("/api/v1/namespaces/{namespace}/services/{}", names::BROKER);
+    if cluster.get(&service)?.is_none() {
+        return Ok(None);
+    }
+    let said = match read(cluster, namespace) {
+        Err(ApiError::Forbidden { .. }) => None,
+        said => said?,
+    };
+    Ok(Some(said.map_or_else(
+        || ("not known".to_owned(), Some("see that an operator runs, and its log".to_owned())),
+        |said| (shown(&said), words(&said)),
+    )))
+}
+
 /// In a line, for those who look.
 pub(super) fn shown(said: &Enrolment) -> String {
     let standing = match said.standing {

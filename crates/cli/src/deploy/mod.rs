@@ -14,6 +14,7 @@ mod trouble;
 mod uninstall;
 mod wait;
 
+pub(crate) use bridge::seen as seen_bridge;
 pub(crate) use error::DeployError;
 pub(crate) use install::{InstallArgs, UpgradeArgs, install, upgrade};
 pub(crate) use status::{StatusArgs, status};

@@ -7,7 +7,10 @@ use nix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 
 use super::{Finding, State, calendar};
-use crate::cluster::{ApiError, Cluster, collection};
+use crate::{
+    cluster::{ApiError, Cluster, collection},
+    deploy::seen_bridge,
+};
 
 /// The first minor version whose webhooks have conditions without a switch.
 const LEAST_MINOR: u64 = 30;
@@ -22,6 +25,7 @@ pub(super) fn look(cluster: &Cluster) -> Result<Vec<Finding>, ApiError> {
     findings.extend(nodes(cluster)?);
     findings.extend(neighbours(cluster)?);
     findings.extend(admission(cluster)?);
+    findings.extend(bridge(cluster)?);
     Ok(findings)
 }
 
@@ -192,6 +196,15 @@ fn admission(cluster: &Cluster) -> Result<Vec<Finding>, ApiError> {
         findings.push(Finding::new("pod security", state, found, fix));
     }
     Ok(findings)
+}
+
+/// How the cluster stands with its bridge, where it is to have one.
+fn bridge(cluster: &Cluster) -> Result<Option<Finding>, ApiError> {
+    let Some((found, wrong)) = seen_bridge(cluster, NAMESPACE)? else { return Ok(None) };
+    Ok(Some(match wrong {
+        None => Finding::ok("bridge", found),
+        Some(fix) => Finding::new("bridge", State::Bad, found, &fix),
+    }))
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::{
 };
 
 use cloudtaser_e2e::{
+    Pod, Releases, SHOP, canary,
     cluster::{Cluster, Rule},
     until,
 };
@@ -42,7 +43,11 @@ fn bridged_rules() -> Vec<Rule> {
 }
 
 fn operator(cluster: &Cluster, road: &Road, pod: &str) -> Operator {
-    let config = format!("{CONFIG}\n[bridge]\nkey = \"{}\"\n", road.key);
+    operator_of(cluster, &road.key, pod)
+}
+
+fn operator_of(cluster: &Cluster, bridge: &str, pod: &str) -> Operator {
+    let config = format!("{CONFIG}\n[bridge]\nkey = \"{bridge}\"\n");
     let more = ["--broker=127.0.0.1:0", "--knock=1s"];
     Operator::configured(cluster, pod, &config, &more)
 }
@@ -274,4 +279,51 @@ fn without_a_bridge_no_secret_is_asked_for_and_no_port_opened() {
     assert!(cluster.seen().iter().all(|(_, path)| !path.contains("/secrets")));
     assert!(operator.log.lock().unwrap().contains("the operator listens"));
     assert!(operator.broker.is_none());
+}
+
+/// The whole way: from OpenBao in one network, by a bridge that opens no port, a beacon in a second,
+/// and the operator's broker in a third, into a program.
+#[test]
+fn a_program_gets_its_secret_by_whichever_operator_is_there() {
+    let mut gate = None;
+    let road = Releases::or_skip(|networks| {
+        let (road, invitation, bridge) = Releases::start_inviting(networks, SHOP)?;
+        gate = Some((invitation, bridge));
+        Some(road)
+    });
+    let (Some(mut road), Some((invitation, bridge))) = (road, gate) else { return };
+    let value = canary();
+    road.put("shop/db", &json!({ "password": value }));
+    let (cluster, [mut first, second]) = road.networks.cluster.within(|| {
+        let cluster = bridged();
+        bring(&cluster, &invitation);
+        let operators = ["op-0", "op-1"].map(|pod| operator_of(&cluster, &bridge, pod));
+        operators.iter().for_each(Operator::wait_until_ready);
+        (cluster, operators)
+    });
+    let key = text(&until_standing(&cluster, "enrolled"), "key");
+    for operator in [&first, &second] {
+        until("its broker vouches", LONG, || {
+            let answer = road.networks.cluster.within(|| knock(operator.broker()));
+            (answer == PASS).then_some(())
+        });
+        road.go_by(operator.broker().to_string(), key.clone());
+        assert_eq!(got(&road), format!("got {value}\n"));
+    }
+    assert_eq!(first.stop(), 0);
+    assert_eq!(got(&road), format!("got {value}\n"));
+    assert!(!cluster.dump().contains(&value), "it was in no object");
+    road.revoke();
+    until_standing(&cluster, "refused");
+    assert_eq!(got(&road), "", "the cluster was put out");
+}
+
+/// What a program of a new pod says.
+fn got(road: &Releases) -> String {
+    let launch = road.launch_of(&Pod::new("shop", "web"));
+    let launch = launch.env("S", "vault:secret/shop/db#password").env("CLOUDTASER_DEADLINE", "10s");
+    let script = ["/bin/sh", "-c", "echo \"got $S\""];
+    let output = road.networks.cluster.within(|| launch.run(script));
+    println!("{}", output.stderr);
+    output.text()
 }

@@ -35,8 +35,8 @@ const OPENBAO: &str = "an OpenBao for the pods";
 const INSTALL: &str = "install";
 const APP: &str = "a Deployment";
 const ROAD: &str = "a beacon and a bridge on this machine";
-const JOINED: &str = "install with an invitation";
-const OUT: &str = "a cluster that is put out";
+const JOINED: &str = "install with an invitation of the bridge";
+const OUT: &str = "the bridge puts the cluster out";
 const UPGRADE: &str = "upgrade under load";
 const UNWRAPPED: &str = "a pod that runs unwrapped is named";
 
@@ -71,7 +71,11 @@ const STEPS: &[Step] = &[
     Step { name: ROAD, needs: &[INSTALL], work: road::start },
     Step { name: JOINED, needs: &[ROAD], work: road::install },
     Step { name: "a pod by the bridge", needs: &[JOINED], work: road::pod },
-    Step { name: "an operator dies while pods start by it", needs: &[JOINED], work: road::dies },
+    Step {
+        name: "an operator dies while pods start by the bridge",
+        needs: &[JOINED],
+        work: road::dies,
+    },
     Step { name: OUT, needs: &[JOINED], work: road::revoked },
     Step { name: "the bridge is given up", needs: &[JOINED], work: road::left },
     Step { name: UPGRADE, needs: &[INSTALL], work: operators::upgrade },

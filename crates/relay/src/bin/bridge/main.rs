@@ -15,7 +15,7 @@ use cloudtaser_relay::{
     bridge::{
         Bridge, admit,
         config::Config,
-        release::{Releaser, receipt},
+        release::{Releaser, jwks::Jwks, receipt},
     },
     client::{Client, Proxy},
     enrol::Store,
@@ -24,7 +24,10 @@ use cloudtaser_relay::{
     program::{Signal, block_on, hangup, keygen, of_arguments, run, say, stop_signal, ticketgen},
 };
 use cloudtaser_sys::heap::SealedHeap;
-use cloudtaser_tls::raw::{KeyPair, PublicKey};
+use cloudtaser_tls::{
+    raw::{KeyPair, PublicKey},
+    signature::VerifyingKey,
+};
 use tracing::{info, warn};
 
 /// Whatever touches a token or a value on its way allocates (docs/adr/0024).
@@ -69,6 +72,11 @@ enum Verb {
         config: PathBuf,
         /// The path, such as secret/shop/db.
         path: String,
+    },
+    /// Print the keys of a cluster's tokens as OpenBao takes them (jwt_validation_pubkeys).
+    IssuerKeys {
+        /// What `kubectl get --raw /openid/v1/jwks` printed.
+        jwks: PathBuf,
     },
     /// Print the file with which a client finds this bridge and is let in.
     Admit(Admit),
@@ -145,6 +153,11 @@ fn main() -> ExitCode {
             say("the configuration is good\n")
         }
         Verb::AuditHash { config, path } => audit_hash(Config::read(&config)?, &path),
+        Verb::IssuerKeys { jwks } => {
+            let keys: Vec<_> = Jwks::read(&jwks)?.keys().map(VerifyingKey::to_pem).collect();
+            // Several are a list to OpenBao.
+            say(&keys.join(",\n"))
+        }
         Verb::Admit(args) => print_admission(&args),
         Verb::Keygen { file } => say(&format!("{}\n", keygen(&file)?)),
         Verb::RotateLogKey(args) => log_key::run(&args),

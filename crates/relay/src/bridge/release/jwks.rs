@@ -59,6 +59,11 @@ impl Jwks {
         Some(Self(keys.collect())).filter(|keys| !keys.0.is_empty())
     }
 
+    /// All keys.
+    pub fn keys(&self) -> impl Iterator<Item = &VerifyingKey> {
+        self.0.iter().map(|(_, key)| key)
+    }
+
     /// The keys that may have signed a token with this algorithm and this key's name.
     pub(super) fn candidates<'a>(
         &'a self,
