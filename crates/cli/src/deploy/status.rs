@@ -335,7 +335,7 @@ fn of_pod(cluster: &Cluster, pod: &Value, nodes: &[Node], releases: Option<&Rele
                 .to_owned(),
         )
     } else {
-        None
+        read::keeps_ending(pod, &wrapped)
     };
     let uid = text(pod, "/metadata/uid");
     let last = releases.and_then(|releases| releases.get(&uid)).copied().map(date::to_text);

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use cloudtaser_core::{
+    exit::Code,
     level::{Facets, ProtectionLevel},
     names::{agent_metrics, kubernetes as names},
 };
@@ -115,6 +116,32 @@ pub(super) fn containers(pod: &Value) -> (Vec<String>, Vec<String>) {
     (named(wrapped), named(others))
 }
 
+/// What a pod's wrapped containers keep ending with before their app is there, as the wrapper's codes
+/// say; an app may end with the same ones.
+pub(super) fn keeps_ending(pod: &Value, wrapped: &[String]) -> Option<String> {
+    let all = ["/status/initContainerStatuses", "/status/containerStatuses"];
+    let all = all.into_iter().filter_map(|at| pod.pointer(at)?.as_array()).flatten();
+    let mut ending =
+        all.filter(|status| wrapped.contains(&text(status, "/name"))).filter(|status| {
+            // Between two starts, or in one that will end as the last did.
+            text(status, "/state/waiting/reason") == "CrashLoopBackOff"
+        });
+    ending.find_map(|status| {
+        let code = status.pointer("/lastState/terminated/exitCode")?.as_u64()?;
+        let why = WHYS.iter().find(|(each, _)| u64::from(each.number()) == code)?.1;
+        let (name, of) = (text(status, "/name"), text(pod, "/metadata/name"));
+        Some(format!("{name} does not start ({why}): `kubectl logs {of} -c {name}` has the reason"))
+    })
+}
+
+/// How a launch ends that comes to no app.
+const WHYS: [(Code, &str); 4] = [
+    (Code::Usage, "its annotations or variables cannot be used"),
+    (Code::Unavailable, "OpenBao, or the way to it, is not there"),
+    (Code::Refused, "OpenBao or the bridge refuses it"),
+    (Code::Denied, "a level that is required is not reached"),
+];
+
 /// The image that brought the wrapper into a pod.
 pub(super) fn wrapper_image(pod: &Value) -> String {
     let all = pod.pointer("/spec/initContainers").and_then(Value::as_array);
@@ -186,6 +213,22 @@ mod tests {
             .collect();
         let boasting = level_in(&line(json!(rows))).unwrap();
         assert_eq!((boasting.facets, boasting.verdicts.len()), (None, 6));
+    }
+
+    #[test]
+    fn a_launch_that_comes_to_no_app_is_told_with_what_its_code_means() {
+        let pod = |code: u8, reason: &str| {
+            json!({ "metadata": { "name": "web" }, "status": { "containerStatuses": [{
+                "name": "app", "state": { "waiting": { "reason": reason } },
+                "lastState": { "terminated": { "exitCode": code } } }] } })
+        };
+        let said = |pod: &Value, name: &str| keeps_ending(pod, &[name.to_owned()]);
+        let denied = said(&pod(77, "CrashLoopBackOff"), "app").unwrap();
+        assert!(denied.contains("a level that is required is not reached"), "{denied}");
+        assert!(denied.contains("kubectl logs web -c app"), "{denied}");
+        assert_eq!(said(&pod(77, "CrashLoopBackOff"), "proxy"), None, "it is not wrapped");
+        assert_eq!(said(&pod(1, "CrashLoopBackOff"), "app"), None, "that is the app's own");
+        assert_eq!(said(&pod(77, "PodInitializing"), "app"), None);
     }
 
     #[test]
