@@ -78,10 +78,14 @@ pub struct TpmSeen {
     pub resets: u32,
 }
 
+/// What statements of one boot have in common, and what each of them shows.
+type Same = (Digest, String, Hash, &'static str, Option<String>);
+type Shown = (Assurance, Option<String>, Option<Digest>);
+
 /// All that were found.
 #[derive(Debug, Default)]
 pub(super) struct Nodes {
-    seen: BTreeMap<(Digest, String, Hash, &'static str, Option<String>), NodeSeen>,
+    seen: BTreeMap<(Same, Shown), NodeSeen>,
     /// Releases whose statement was verified.
     pub(super) attested: u64,
     /// Of those, releases whose receipt says more than the statement shows.
@@ -156,9 +160,12 @@ impl Nodes {
         let assurance = shown(&signed, uses, policies).unwrap_or(Assurance::L0);
         let Signed { key, statement, tpm } = signed;
         let state = statement.state.as_str();
-        let place = (key, statement.boot.clone(), statement.agent, state, statement.tier.clone());
+        let name = name_of(key, uses, policies);
+        let same = (key, statement.boot.clone(), statement.agent, state, statement.tier.clone());
+        // A statement that shows less, or whose policy is not here, does not speak for the others.
+        let place = (same, (assurance, name.clone(), tpm.as_ref().map(|tpm| tpm.key)));
         let seen = self.seen.entry(place).or_insert_with(|| NodeSeen {
-            name: name_of(key, uses, policies),
+            name,
             key,
             boot: statement.boot,
             kernel: statement.kernel,
