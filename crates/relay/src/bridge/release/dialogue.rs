@@ -28,6 +28,9 @@ use super::{
 use crate::clock::unix_seconds;
 
 mod login;
+mod words;
+
+use words::{event_of, len_of, no_login, operation_of, short, unwritten, word};
 
 /// The longest that a wrapper may have the bridge try.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -428,13 +431,6 @@ impl Dialogue {
     }
 }
 
-/// Nothing is released of which nothing can be written down.
-fn unwritten(error: &std::io::Error) -> Box<Refused> {
-    warn!(error = %error, "a receipt cannot be written: nothing is released");
-    let meaning = format!("its receipt cannot be written: {error}");
-    Box::new(Refused::denied(Operation::Read, Denial::Record, meaning))
-}
-
 /// Reads something and has changes of it noted, which can be learned of for KV v2 alone: whatever
 /// else OpenBao gives may become another without anybody's request.
 fn noted<T>(watcher: &Watcher, item: &Item, fetch: impl FnOnce() -> (Answer, T)) -> (Answer, T) {
@@ -449,64 +445,10 @@ fn noted<T>(watcher: &Watcher, item: &Item, fetch: impl FnOnce() -> (Answer, T))
     fetched
 }
 
-/// What is recorded of what others say.
-fn short(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(200).collect()
-}
-
 /// How long OpenBao may be asked for somebody who waits so long.
 pub(super) fn deadline(within_ms: u32) -> Deadline {
     let asked = Duration::from_millis(within_ms.into()).min(LONGEST);
     Deadline::after(asked.saturating_sub(MARGIN).max(MARGIN.min(asked)))
-}
-
-const fn event_of(action: Action) -> Event {
-    match action {
-        Action::Decrypt => Event::Decrypt,
-        Action::Read => Event::Read,
-        Action::Write => Event::Write,
-    }
-}
-
-const fn operation_of(action: Action) -> Operation {
-    match action {
-        Action::Decrypt => Operation::Decrypt,
-        Action::Read => Operation::Read,
-        Action::Write => Operation::Write,
-    }
-}
-
-fn no_login(operation: Operation) -> Refused {
-    Refused::denied(operation, Denial::Token, "this session has no login".to_owned())
-}
-
-fn len_of(answer: &Answer) -> usize {
-    match answer {
-        Answer::Fields { json, .. } => json.len(),
-        Answer::Plain(texts) => texts.iter().map(cloudtaser_core::Secret::len).sum(),
-        Answer::Refused(_) => 0,
-    }
-}
-
-/// A refusal in one word: no text of anybody's.
-fn word(refused: &Refused) -> String {
-    match &refused.why {
-        Why::Away { .. } => "away".to_owned(),
-        Why::Deleted { .. } => "deleted".to_owned(),
-        Why::Denied { denial, .. } => denial.as_str().to_owned(),
-        Why::Entry { .. } => "entry".to_owned(),
-        Why::NotFound { .. } => "not-found".to_owned(),
-        Why::Status { status, .. } => format!("status-{status}"),
-        Why::Unusable { .. } => "unusable".to_owned(),
-    }
-}
-
-/// What this bridge has to say of it, which holds nothing of a token.
-fn meaning(refused: &Refused) -> Option<&str> {
-    match &refused.why {
-        Why::Denied { meaning, .. } => Some(meaning),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

@@ -13,7 +13,8 @@ use cloudtaser_tls::raw::PublicKey;
 use data_encoding::HEXLOWER;
 use tracing::{info, warn};
 
-use super::{Dialogue, Recipient, meaning, short, word};
+use super::words::{meaning, short, word};
+use super::{Dialogue, Recipient};
 use crate::{
     bridge::release::{
         Releaser,
