@@ -44,6 +44,7 @@ use crate::{
     metrics::Metrics,
     options::Options,
     stop::Stop,
+    trouble::Trouble,
 };
 
 /// Between two looks, while people are waited for.
@@ -104,25 +105,10 @@ impl Enrolment {
 
     /// Goes on until the program stops.
     pub(crate) fn run(mut self, stop: &Stop) {
-        let mut failing = false;
+        let what = "the enrolment cannot be looked after";
+        let mut trouble = Trouble::new(Arc::clone(&self.metrics), what);
         loop {
-            let pause = match self.turn() {
-                Ok(pause) => {
-                    failing = false;
-                    pause
-                }
-                Err(error) => {
-                    self.metrics.api_failures.inc();
-                    if !failing {
-                        warn!(
-                            error = chain(error.as_ref()),
-                            "the enrolment cannot be looked after"
-                        );
-                    }
-                    failing = true;
-                    LATER
-                }
-            };
+            let pause = trouble.heed(self.turn()).unwrap_or(LATER);
             if stop.sleep(pause.min(self.knock_every)) {
                 return;
             }

@@ -24,6 +24,7 @@ use crate::{
     replicas::{Me, Replicas},
     serving::Serving,
     stop::Stop,
+    trouble::Trouble,
 };
 
 /// How often is looked while something is on its way.
@@ -95,26 +96,13 @@ impl Keeper {
 
     /// Goes on until the program stops, then takes this replica's traces away.
     pub(crate) fn run(mut self, stop: &Stop) {
-        let mut failing = false;
+        let what = "the certificate cannot be looked after";
+        let mut trouble = Trouble::new(Arc::clone(&self.metrics), what);
         loop {
-            let pause = match self.turn(Instant::now()) {
-                Ok(pause) => {
-                    failing = false;
-                    pause
-                }
-                Err(error) => {
-                    self.metrics.api_failures.inc();
-                    if !failing {
-                        warn!(
-                            error = chain(error.as_ref()),
-                            "the certificate cannot be looked after"
-                        );
-                    }
-                    failing = true;
-                    self.leading.set(self.election.leads(Instant::now()));
-                    Duration::from_secs(1)
-                }
-            };
+            let pause = trouble.heed(self.turn(Instant::now())).unwrap_or_else(|| {
+                self.leading.set(self.election.leads(Instant::now()));
+                Duration::from_secs(1)
+            });
             if stop.sleep(pause) {
                 break;
             }

@@ -26,6 +26,7 @@ mod run;
 mod serve;
 mod serving;
 mod stop;
+mod trouble;
 mod watch;
 mod webhook;
 

@@ -5,10 +5,11 @@
 
 use std::{
     fs::{self, File},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
     process::Command,
     sync::atomic::{AtomicU32, Ordering},
     thread,
+    time::Duration,
 };
 
 use nix::sched::{CloneFlags, setns};
@@ -126,6 +127,23 @@ impl Networks {
                 [(&self.relay, "cluster", CLUSTER_ADDRESS), (&self.cluster, "relay", "10.91.2.2")]
             }
             Side::Eu => [(&self.relay, "eu", EU_ADDRESS), (&self.eu, "relay", "10.91.1.2")],
+        }
+    }
+}
+
+impl Networks {
+    /// That nobody outside comes to what listens in the EU: neither to OpenBao's port nor to any other.
+    ///
+    /// # Panics
+    /// Where somebody does.
+    pub fn assert_eu_is_closed(&self, openbao: u16) {
+        assert_eq!(self.eu.reachable_listeners(), [], "the EU has a reachable listener");
+        assert!(self.eu.listeners() > 0, "no listeners are seen at all");
+        let openbao = SocketAddr::new(EU_ADDRESS.parse().expect("an address"), openbao);
+        let wait = Duration::from_secs(2);
+        for network in [&self.relay, &self.cluster] {
+            let connected = network.within(|| TcpStream::connect_timeout(&openbao, wait).is_ok());
+            assert!(!connected, "OpenBao is reachable");
         }
     }
 }

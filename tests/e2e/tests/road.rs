@@ -47,13 +47,7 @@ mod tests {
         road.bao.put_within(&road.networks.eu, &path, &json!({ "password": value }));
 
         // There is no other way.
-        let port = road.bao.port();
-        let at_eu = SocketAddr::new(EU_ADDRESS.parse().unwrap(), port);
-        for network in [&road.networks.relay, &road.networks.cluster] {
-            assert!(network.within(|| cannot_connect(at_eu)), "OpenBao is reachable");
-        }
-        assert_eq!(road.networks.eu.reachable_listeners(), [], "the EU has a reachable listener");
-        assert!(road.networks.eu.listeners() > 0, "the test sees no listeners at all");
+        road.networks.assert_eu_is_closed(road.bao.port());
         assert_eq!(road.networks.relay.reachable_listeners().len(), 1, "the beacon's own");
 
         for _ in 0..3 {
