@@ -207,7 +207,6 @@ pub(super) const BOOTS: &[Boot] = &[
         ..usual("lsm, crowds", WITH_BPF, "ENFORCING(lsm)")
     },
     Boot {
-        matrix: Matrix::Full,
         kind: Kind::Newest,
         work: Work::Measured,
         ..usual("lsm, measured", WITH_BPF, "ENFORCING(lsm)")

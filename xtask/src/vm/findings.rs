@@ -52,7 +52,8 @@ impl Findings {
         let mut ended = false;
         for line in lines {
             let line = line.trim();
-            if let Some(rest) = line.strip_prefix("@@KERNEL ") {
+            // Firmware leaves what it last drew at the beginning of the kernel's first line.
+            if let Some((_drawn, rest)) = line.split_once("@@KERNEL ") {
                 findings.kernel = rest.split(' ').next().unwrap_or_default().to_owned();
             }
             ended |= line.starts_with("@@RC ") && line != BROKE_OFF;
@@ -312,7 +313,7 @@ mod tests {
 
     const SERIAL: &str = "\
 [    0.1] noise
-@@KERNEL 6.1.0-56 lsm=bpf preempt=(voluntary)
+\u{1b}[2J@@KERNEL 6.1.0-56 lsm=bpf preempt=(voluntary)
 @@ROW\twithout\troot\tenviron\tGOT IT
 @@ROW\twith\troot\tenviron\tEPERM
 @@ROW\twith\troot\tcmdline\tnothing
