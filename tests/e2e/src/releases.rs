@@ -12,7 +12,7 @@ pub use self::beacons::Beacons;
 use crate::{
     bao::Bao,
     issuer::{self, Issuer, Pod},
-    launch::Launch,
+    launch::{Launch, Output},
     netns::{Networks, RELAY_ADDRESS, SECOND_ADDRESS},
     programs::cli,
     road::{Program, said, start_beacon, start_beacon_of, verb},
@@ -83,6 +83,17 @@ enum Admitted {
 }
 
 impl Releases {
+    /// That an app which says `got` and its secret was given this value.
+    ///
+    /// # Panics
+    /// Where it was not, with what the bridge says of it.
+    #[track_caller]
+    pub fn gave(&self, output: &Output, value: &str) {
+        let told = || format!("{}\nbridge: {}", output.stderr, self.bridge.log());
+        assert_eq!(output.code(), 0, "{}", told());
+        assert_eq!(output.text(), format!("got {value}\n"), "{}", told());
+    }
+
     /// Starts one in networks of its own; where that cannot be, it says why, as a test that skips.
     #[expect(clippy::print_stdout, reason = "a skip is read from a test's output")]
     pub fn or_skip(start: impl FnOnce(Networks) -> Option<Self>) -> Option<Self> {

@@ -17,13 +17,6 @@ mod tests {
     }
 
     #[track_caller]
-    fn got(road: &Releases, output: &Output, value: &str) {
-        let told = || format!("{}\nbridge: {}", output.stderr, road.bridge.log());
-        assert_eq!(output.code(), 0, "{}", told());
-        assert_eq!(output.text(), format!("got {value}\n"), "{}", told());
-    }
-
-    #[track_caller]
     fn refused(road: &Releases, output: &Output, kid: &str) {
         let told = || format!("{}\nbridge: {}", output.stderr, road.bridge.log());
         assert_eq!(output.code(), 76, "{}", told());
@@ -66,11 +59,11 @@ mod tests {
         let another = take(&road, &Issuer::set(&[two]), &[]).unwrap_err();
         assert!(another.contains("--all-new"), "{another}");
         assert_eq!(take(&road, &Issuer::set(&[one, two]), &[]).unwrap(), "+ two (RS256)\n");
-        got(&road, &launch_by(&road, two, &path), &value);
-        got(&road, &launch_by(&road, one, &path), &value);
+        road.gave(&launch_by(&road, two, &path), &value);
+        road.gave(&launch_by(&road, one, &path), &value);
 
         assert_eq!(take(&road, &Issuer::set(&[two]), &[]).unwrap(), "- one (RS256)\n");
-        got(&road, &launch_by(&road, two, &path), &value);
+        road.gave(&launch_by(&road, two, &path), &value);
         refused(&road, &launch_by(&road, one, &path), "one");
 
         running.close_stdin();
@@ -91,9 +84,9 @@ mod tests {
         let both = Issuer::set(&[one, two]);
         road.file("jwks.json", both.split_at(both.len() / 2).0);
         road.bridge.until_logged("the keys of an issuer stay as they were");
-        got(&road, &launch_by(&road, one, &path), &value);
+        road.gave(&launch_by(&road, one, &path), &value);
         road.openbao_believes(&[one.public(), two.public()].join(",\n"));
         road.file("jwks.json", &both);
-        got(&road, &launch_by(&road, two, &path), &value);
+        road.gave(&launch_by(&road, two, &path), &value);
     }
 }

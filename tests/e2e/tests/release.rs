@@ -39,13 +39,6 @@ require = ["memory=sealed", "transport=hybrid", "release=bridge", "T5=partial"]
     }
 
     #[track_caller]
-    fn got(road: &Releases, output: &Output, value: &str) {
-        let told = || format!("{}\nbridge: {}", output.stderr, road.bridge.log());
-        assert_eq!(output.code(), 0, "{}", told());
-        assert_eq!(output.text(), format!("got {value}\n"), "{}", told());
-    }
-
-    #[track_caller]
     fn refused(road: &Releases, output: &Output, code: i32, part: &str) {
         let told = || format!("{}\nbridge: {}", output.stderr, road.bridge.log());
         assert_eq!(output.code(), code, "{}", told());
@@ -121,7 +114,7 @@ require = ["memory=sealed", "transport=hybrid", "release=bridge", "T5=partial"]
             .launch_of(&Pod::new("shop", "web"))
             .env("S", format!("vault:secret/data/{path}#password"));
         let output = run(&road, &launch);
-        got(&road, &output, &value);
+        road.gave(&output, &value);
         let lines = road.audit().1;
         let released = lines.iter().find(|line| line["decision"] == "released").unwrap();
         assert_eq!(released["log"]["hash"].as_str().unwrap().len(), 64);
@@ -281,7 +274,7 @@ require = ["memory=sealed", "transport=hybrid", "release=bridge", "T5=partial"]
         road.put("pay/db", &json!({ "password": value }));
         let db = "vault:secret/data/shop/db#password";
         let mine = || road.launch_of(&Pod::new("shop", "web"));
-        got(&road, &run(&road, &mine().env("S", db)), &value);
+        road.gave(&run(&road, &mine().env("S", db)), &value);
 
         let other = road.launch_of(&Pod::new("pay", "web")).env("S", db);
         refused(&road, &run(&road, &other), 76, "not for this workload and operation");
@@ -369,10 +362,10 @@ require = ["memory=sealed", "transport=hybrid", "release=bridge", "T5=partial"]
         running.close_stdin();
         assert_eq!(running.wait().code(), 0);
         let again = road_launch(&road, &fresh);
-        got(&road, &run(&road, &again), &value);
+        road.gave(&run(&road, &again), &value);
         // Other pods were never meant.
         let other = road.launch_of(&Pod::new("shop", "web"));
-        got(&road, &run(&road, &other.env("S", "vault:secret/shop/db#password")), &value);
+        road.gave(&run(&road, &other.env("S", "vault:secret/shop/db#password")), &value);
     }
 
     fn road_launch(road: &Releases, file: &Path) -> Launch {
@@ -390,13 +383,13 @@ require = ["memory=sealed", "transport=hybrid", "release=bridge", "T5=partial"]
         let before = last_of(&road, "read")["policy"].clone();
 
         road.policy(&POLICY.replace("secret/shop", "secret/pay"));
-        got(&road, &run(&road, &launch()), &value);
+        road.gave(&run(&road, &launch()), &value);
         let after = last_of(&road, "read")["policy"].clone();
         assert_ne!(before, after);
 
         road.policy("[[rule]]\nname = \"slip\"\npath = [\"secret\"]\n");
         assert!(road.bridge.log().contains("the release policy stays as it was"));
-        got(&road, &run(&road, &launch()), &value);
+        road.gave(&run(&road, &launch()), &value);
         road.policy("");
         refused(&road, &run(&road, &launch()), 76, "no rule of the policy names this path");
     }
