@@ -24,8 +24,9 @@ fn every_hook_has_one_program_per_tier() {
     // Beside them: three for the life of tasks, one for that of inodes, and two that only a
     // security module can have.
     assert_eq!(programs.len(), 2 * abi::HOOKS.len() + 6);
-    for only in ["lsm_bprm_check_security", "lsm_bprm_creds_for_exec"] {
-        assert!(programs.iter().any(|(name, _)| name == only), "{only}");
+    let others = ["lsm_bprm_check_security", "lsm_bprm_creds_for_exec", attached::FORGETS];
+    for other in others {
+        assert!(programs.iter().any(|(name, _)| name == other), "{other}");
     }
 }
 
