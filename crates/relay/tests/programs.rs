@@ -213,7 +213,7 @@ mod tests {
         let wrong = verb(at, &["approve", "--issuer-keys", &other, &key]);
         assert!(said(&wrong).contains("these are not they"), "{}", said(&wrong));
         assert!(said(&wrong).contains(&print), "{}", said(&wrong));
-        let part = verb(at, &["approve", "--issuer-keys", &print[..20], &key]);
+        let part = verb(at, &["approve", "--issuer-keys", print.get(..20).unwrap(), &key]);
         assert_eq!(part.status.code(), Some(64), "{}", said(&part));
         assert!(!file.exists() && acts(at).iter().all(|act| act != "approved"));
 

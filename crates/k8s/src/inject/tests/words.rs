@@ -118,8 +118,7 @@ fn who_was_not_wrapped_is_told_so_whatever_else_is_in_the_way() {
 #[test]
 fn each_warning_is_whole_and_says_what_to_do() {
     let bare = || json!({"containers": [app()]});
-    let probed = with("readinessProbe", json!({"exec": {"command": ["/probe"]}}));
-    let mut referring = probed.clone();
+    let mut referring = with("readinessProbe", json!({"exec": {"command": ["/probe"]}}));
     referring["containers"][0]["env"] = json!([{"name": "PW", "value": "vault:kv/a#b"}]);
     let asked = |name: &str, value: &str| annotated(&[(name, value)], bare());
     let env = |value: &str| pod(with("env", json!([{"name": "PW", "value": value}])));

@@ -151,7 +151,10 @@ pub fn replace_file(path: &Path, text: &[u8]) -> Result<(), ConfigError> {
         let (old, mode) = match fs::metadata(path) {
             Err(none) if none.kind() == io::ErrorKind::NotFound => {
                 let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-                (fs::metadata(folder.unwrap_or(Path::new(".")))?, Permissions::from_mode(0o600))
+                (
+                    fs::metadata(folder.unwrap_or_else(|| Path::new(".")))?,
+                    Permissions::from_mode(0o600),
+                )
             }
             old => old.map(|old| (old.clone(), old.permissions()))?,
         };
