@@ -6,8 +6,8 @@
 //!
 //! It keeps no secret of its own but keys, and logs nothing. Names are resolved by the caller.
 //!
-//! Reading order: [`rendezvous`], [`ticket`], [`admission`], [`credential`], [`invitation`], [`broker`], [`link`], [`release`], [`seal`],
-//! [`error`].
+//! Reading order: [`rendezvous`], [`ticket`], [`admission`], [`credential`], [`invitation`], [`jwks`],
+//! [`issuer`], [`broker`], [`link`], [`release`], [`seal`], [`error`].
 
 #![forbid(unsafe_code)]
 
@@ -17,9 +17,12 @@ pub mod bytes;
 pub mod credential;
 pub mod error;
 pub mod invitation;
+pub mod issuer;
+pub mod jwks;
 pub mod link;
 pub mod release;
 pub mod rendezvous;
+pub mod route;
 pub mod seal;
 pub mod stop;
 pub mod ticket;
@@ -28,6 +31,7 @@ mod clock;
 
 pub use admission::{Admission, BeaconAddress, ClientFile};
 pub use error::ClientError;
-pub use link::{Link, Resolve, Route};
+pub use link::Link;
 pub use release::{AskError, Login, Node, Notice, Release, Waited};
+pub use route::{Resolve, Route};
 pub use stop::{Stop, Until};
