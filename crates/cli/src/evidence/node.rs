@@ -1,12 +1,16 @@
 //! `cloudtaser evidence node`.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
 use cloudtaser_core::{
     exit::Code,
-    node::{Hash, NodeEvidence},
+    node::{Hash, NodeEvidence, NodeStatement},
 };
 use cloudtaser_evidence::{
     Digest,
@@ -15,7 +19,7 @@ use cloudtaser_evidence::{
 use serde_json::json;
 
 use super::read;
-use crate::ui;
+use crate::ui::{self, evidence::UNTRIED};
 
 const AFTER: &str = "\
 Examples:
@@ -26,8 +30,11 @@ Reads what an agent answers (JSON) or what a log keeps in documents/ (CBOR).
 
 Exit: 0 it holds; 64 usage; 77 refused.
 
-JSON: {key, node?, assurance, statement, tpm? {key, registers, resets}}. Fields are added, never
-renamed.";
+A report of a confidential machine is verified with the certificates that came with it, or those
+of --hardware-dir. It is said where there is none.
+
+JSON: {key, node?, assurance, statement, tpm? {key, registers, resets}, machine? {kind,
+measurement}, machine_left_out?}. Fields are added, never renamed.";
 
 /// Verifies one statement of a node: signature, quote, event log; and what it was made for.
 #[derive(Args, Debug)]
@@ -39,6 +46,9 @@ pub(crate) struct NodeArgs {
     /// A release policy, which knows nodes and their TPMs.
     #[arg(long, value_name = "FILE")]
     release_policy: Option<PathBuf>,
+    /// A folder with AMD's certificates (DER) and Intel's collateral (JSON), for what an agent answers.
+    #[arg(long, value_name = "DIR")]
+    hardware_dir: Option<PathBuf>,
     /// The session that it must be for.
     #[arg(long, value_name = "HEX", requires_all = ["sealing", "pod"])]
     session: Option<Hash>,
@@ -55,12 +65,21 @@ pub(crate) struct NodeArgs {
 
 pub(super) fn run(args: &NodeArgs) -> Result<ExitCode> {
     let bytes = read(&args.file)?;
+    let mut left_out = None;
     let document = if Document::is_one(&bytes) {
         Document::parse(&bytes)
     } else {
         let evidence: NodeEvidence =
             serde_json::from_slice(&bytes).context("this is no evidence of a node")?;
-        Document::of(&evidence)
+        let files = args.hardware_dir.as_deref().map(files).transpose()?.unwrap_or_default();
+        Document::of(&evidence).map(|mut document| {
+            // As of its own time: how old it is says the statement.
+            let at = NodeStatement::parse(&evidence.statement).map_or(0, |statement| statement.at);
+            if let Err(error) = document.take_report(&evidence, &files, at) {
+                left_out = Some(format!("{:#}", anyhow::Error::from(error)));
+            }
+            document
+        })
     };
     let verified = document.and_then(|document| document.verify()).and_then(|signed| {
         if let (Some(session), Some(sealing), Some(pod)) = (&args.session, &args.sealing, &args.pod)
@@ -85,6 +104,7 @@ pub(super) fn run(args: &NodeArgs) -> Result<ExitCode> {
         .tpm
         .as_ref()
         .map(|tpm| json!({ "key": tpm.key, "registers": tpm.registers, "resets": tpm.resets }));
+    let machine = signed.hardware.as_ref();
     if args.json {
         ui::line(&serde_json::to_string_pretty(&json!({
             "key": signed.key,
@@ -92,6 +112,10 @@ pub(super) fn run(args: &NodeArgs) -> Result<ExitCode> {
             "assurance": reached.unwrap_or("L0"),
             "statement": signed.statement,
             "tpm": tpm,
+            "machine": machine.map(|machine| {
+                json!({ "kind": machine.as_str(), "measurement": machine.measurement() })
+            }),
+            "machine_left_out": left_out,
         }))?);
         return Ok(ExitCode::SUCCESS);
     }
@@ -113,9 +137,32 @@ pub(super) fn run(args: &NodeArgs) -> Result<ExitCode> {
         )),
         None => ui::line("  no TPM signed it"),
     }
+    match (machine, &left_out) {
+        (Some(machine), _) => {
+            ui::line(&format!(
+                "  reported by the processor of a confidential machine ({}), started with {}",
+                machine.as_str(),
+                machine.measurement()
+            ));
+            ui::line(&format!("  {UNTRIED}"));
+        }
+        (None, Some(why)) => ui::line(&format!(
+            "  a report of a confidential machine is there and counts as none: {why}"
+        )),
+        (None, None) => ui::line("  no processor of a confidential machine signed it"),
+    }
     ui::line(&format!(
         "  assurance {}",
         reached.unwrap_or("L0 (no policy says whose keys these are)")
     ));
     Ok(ExitCode::SUCCESS)
+}
+
+fn files(folder: &Path) -> Result<Vec<Vec<u8>>> {
+    let each = fs::read_dir(folder).and_then(|entries| {
+        let paths = entries.map(|entry| Ok(entry?.path()));
+        let paths = paths.collect::<io::Result<Vec<_>>>()?;
+        paths.iter().filter(|path| path.is_file()).map(fs::read).collect()
+    });
+    each.with_context(|| format!("cannot read {}", folder.display()))
 }
