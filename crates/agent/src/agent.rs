@@ -3,7 +3,7 @@
 //! Reading order: [`Agent::attach`] (the first on a node), [`Agent::take_over`] (from an earlier
 //! one), [`Agent::judge`]. What it does from then on is in [`crate::serve`].
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -27,6 +27,7 @@ use crate::pins::{Decoy, Pins};
 use crate::responder;
 use crate::road::{self, Attack};
 use crate::run::RunArgs;
+use crate::socket::Listener;
 use crate::state::{self, Doubts, State};
 use crate::succession::{self, Earlier, Estate};
 use crate::table::Table;
@@ -173,8 +174,13 @@ impl Agent {
         Ok(agent)
     }
 
-    /// Attaches beside what an earlier agent left in force, which goes when this is pinned.
-    pub(crate) fn take_over(earlier: &Earlier, args: &RunArgs) -> anyhow::Result<Self> {
+    /// Attaches beside what an earlier agent left in force, which goes when this is pinned; listens in
+    /// its place from then on.
+    pub(crate) fn take_over(
+        earlier: &Earlier,
+        args: &RunArgs,
+        socket: &Path,
+    ) -> anyhow::Result<(Self, Listener)> {
         ensure!(!args.is_trial(), "an earlier agent's pins are in force: ask for its `status`");
         let tier = earlier.tier();
         earlier.accept(args)?;
@@ -200,7 +206,8 @@ impl Agent {
         let orders = Orders::open(loaded.map("ct_authority")?, loaded.map("ct_grants")?)?;
         let mut attached = loaded.attach()?;
         let mut watch = Watch::new(tier, attached.programs(), contents.again()?);
-        let estate = earlier.hand_over(&mut attached, &table, &args.leave_open, away)?;
+        let (left_open, place) = (&args.leave_open, (away, socket));
+        let (estate, listener) = earlier.hand_over(&mut attached, &table, left_open, place)?;
         let neighbours = watch.look().clone();
         let now = canary::round(&table, &attackers, attached.own()?, Some(&decoy), Way::of(tier))
             .context("the first attack")?;
@@ -234,7 +241,7 @@ impl Agent {
             events,
         };
         agent.judge(None);
-        Ok(agent)
+        Ok((agent, listener))
     }
 
     /// Starts what reports: records of denials, and metrics where they are wanted.

@@ -7,7 +7,6 @@
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -88,16 +87,16 @@ enum Heard {
 }
 
 impl Peers {
-    /// Listens.
-    pub(crate) fn open(path: &Path, wrappers: Wrappers) -> anyhow::Result<Self> {
-        Ok(Self {
-            listener: Listener::open(path)?,
+    /// Hears whoever comes.
+    pub(crate) fn new(listener: Listener, wrappers: Wrappers) -> Self {
+        Self {
+            listener,
             wrappers,
             limits: Limits::default(),
             waiting: Vec::new(),
             refused: Refused::default(),
             told: Told::new(),
-        })
+        }
     }
 
     /// What was refused since the start.

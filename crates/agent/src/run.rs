@@ -29,7 +29,7 @@ use crate::node_key::NodeKey;
 use crate::peers::Peers;
 use crate::pins::Pins;
 use crate::serve;
-use crate::socket::ask;
+use crate::socket::{Listener, ask};
 use crate::state::State;
 use crate::succession::Earlier;
 use crate::tpm;
@@ -155,8 +155,8 @@ pub(crate) fn run(args: &RunArgs, socket: PathBuf) -> anyhow::Result<Code> {
     let mut wrappers = Wrappers::open(&args.wrapper)?;
     args.loaders().homes()?;
     let (sinks, listener) = if args.once { (None, None) } else { open(args)? };
-    match start(args) {
-        Ok(mut agent) => {
+    match start(args, &socket) {
+        Ok((mut agent, listening)) => {
             let Some(sinks) = sinks else {
                 say(&agent.state);
                 return Ok(code(&agent.state));
@@ -166,7 +166,8 @@ pub(crate) fn run(args: &RunArgs, socket: PathBuf) -> anyhow::Result<Code> {
             // Before pods are looked for: some were made with an earlier wrapper.
             remember(&mut wrappers, &args.node_key);
             agent.late = late::guard(&agent.table, &mut wrappers);
-            let peers = Peers::open(&socket, wrappers)?;
+            let listening = listening.map_or_else(|| Listener::open(&socket), Ok)?;
+            let peers = Peers::new(listening, wrappers);
             // Whoever waits for the state may ask from here on.
             say(&agent.state);
             let over = if args.while_stdin_open { Some(serve::end_of_input()?) } else { None };
@@ -219,8 +220,8 @@ fn code(state: &State) -> Code {
     if matches!(state, State::Off(_)) { Code::Unsupported } else { Code::Ok }
 }
 
-/// Tries the tiers from the strongest down; the reasons are why none holds.
-fn start(args: &RunArgs) -> Result<Agent, Vec<String>> {
+/// Tries the tiers from the strongest down; the reasons are why none holds. One that takes over listens.
+fn start(args: &RunArgs, socket: &Path) -> Result<(Agent, Option<Listener>), Vec<String>> {
     let lacking = what_is_lacking(args);
     if !lacking.is_empty() {
         return Err(lacking);
@@ -238,7 +239,9 @@ fn start(args: &RunArgs) -> Result<Agent, Vec<String>> {
             }
         }
         Ok(Ok(Some(earlier))) => {
-            return Agent::take_over(&earlier, args).map_err(|error| vec![format!("{error:#}")]);
+            let taken = Agent::take_over(&earlier, args, socket);
+            let both = taken.map(|(agent, listener)| (agent, Some(listener)));
+            return both.map_err(|error| vec![format!("{error:#}")]);
         }
         Ok(Err(error)) => return Err(vec![format!("{error:#}")]),
         Ok(Ok(None)) | Err(_) => {}
@@ -260,7 +263,7 @@ fn start(args: &RunArgs) -> Result<Agent, Vec<String>> {
             Ok(agent) if matches!(agent.state, State::Off(_)) => {
                 reasons.push(agent.state.to_string());
             }
-            Ok(agent) => return Ok(agent),
+            Ok(agent) => return Ok((agent, None)),
             Err(error) => {
                 // One cause behind several tiers is told once.
                 let why = format!("{error:#}");

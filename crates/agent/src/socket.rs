@@ -24,7 +24,8 @@ const BACKLOG: i32 = 128;
 pub(crate) struct Listener(UnixListener);
 
 impl Listener {
-    /// Listens, and replaces the socket of an agent that is gone.
+    /// Listens, in the place of an agent that is gone or about to go: at each moment somebody connects
+    /// to one of the two, and waits in the kernel until this one hears.
     pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
         if let Some(folder) = path.parent().filter(|folder| !folder.is_dir()) {
             let shown = folder.display();
@@ -33,17 +34,19 @@ impl Listener {
             fs::set_permissions(folder, Permissions::from_mode(0o755))
                 .with_context(|| format!("in {shown}"))?;
         }
-        match fs::remove_file(path) {
+        let aside = path.with_extension("next");
+        match fs::remove_file(&aside) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
-                return Err(error).with_context(|| path.display().to_string());
+                return Err(error).with_context(|| aside.display().to_string());
             }
             _ => {}
         }
         let own = seqpacket(SockFlag::SOCK_NONBLOCK)?;
-        bind(own.as_raw_fd(), &UnixAddr::new(path)?)?;
+        bind(own.as_raw_fd(), &UnixAddr::new(&aside)?)?;
         // A pod's wrapper is an ordinary user.
-        fs::set_permissions(path, Permissions::from_mode(0o666))?;
+        fs::set_permissions(&aside, Permissions::from_mode(0o666))?;
         listen(&own, Backlog::new(BACKLOG)?)?;
+        fs::rename(&aside, path).with_context(|| path.display().to_string())?;
         Ok(Self(own.into()))
     }
 

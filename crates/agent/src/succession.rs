@@ -7,6 +7,7 @@
 use std::fs;
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
@@ -25,6 +26,7 @@ use crate::events;
 use crate::pins::{Decoy, Pins};
 use crate::road::{Attack, Outcome};
 use crate::run::RunArgs;
+use crate::socket::Listener;
 use crate::table::Table;
 use crate::terms;
 
@@ -207,14 +209,14 @@ impl Earlier {
             .then(|| Away { since_boot_s: self.stamp.seen_ns / second, for_s: gone / second })
     }
 
-    /// Pins the new set, ends the old agent, drops the old set: in this order.
+    /// Pins the new set, listens, ends the old agent, drops the old set: in this order.
     pub(crate) fn hand_over(
         &self,
         attached: &mut Attached,
         table: &Table,
         left_open: &[String],
-        away: Option<Away>,
-    ) -> anyhow::Result<Estate> {
+        (away, socket): (Option<Away>, &Path),
+    ) -> anyhow::Result<(Estate, Listener)> {
         let old = self.pins.links(self.control.set)?;
         let missing: Vec<String> = old.difference(&attached.names()).cloned().collect();
         ensure!(missing.is_empty(), "the new set lacks {}; the old one stays", missing.join(", "));
@@ -223,6 +225,8 @@ impl Earlier {
         self.pins.pin_links(set, attached.links_mut(), &listed)?;
         let control =
             Control { set, agent: std::process::id(), left_open: bits(left_open), ..self.control };
+        // A pod that starts meanwhile waits for this agent, and is not told that there is none.
+        let listener = Listener::open(socket)?;
         if let Some(agent) = self.agent().filter(|agent| table.is_agent(*agent)) {
             end(agent)?;
         }
@@ -232,7 +236,7 @@ impl Earlier {
         let estate =
             Estate { stamp: self.pins.map("ct_stamp")?, pins: self.pins.clone(), set, away };
         estate.stamp(table)?;
-        Ok(estate)
+        Ok((estate, listener))
     }
 }
 

@@ -52,7 +52,7 @@ pub(crate) struct Guard {
     pub(crate) reasons: Vec<String>,
     /// What the agent says of itself, for people.
     pub(crate) said: Option<String>,
-    /// Whether nobody listened.
+    /// Whether nobody listened, or heard.
     pub(crate) nobody: bool,
 }
 
@@ -104,7 +104,7 @@ impl Guard {
     }
 
     /// Whether an agent that the launch demands may be there in a moment: its folder is there, and nobody
-    /// listens. A node that boots starts agent and pods together, and an agent that is replaced is away
+    /// listens, or listens and does not hear yet. A node that boots starts agent and pods together, and an agent that is replaced is away
     /// for seconds: a launch that gave up at once would be a Job that failed.
     pub(crate) fn is_coming(&self, plan: &LaunchPlan) -> bool {
         let demanded = plan.require.iter().any(|each| matches!(each, Requirement::Agent(_)));
@@ -157,9 +157,12 @@ impl From<Answer> for Guard {
 }
 
 impl AskError {
-    /// Whether there is no socket, or nobody behind it any more.
+    /// Whether there is no socket, nobody behind it any more, or somebody who is not ready: an agent
+    /// that takes over listens before it has proved what it attached.
     const fn is_nobody(&self) -> bool {
-        matches!(self, Self::Connect { source: Errno::ENOENT | Errno::ECONNREFUSED, .. })
+        let gone =
+            matches!(self, Self::Connect { source: Errno::ENOENT | Errno::ECONNREFUSED, .. });
+        gone || matches!(self, Self::Silent)
     }
 }
 

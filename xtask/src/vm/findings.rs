@@ -146,11 +146,11 @@ pub(super) fn document(runs: &[Findings]) -> String {
         }
     }
     text.push_str("\n## What the agent said at the end\n\n");
-    for run in runs {
+    for run in runs.iter().filter(|run| !run.state.is_empty()) {
         let _infallible = writeln!(text, "* {}: `{}`", run.title(), run.state);
     }
     text.push_str(COST);
-    for run in runs {
+    for run in runs.iter().filter(|run| !run.cost.is_empty()) {
         let each = run.cost.iter().map(|(program, count)| {
             let hook = program.trim_start_matches("lsm_").trim_start_matches("fmod_");
             format!("{hook} {count}")

@@ -97,7 +97,7 @@ pub(super) fn run(machine: &Machine<'_>, cli: &Path) -> anyhow::Result<Vec<Strin
 }
 
 /// The programs that are no part of a node, as a disk.
-fn elsewhere() -> anyhow::Result<Vec<u8>> {
+pub(super) fn elsewhere() -> anyhow::Result<Vec<u8>> {
     const BLOCK: usize = 512;
     let relay = artifacts::build_relay()?;
     let mut archive = Initramfs::default();

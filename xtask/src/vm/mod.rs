@@ -161,6 +161,11 @@ impl Job {
         fs::read(&self.kernel)?.hash(&mut hasher);
         fs::read(&self.archive)?.hash(&mut hasher);
         (self.boot.parameters(), self.boot.work.memory()).hash(&mut hasher);
+        if self.boot.work == Work::Measured {
+            // What else it needs: the programs on its disk, and who verifies afterwards.
+            measured::elsewhere()?.hash(&mut hasher);
+            fs::read(&self.cli)?.hash(&mut hasher);
+        }
         Ok(format!("@@INPUTS {:016x}", hasher.finish()))
     }
 

@@ -10,11 +10,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use cloudtaser_core::names::AGENT_SOCKET;
 use cloudtaser_sys::roads;
 use nix::errno::Errno;
 use nix::sys::ptrace;
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket,
+    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket,
 };
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
@@ -22,6 +23,7 @@ use serde_json::Value;
 
 use crate::processes::{AGENT, GUEST, NEEDLE, Running, denied, denied_by, plain, read, status};
 use crate::processes::{CLI, start_target};
+use crate::scale::eventually;
 use crate::scenario::{PATIENCE, Scenario};
 
 pub(crate) const PINS: &str = "/sys/fs/bpf/cloudtaser";
@@ -196,19 +198,29 @@ impl Scenario {
 
     /// A reader as root tries without a pause while agents follow one another.
     fn upgrades(&mut self, target: &Running, agent: &mut Running, expected: &str) {
+        let over = AtomicBool::new(false);
         let race = while_reading(target.pid(), || {
-            for number in 0..UPGRADES {
-                let log = format!("/tmp/upgrade-{number}.log");
-                let next = start(&["run", "--canary-every", "5", "--replace"], &log);
-                let ended = wait_for_end(&mut agent.0);
-                let said = wait_for(|said| said.starts_with(expected));
-                let right = ended && said.starts_with(expected) && !said.contains("no agent ran");
-                let words = || format!("{said} {}", fs::read_to_string(&log).unwrap());
-                self.check(&format!("upgrade-{number}"), yes(right, words));
-                *agent = next;
-            }
+            thread::scope(|scope| {
+                let dialler = scope.spawn(|| nobody_listened(&over));
+                for number in 0..UPGRADES {
+                    let log = format!("/tmp/upgrade-{number}.log");
+                    let next = start(&["run", "--canary-every", "5", "--replace"], &log);
+                    let ended = wait_for_end(&mut agent.0);
+                    let said = wait_for(|said| said.starts_with(expected));
+                    let right =
+                        ended && said.starts_with(expected) && !said.contains("no agent ran");
+                    let words = || format!("{said} {}", fs::read_to_string(&log).unwrap());
+                    self.check(&format!("upgrade-{number}"), yes(right, words));
+                    *agent = next;
+                }
+                over.store(true, Ordering::Relaxed);
+                dialler.join().unwrap()
+            })
         });
-        self.nothing_read(&format!("one process through {UPGRADES} upgrades"), expected, race);
+        let race_of = format!("one process through {UPGRADES} upgrades");
+        let (tries, refused) = self.nothing_read(&race_of, expected, race);
+        let words = || format!("{refused} of {tries} found nobody");
+        self.check("somebody-listens-through-upgrades", yes(tries > 0 && refused == 0, words));
         self.check("one-set-is-left", yes(sets() == 1, || sets().to_string()));
     }
 
@@ -234,8 +246,11 @@ impl Scenario {
             self.check(&format!("{name}-load"), denied_by(roads::load_program()));
         }
         let _agent = start(&["run", "--canary-every", "5", "--replace"], "/tmp/interrupted.log");
+        // The one before may be there still, and answer.
+        let log = || fs::read_to_string("/tmp/interrupted.log").unwrap();
+        eventually(|| log().contains(r#""event":"state""#));
         let said = wait_for(|said| said.starts_with(expected));
-        let words = || format!("{said} {}", fs::read_to_string("/tmp/interrupted.log").unwrap());
+        let words = || format!("{said} {}", log());
         self.check("upgrade-after-those", yes(said.starts_with(expected), words));
         let until = Instant::now() + PATIENCE;
         while sets() > 1 && Instant::now() < until {
@@ -292,6 +307,21 @@ pub(crate) fn while_reading<T>(pid: i32, work: impl FnOnce() -> T) -> Read<T> {
         let (tries, found) = reader.join().unwrap();
         Read { tries, found, result }
     })
+}
+
+/// Connects to the agent without a pause; how often, and how often nobody was there.
+fn nobody_listened(over: &AtomicBool) -> (u64, u64) {
+    let (mut tries, mut refused) = (0, 0);
+    while !over.load(Ordering::Relaxed) {
+        let flags = SockFlag::SOCK_CLOEXEC;
+        let own = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None).unwrap();
+        tries += 1;
+        let connected = connect(own.as_raw_fd(), &UnixAddr::new(AGENT_SOCKET).unwrap());
+        refused += u64::from(connected.is_err());
+        // An agent hears so many of root's and no more, and others ask as well.
+        thread::sleep(Duration::from_millis(5));
+    }
+    (tries, refused)
 }
 
 /// Sets of programs that are pinned.

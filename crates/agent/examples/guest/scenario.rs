@@ -6,8 +6,8 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::FileExt as _;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{panic, thread};
 
 use cloudtaser_sys::roads;
 use nix::sys::signal::{Signal, kill};
@@ -35,12 +35,18 @@ pub(crate) struct Scenario {
     failures: u32,
 }
 
-/// What an agent that is not there any more said last.
-fn show_log() {
-    let log = fs::read_to_string("/tmp/agent.log").unwrap_or_default();
-    let lines: Vec<&str> = log.lines().collect();
-    for line in &lines[lines.len().saturating_sub(20)..] {
-        println!("@@LOG\t{line}");
+/// What agents said last, of which one may not be there any more.
+fn show_logs() {
+    for entry in fs::read_dir("/tmp").into_iter().flatten().filter_map(Result::ok) {
+        let path = entry.path();
+        if path.extension().is_none_or(|extension| extension != "log") {
+            continue;
+        }
+        let log = fs::read_to_string(&path).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        for line in &lines[lines.len().saturating_sub(10)..] {
+            println!("@@LOG\t{}: {line}", path.display());
+        }
     }
 }
 
@@ -71,6 +77,11 @@ impl Scenario {
 
     /// Runs it against the state that the agent must come to.
     pub(crate) fn run(expected: &str) {
+        let usual = panic::take_hook();
+        panic::set_hook(Box::new(move |why| {
+            show_logs();
+            usual(why);
+        }));
         let mut own = Self::new();
         write_needle();
         // Yama would hide from the same-uid attacker what the agent has to close.
@@ -124,7 +135,7 @@ impl Scenario {
             Err(words) => {
                 self.failures += 1;
                 if words.contains("no agent listens") {
-                    show_log();
+                    show_logs();
                 }
                 let words = words.replace(['\n', '\t'], " ");
                 if words.trim().is_empty() { "it is not so".to_owned() } else { words }

@@ -24,8 +24,9 @@ fn every_hook_has_one_program_per_tier() {
     // Beside them: three for the life of tasks, one for that of inodes, and two that only a
     // security module can have.
     assert_eq!(programs.len(), 2 * abi::HOOKS.len() + 6);
-    for only in ["lsm_bprm_check_security", "lsm_bprm_creds_for_exec"] {
-        assert!(programs.iter().any(|(name, _)| name == only), "{only}");
+    let others = ["lsm_bprm_check_security", "lsm_bprm_creds_for_exec", attached::FORGETS];
+    for other in others {
+        assert!(programs.iter().any(|(name, _)| name == other), "{other}");
     }
 }
 
@@ -62,7 +63,27 @@ fn the_objects_do_not_name_the_machine_that_built_them() {
     assert!(!PROBES.windows(home.len()).any(|window| window == home));
 }
 
+/// Where a call is of a helper, and which: `BPF_JMP | BPF_CALL`, and a source of 0.
+const CALL: u8 = 0x85;
+/// `bpf_probe_read` and its kin, by their numbers in `include/uapi/linux/bpf.h`.
+const PROBE_READS: [i32; 6] = [4, 45, 112, 113, 114, 115];
+
 #[test]
-fn what_lockdown_takes_away_is_named_by_real_hooks() {
+fn what_lockdown_takes_away_is_known() {
     assert!(PROBING.iter().all(|hook| *hook == CONTENT || abi::HOOKS.contains(hook)));
+    let object = ObjectBuilder::default().open_memory(OBJECT).unwrap();
+    let probing = |program: &libbpf_rs::OpenProgram<'_>| {
+        let mut calls = program.insns().iter().filter(|each| each.code == CALL);
+        calls.any(|each| each.src_reg() == 0 && PROBE_READS.contains(&each.imm))
+    };
+    let names: Vec<String> = object
+        .progs()
+        .filter(probing)
+        .map(|program| program.name().to_string_lossy().into_owned())
+        .collect();
+    for name in &names {
+        let hook = ["lsm_", "fmod_"].iter().find_map(|tier| name.strip_prefix(tier));
+        assert!(hook.is_some_and(|hook| PROBING.contains(&hook)), "{name} would not load");
+    }
+    assert!(names.len() > PROBING.len(), "no program reads by a probe any more: {names:?}");
 }

@@ -18,7 +18,7 @@ impl Place {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("agent.sock");
-        let peers = Peers::open(&path, Wrappers::open(&[]).unwrap()).unwrap();
+        let peers = Peers::new(Listener::open(&path).unwrap(), Wrappers::open(&[]).unwrap());
         Self { _folder: folder, path, peers }
     }
 

@@ -102,6 +102,12 @@ fn a_demanded_agent_is_coming_where_its_folder_is_there_and_nobody_listens() {
         let plan = demanding(&listening.folder.path().join("s"));
         assert!(!is_coming(&plan), "it answered");
     }
+    let slow = Listening::start(1, |_, mut peer| {
+        assert!(peer.read(&mut [0; 64]).unwrap() > 0);
+        // Until whoever asks is gone.
+        assert_eq!(peer.read(&mut [0; 64]).unwrap(), 0);
+    });
+    assert!(is_coming(&demanding(&slow.folder.path().join("s"))), "it is not ready yet");
 }
 
 #[test]
