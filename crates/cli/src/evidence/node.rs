@@ -14,7 +14,8 @@ use cloudtaser_core::{
 };
 use cloudtaser_evidence::{
     Digest,
-    node::{Document, Launch},
+    attest::machine::MachineError,
+    node::{Document, Launch, NodeError, Signed},
 };
 use serde_json::json;
 
@@ -64,23 +65,7 @@ pub(crate) struct NodeArgs {
 }
 
 pub(super) fn run(args: &NodeArgs) -> Result<ExitCode> {
-    let bytes = read(&args.file)?;
-    let mut left_out = None;
-    let document = if Document::is_one(&bytes) {
-        Document::parse(&bytes)
-    } else {
-        let evidence: NodeEvidence =
-            serde_json::from_slice(&bytes).context("this is no evidence of a node")?;
-        let files = args.hardware_dir.as_deref().map(files).transpose()?.unwrap_or_default();
-        Document::of(&evidence).map(|mut document| {
-            // As of its own time: how old it is says the statement.
-            let at = NodeStatement::parse(&evidence.statement).map_or(0, |statement| statement.at);
-            if let Err(error) = document.take_report(&evidence, &files, at) {
-                left_out = Some(format!("{:#}", anyhow::Error::from(error)));
-            }
-            document
-        })
-    };
+    let (document, left_out) = document(args)?;
     let verified = document.and_then(|document| document.verify()).and_then(|signed| {
         if let (Some(session), Some(sealing), Some(pod)) = (&args.session, &args.sealing, &args.pod)
         {
@@ -119,10 +104,47 @@ pub(super) fn run(args: &NodeArgs) -> Result<ExitCode> {
         }))?);
         return Ok(ExitCode::SUCCESS);
     }
+    let named = node.map(|node| node.name.as_str());
+    print(args, &signed, named, reached, left_out.as_deref());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What was given, and why a report in it counts as none.
+fn document(args: &NodeArgs) -> Result<(Result<Document, NodeError>, Option<String>)> {
+    let bytes = read(&args.file)?;
+    let mut left_out = None;
+    let document = if Document::is_one(&bytes) {
+        Document::parse(&bytes)
+    } else {
+        let evidence: NodeEvidence =
+            serde_json::from_slice(&bytes).context("this is no evidence of a node")?;
+        let files = args.hardware_dir.as_deref().map(files).transpose()?.unwrap_or_default();
+        Document::of(&evidence).and_then(|mut document| {
+            // As of its own time: how old it is says the statement.
+            let at = NodeStatement::parse(&evidence.statement).map_or(0, |statement| statement.at);
+            match document.take_report(&evidence, &files, at) {
+                // A bridge refuses it too.
+                Err(error @ NodeError::Machine(MachineError::Binding)) => return Err(error),
+                Err(error) => left_out = Some(format!("{:#}", anyhow::Error::from(error))),
+                Ok(()) => {}
+            }
+            Ok(document)
+        })
+    };
+    Ok((document, left_out))
+}
+
+fn print(
+    args: &NodeArgs,
+    signed: &Signed,
+    name: Option<&str>,
+    reached: Option<&str>,
+    left_out: Option<&str>,
+) {
     let said = &signed.statement;
     ui::line(&format!("signed by the node's key {}", signed.key));
-    match (node, &args.release_policy) {
-        (Some(node), _) => ui::line(&format!("  which the policy calls {}", node.name)),
+    match (name, &args.release_policy) {
+        (Some(name), _) => ui::line(&format!("  which the policy calls {name}")),
         (None, Some(_)) => ui::line("  which the policy does not name"),
         (None, None) => ui::line("  whose node that is only a release policy says"),
     }
@@ -137,7 +159,7 @@ pub(super) fn run(args: &NodeArgs) -> Result<ExitCode> {
         )),
         None => ui::line("  no TPM signed it"),
     }
-    match (machine, &left_out) {
+    match (&signed.hardware, left_out) {
         (Some(machine), _) => {
             ui::line(&format!(
                 "  reported by the processor of a confidential machine ({}), started with {}",
@@ -155,7 +177,6 @@ pub(super) fn run(args: &NodeArgs) -> Result<ExitCode> {
         "  assurance {}",
         reached.unwrap_or("L0 (no policy says whose keys these are)")
     ));
-    Ok(ExitCode::SUCCESS)
 }
 
 fn files(folder: &Path) -> Result<Vec<Vec<u8>>> {

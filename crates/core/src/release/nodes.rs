@@ -164,6 +164,19 @@ impl Nodes {
         ))
     }
 
+    /// What rules name and is not here: its kind, and the name.
+    pub(super) fn lacks<'a>(
+        &self,
+        demands: impl Iterator<Item = &'a Demand> + Clone,
+    ) -> Option<(&'static str, &'a str)> {
+        let mut boots = demands.clone().flat_map(|demand| &demand.boots);
+        let mut machines = demands.flat_map(|demand| &demand.hardware);
+        let boot = boots.find(|name| !self.boots.iter().any(|boot| boot.name == **name));
+        let machine = machines.find(|name| !self.hardware.iter().any(|entry| entry.name == **name));
+        let boot = boot.map(|name| ("boot", name.as_str()));
+        boot.or_else(|| machine.map(|name| ("hardware", name.as_str())))
+    }
+
     /// What is wrong with them, and with which.
     pub(super) fn check(&self) -> Result<(), (&'static str, String, &'static str)> {
         let nodes = self.nodes.iter().enumerate().map(|(at, node)| {
@@ -249,38 +262,12 @@ impl Demand {
                     .to_owned(),
             ];
         };
-        let Attested { key, statement, tpm, hardware } = attested;
+        let Attested { key, statement, .. } = attested;
         if nodes.node(key).is_none() {
             // Of what a stranger signs nothing is looked at.
             return vec![format!("the node's key {key} is none of those that the policy names")];
         }
-        let mut unmet = Vec::new();
-        let reached = nodes.assurance(attested);
-        if self.assurance.is_some_and(|least| reached < least) {
-            let why = match (tpm, nodes.node(key).and_then(|node| node.tpm)) {
-                _ if hardware.is_some() => ": no [[hardware]] of the policy is this machine",
-                (None, _) => {
-                    ": there is no quote by a TPM, and no report of a confidential machine"
-                }
-                (Some(_), None) => ": the policy names no TPM of this node",
-                (Some(quoted), Some(named)) if quoted.key != named => ": another TPM has signed",
-                _ => "",
-            };
-            let least = self.assurance.map_or("", Assurance::as_str);
-            unmet.push(format!("{least} is required, {} is reached{why}", reached.as_str()));
-        }
-        if !self.boots.is_empty() {
-            let known = tpm.as_ref().filter(|_quoted| reached > Assurance::L0);
-            let is_one =
-                |quoted: &Quoted| self.boots.iter().any(|name| nodes.is_boot(name, quoted));
-            if !known.is_some_and(is_one) {
-                let boots = self.boots.join(", ");
-                unmet.push(format!("no TPM that the policy names has signed a boot of {boots}"));
-            }
-        }
-        if !self.hardware.is_empty() {
-            unmet.extend(nodes.is_no_machine(&self.hardware, hardware.as_ref()));
-        }
+        let mut unmet = self.unmet_by_hardware(nodes, attested);
         if self.agent.is_some_and(|least| statement.state < least) {
             let least = self.agent.map_or("", Agent::as_str);
             let mut words = format!(
@@ -314,6 +301,39 @@ impl Demand {
                 Some(is) => format!("the {what} {is} is none of those that the rule names"),
                 None => format!("the {what} is not known to the agent"),
             });
+        }
+        unmet
+    }
+
+    /// What of it hardware would have to sign.
+    fn unmet_by_hardware(&self, nodes: &Nodes, attested: &Attested) -> Vec<String> {
+        let Attested { key, tpm, hardware, .. } = attested;
+        let mut unmet = Vec::new();
+        let reached = nodes.assurance(attested);
+        if self.assurance.is_some_and(|least| reached < least) {
+            let why = match (tpm, nodes.node(key).and_then(|node| node.tpm)) {
+                _ if hardware.is_some() => ": no [[hardware]] of the policy is this machine",
+                (None, _) => {
+                    ": there is no quote by a TPM, and no report of a confidential machine"
+                }
+                (Some(_), None) => ": the policy names no TPM of this node",
+                (Some(quoted), Some(named)) if quoted.key != named => ": another TPM has signed",
+                _ => "",
+            };
+            let least = self.assurance.map_or("", Assurance::as_str);
+            unmet.push(format!("{least} is required, {} is reached{why}", reached.as_str()));
+        }
+        if !self.boots.is_empty() {
+            let known = tpm.as_ref().filter(|_quoted| reached > Assurance::L0);
+            let is_one =
+                |quoted: &Quoted| self.boots.iter().any(|name| nodes.is_boot(name, quoted));
+            if !known.is_some_and(is_one) {
+                let boots = self.boots.join(", ");
+                unmet.push(format!("no TPM that the policy names has signed a boot of {boots}"));
+            }
+        }
+        if !self.hardware.is_empty() {
+            unmet.extend(nodes.is_no_machine(&self.hardware, hardware.as_ref()));
         }
         unmet
     }

@@ -260,19 +260,11 @@ impl Policy {
                 return Err(rule.error("there is another rule of this name"));
             }
         }
-        let boots = rules.iter().filter_map(|rule| rule.node.as_ref()).flat_map(|node| &node.boots);
-        for name in boots {
-            if !nodes.boots.iter().any(|boot| boot.name == *name) {
-                let what = "no [[boot]] has this name".to_owned();
-                return Err(PolicyError { place: format!("boot {name:?}"), what });
-            }
-        }
-        let machines = rules.iter().filter_map(|rule| rule.node.as_ref());
-        for name in machines.flat_map(|node| &node.hardware) {
-            if !nodes.hardware.iter().any(|entry| entry.name == *name) {
-                let what = "no [[hardware]] has this name".to_owned();
-                return Err(PolicyError { place: format!("hardware {name:?}"), what });
-            }
+        let demands = rules.iter().filter_map(|rule| rule.node.as_ref());
+        if let Some((part, name)) = nodes.lacks(demands) {
+            let (place, what) =
+                (format!("{part} {name:?}"), format!("no [[{part}]] has this name"));
+            return Err(PolicyError { place, what });
         }
         if let Err((part, name, what)) = nodes.check() {
             return Err(PolicyError { place: format!("{part} {name:?}"), what: what.to_owned() });
