@@ -1,6 +1,7 @@
 //! Programs that may load BPF: files of the node by inode and device, and programs of images by
 //! their content.
 
+pub(crate) mod admitted;
 pub(crate) mod content;
 pub(crate) mod replaced;
 pub(crate) mod running;
@@ -331,12 +332,21 @@ fn word(value: Option<Vec<u8>>) -> u32 {
 
 /// A file as the node's own processes find it: an absolute link leads to the node's file too.
 fn on_node(path: &Path) -> io::Result<Metadata> {
+    open_on_node(path, OFlag::O_PATH)?.metadata()
+}
+
+fn open_on_node(path: &Path, how: OFlag) -> io::Result<File> {
     let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
     // SECURITY: without it a containerised agent lists nobody, and the node's runc cannot start a
     // container any more, since that loads a program.
     let root = open(host::ROOT, flags | OFlag::O_DIRECTORY, Mode::empty())?;
-    let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_IN_ROOT);
-    File::from(openat2(root, path, how)?).metadata()
+    let how = OpenHow::new().flags(how | OFlag::O_CLOEXEC).resolve(ResolveFlag::RESOLVE_IN_ROOT);
+    Ok(File::from(openat2(root, path, how)?))
+}
+
+/// Whether a node has this program as a loader, so that one which is refused was replaced.
+pub(crate) fn is_of_a_node(path: &str) -> bool {
+    LOADERS.contains(&path)
 }
 
 #[cfg(test)]
