@@ -123,6 +123,22 @@ impl Wanted {
         &self.files
     }
 
+    /// Folders that were named, and their file systems. A slip is told: nothing else would show it.
+    pub(crate) fn homes(&self) -> anyhow::Result<Vec<(&Path, u64)>> {
+        ensure!(
+            self.homes.is_empty() || !self.contents.is_empty(),
+            "--loader-home says where files are known by their content, and no content is listed \
+             (--allow-loader sha256:HEX:SIZE)"
+        );
+        let each = self.homes.iter().map(|path| {
+            let data = on_node(path)
+                .with_context(|| format!("--loader-home {}: not on the node", path.display()))?;
+            ensure!(data.is_dir(), "--loader-home {} is no folder", path.display());
+            Ok((path.as_path(), data.dev()))
+        });
+        each.collect()
+    }
+
     /// What is listed by content.
     pub(crate) const fn contents(&self) -> &BTreeSet<Content> {
         &self.contents
@@ -151,14 +167,10 @@ impl Wanted {
 
     /// Lists contents, and the file systems where a content says what runs.
     fn list_contents(&self, loaded: &Loaded) -> anyhow::Result<BTreeSet<u64>> {
-        let mut devices = BTreeSet::new();
+        let named = self.homes()?.into_iter().map(|(_, device)| device);
+        let mut devices: BTreeSet<u64> = named.collect();
         if self.contents.is_empty() {
             return Ok(devices);
-        }
-        for path in &self.homes {
-            let data = on_node(path)
-                .with_context(|| format!("--loader-home {}: not on the node", path.display()))?;
-            devices.insert(data.dev());
         }
         devices.extend(HOMES.iter().filter_map(|path| Some(on_node(Path::new(path)).ok()?.dev())));
         let homes = loaded.map("ct_homes")?;
@@ -349,6 +361,25 @@ mod tests {
         };
         assert!(found.is_file(), "links were followed");
         assert!(on_node(Path::new("/nowhere/runc")).is_err());
+    }
+
+    #[test]
+    fn a_home_that_cannot_be_meant_is_told() {
+        let content = "sha256:0707070707070707070707070707070707070707070707070707070707070707:1";
+        let content = content.parse::<Allowed>().unwrap();
+        let wanted = |allowed: &[Allowed], home: &str| Wanted::of(allowed, &[home.into()]);
+        let why = |wanted: Wanted| format!("{:#}", wanted.homes().unwrap_err());
+        assert!(why(wanted(&[], "/")).contains("no content is listed"));
+        if on_node(Path::new("/")).is_err() {
+            println!("SKIP: the root of process 1 may not be looked into here");
+            return;
+        }
+        let content = &[content];
+        assert!(why(wanted(content, "/nowhere/images")).contains("not on the node"));
+        assert!(why(wanted(content, "/etc/passwd")).contains("is no folder"));
+        let wanted = wanted(content, "/");
+        let homes = wanted.homes().unwrap();
+        assert_eq!(homes, [(Path::new("/"), on_node(Path::new("/")).unwrap().dev())]);
     }
 
     #[test]
