@@ -190,8 +190,8 @@ impl Scenario {
         self.check("unload", took(&unloaded));
         let said = status();
         self.check("agent-ends", said.starts_with("OFF").then_some(()).ok_or(said));
-        let left = fs::exists(outlive::PINS).unwrap();
-        self.check("no-pin-is-left", (!left).then_some(()).ok_or_else(|| "there are".to_owned()));
+        let gone = eventually(|| !fs::exists(outlive::PINS).unwrap());
+        self.check("no-pin-is-left", gone.then_some(()).ok_or_else(|| "there are".to_owned()));
         // The kernel lets go of programs when it comes to it.
         let open = eventually(|| {
             File::open(format!("/proc/{}/mem", target.pid())).is_ok()
