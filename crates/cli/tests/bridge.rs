@@ -17,7 +17,7 @@ mod bridge {
 
     use super::double::{
         Double, ends,
-        store::{CLUSTER_KEY, PRIVATE, People},
+        store::{CLUSTER_KEY, PRIVATE, People, fingerprint},
     };
 
     const OWN: &str = "/api/v1/namespaces/cloudtaser-system";
@@ -80,6 +80,75 @@ mod bridge {
         assert!(double.read(INVITED).is_none());
         let service = double.read(&format!("{OWN}/services/cloudtaser-broker")).unwrap();
         assert_eq!(service["spec"]["ports"][0]["port"], 7443);
+    }
+
+    #[test]
+    fn the_fingerprint_of_the_clusters_keys_is_read_here_and_goes_into_the_approval() {
+        let double = Double::start();
+        double.store().faults.bridge = People::Think(12);
+        let said = joined(&double);
+        let print = fingerprint();
+        let approve = format!(
+            "bridge approve --config bridge.toml {CLUSTER_KEY} \\\n    --issuer-keys {print}"
+        );
+        assert!(said.contains(&approve), "{said}");
+        assert!(
+            said.contains("  issuer https://kubernetes.default.svc\n  key one (ES256)"),
+            "{said}"
+        );
+        assert!(said.contains(", its tokens believed"), "{said}");
+        assert!(!said.contains("other keys"), "{said}");
+    }
+
+    #[test]
+    fn keys_that_wait_after_a_rotation_are_a_problem_of_status_with_what_to_say() {
+        let double = Double::start();
+        double.store().faults.keys = Some("waits");
+        let said = joined(&double);
+        assert!(said.contains(&format!("--issuer-keys {}", fingerprint())), "{said}");
+        for (verb, words) in [("status", "! the bridge does not believe the keys"), ("doctor", "")]
+        {
+            let said = ends(&double.run(&[verb]), 1);
+            assert!(said.contains(words), "{said}");
+            assert!(said.contains(&format!("--issuer-keys {}", fingerprint())), "{verb}: {said}");
+        }
+        for (standing, words) in [
+            ("no-issuer", "[[release.issuer]]"),
+            ("not-shown", "carried there: cloudtaser bridge issuer-keys"),
+        ] {
+            double.store().faults.keys = Some(standing);
+            ends(&install(&double, &["--bridge", &key(1)]), 0);
+            let said = ends(&double.run(&["status"]), 1);
+            assert!(said.contains(words), "{said}");
+        }
+        for standing in ["believed", "not-needed", "none"] {
+            double.store().faults.keys = Some(standing);
+            ends(&install(&double, &["--bridge", &key(1)]), 0);
+            ends(&double.run(&["status"]), 0);
+        }
+    }
+
+    #[test]
+    fn keys_that_the_operator_shows_and_the_api_server_has_not_are_warned_of() {
+        let double = Double::start();
+        double.store().faults.bridge = People::Think(12);
+        double.store().faults.keys = Some("waits");
+        double.store().faults.false_keys = Some("sha256:false");
+        let said = joined(&double);
+        assert!(said.contains("other keys, sha256:false"), "{said}");
+        assert!(said.contains(&format!("--issuer-keys {}", fingerprint())), "{said}");
+        assert!(!said.contains("--issuer-keys sha256:false"), "{said}");
+    }
+
+    #[test]
+    fn keys_that_cannot_be_read_here_keep_nobody_from_installing() {
+        let double = Double::start();
+        double.store().faults.bridge = People::Think(12);
+        double.store().faults.forbidden.insert("get /openid/v1/jwks".to_owned());
+        let said = joined(&double);
+        assert!(said.contains("cannot be read here"), "{said}");
+        assert!(said.contains("cloudtaser bridge issuer-keys"), "{said}");
+        assert!(said.contains(&format!("bridge approve --config bridge.toml {CLUSTER_KEY}\n")));
     }
 
     #[test]

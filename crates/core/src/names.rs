@@ -174,6 +174,10 @@ pub mod kubernetes {
     pub const BROKER_PORT: u16 = 7443;
     /// Name of the server that the bridge is, for pods that choose one.
     pub const BRIDGE_SERVER: &str = "bridge";
+    /// Where an API server says who it is, as an issuer of tokens.
+    pub const DISCOVERY_PATH: &str = "/.well-known/openid-configuration";
+    /// Where it shows the keys by which it signs them.
+    pub const ISSUER_KEYS_PATH: &str = "/openid/v1/jwks";
     /// Secret with the cluster's key and what a bridge gave it.
     pub const CLUSTER_SECRET: &str = "cloudtaser-cluster";
     /// Secret with an invitation, for as long as it was not used.

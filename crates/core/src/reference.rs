@@ -242,9 +242,9 @@ impl ReferenceError {
 #[must_use]
 pub fn suspicion(text: &str) -> Option<&'static str> {
     const FOREIGN: &[(&str, &str)] = &[
-        ("akeyless:/", "this is an Akeyless reference, which is not resolved"),
-        ("op://", "this is a 1Password reference, which is not resolved"),
-        ("sm://", "this is a berglas reference, which is not resolved"),
+        ("akeyless:/", "this is an Akeyless reference, which the app gets as it stands"),
+        ("op://", "this is a 1Password reference, which the app gets as it stands"),
+        ("sm://", "this is a berglas reference, which the app gets as it stands"),
     ];
     if let Some((_, why)) = FOREIGN.iter().find(|(prefix, _)| text.starts_with(prefix)) {
         return Some(why);
@@ -258,11 +258,15 @@ pub fn suspicion(text: &str) -> Option<&'static str> {
         head != *prefix && (head.eq_ignore_ascii_case(prefix) || one_slip_apart(head, prefix))
     });
     let spaced = text.trim_start() != text && matches!(head, "vault" | "bao");
-    (looks && (near || spaced)).then_some("this looks like a vault: reference with a slip in it")
+    (looks && (near || spaced)).then_some(
+        "this looks like a reference with a slip in it, and the app gets it as it stands; one is \
+         vault:PATH#FIELD",
+    )
 }
 
 /// Whether one letter is missing, too many or different, or two neighbours are swapped.
-fn one_slip_apart(a: &str, b: &str) -> bool {
+#[must_use]
+pub fn one_slip_apart(a: &str, b: &str) -> bool {
     let (a, b) = (a.as_bytes(), b.as_bytes());
     let (short, long) = if a.len() <= b.len() { (a, b) } else { (b, a) };
     let same = short.iter().zip(long).take_while(|(x, y)| x == y).count();

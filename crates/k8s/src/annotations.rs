@@ -89,9 +89,9 @@ impl Wishes {
         let plan = LaunchPlan {
             server: server_of(&given, server)?,
             auth: auth_of(&given, server)?,
-            env: given.references(names::ENV, env_name)?,
+            env: given.references(names::ENV, (env_name, "letters, digits and _"))?,
             from: bulk_of(&given)?,
-            files: given.references(names::FILE, file_name)?,
+            files: given.references(names::FILE, (file_name, "no / and no dot in front"))?,
             require: requirements_of(&given, config)?,
             transit: transit_of(&given)?,
             passthrough: given.list(names::PASSTHROUGH),
@@ -180,7 +180,9 @@ const METHODS: &[(&str, AuthMethod)] = &[
 fn chosen<'c>(given: &Given<'_>, config: &'c Config) -> Result<&'c Server, Refusal> {
     if config.servers.is_empty() {
         return Err(Refusal::Pod(
-            "the operator's configuration has no [[server]] yet: pods may use none".to_owned(),
+            "the operator's configuration has no [[server]] yet, so no pod can be opted in: whoever \
+             installs names one, by `cloudtaser install --openbao ADDRESS` or `--invitation FILE`"
+                .to_owned(),
         ));
     }
     let asked = given.text(names::SERVER);

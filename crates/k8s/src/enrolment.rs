@@ -24,6 +24,41 @@ pub struct Enrolment {
     /// What is wrong, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
+    /// How the keys stand by which this cluster's tokens are signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keys: Option<IssuerKeys>,
+}
+
+/// The keys by which a cluster signs tokens, as its operator showed them to the bridge.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct IssuerKeys {
+    /// How they stand there.
+    pub standing: Belief,
+    /// Who issues the tokens; none where the API server does not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<String>,
+    /// What people compare.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<String>,
+    /// What is wrong, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+/// How an issuer's keys stand at the bridge.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Belief {
+    /// Tokens are believed by them.
+    Believed,
+    /// The bridge is told of no such issuer.
+    NoIssuer,
+    /// The bridge verifies no tokens.
+    NotNeeded,
+    /// They could not be read, or not be shown.
+    NotShown,
+    /// People at the bridge have to say yes.
+    Waits,
 }
 
 /// Where a cluster stands.

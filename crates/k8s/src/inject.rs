@@ -21,6 +21,7 @@ use crate::{
 mod command;
 mod covers;
 mod deliver;
+mod logins;
 mod pod;
 mod references;
 mod wrap;
@@ -71,15 +72,14 @@ pub fn inject(
     let mut warnings = work.wishes.warnings.clone();
     warnings.extend(work.pod.weaknesses());
     if work.wrapped.is_empty() {
-        warnings.push("the pod is opted in, and none of its containers is wrapped".to_owned());
-    }
-    let by_bridge = work.wishes.plan.server.broker.is_some();
-    if by_bridge && (work.wrapped.len() > 1 || work.wishes.probes) {
         warnings.push(
-            "by a bridge a pod has one login, and others count as restarts, of which it allows few: \
-             have one container of the pod wrapped, and no probes"
+            "the pod is opted in, and none of its containers is wrapped: cloudtaser.io/skip-containers \
+             or the operator's list has them all; cloudtaser.io/containers names those to wrap"
                 .to_owned(),
         );
+    }
+    if work.wishes.plan.server.broker.is_some() {
+        warnings.extend(logins::by_bridge(&work));
     }
     // Lists before ours: positions of init containers change when ours is put first.
     for container in &work.wrapped {
@@ -116,6 +116,10 @@ pub fn unknown_images(pod: &Value, config: &Config) -> Result<Vec<ImageRequest>,
 /// # Errors
 /// [`Refusal`] with the first difference.
 pub fn verify(pod: &Value, config: &Config) -> Result<(), Refusal> {
+    // Who was never wrapped is told so, and not what stands in the way of wrapping it now.
+    if !is_marked(pod) && unknown_images(pod, config).is_ok_and(|images| !images.is_empty()) {
+        return Err(Refusal::NotWrapped("/metadata/annotations".to_owned()));
+    }
     let injection = inject(pod, config, &NoRegistry)?;
     match injection.patch.first_place() {
         None => Ok(()),
@@ -164,7 +168,7 @@ pub fn verify_ephemeral(pod: &Value) -> Result<(), Refusal> {
     let list = pod.pointer("/spec/ephemeralContainers").and_then(Value::as_array);
     for (at, container) in list.into_iter().flatten().enumerate() {
         let container = Container::read(container, Kind::Ephemeral, at)?;
-        references::none_in(&container, "a debug container gets no secrets")?;
+        references::none_in(&container, "a debug container gets no secrets; leave it out")?;
     }
     Ok(())
 }
@@ -189,12 +193,18 @@ impl<'a> Work<'a> {
             if pod.is_chosen(container, &wishes) {
                 wrapped.push(container.clone());
             } else if container.name != names::DELIVER {
-                let why = "it is not among the containers that are wrapped";
+                let why = "it is not among the containers that are wrapped; name it in \
+                           cloudtaser.io/containers, or leave the reference out";
                 references::none_in(container, why)?;
             }
         }
         Ok(Self { pod, wishes, wrapped, token: config.token.clone() })
     }
+}
+
+fn is_marked(pod: &Value) -> bool {
+    let annotations = pod.get("metadata").and_then(|meta| meta.get("annotations"));
+    annotations.is_some_and(|annotations| annotations.get(names::WRAPPED).is_some())
 }
 
 fn label(pod: &Value) -> Option<&str> {

@@ -32,7 +32,9 @@ pub enum Refusal {
     /// The pod is opted in and was not taken in hand, or was changed afterwards.
     #[error(
         "the pod is opted in by its label, and is not as the injector leaves it: {0}. Another \
-         admission webhook changed it afterwards, or the injector did not see it"
+         admission webhook changed it afterwards, or the injector did not see it: `kubectl get \
+         mutatingwebhookconfigurations` lists them, cloudtaser-operator has to be among them \
+         (`cloudtaser status`)"
     )]
     NotWrapped(String),
 }

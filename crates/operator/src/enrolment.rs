@@ -10,9 +10,10 @@
 //! An invitation is shown to the bridge only after the key that it is for is kept.
 //!
 //! Reading order: [`Enrolment::turn`], [`member`] (what is kept), [`bridge`] (what is asked),
-//! [`notice`] (what is said of it).
+//! [`issuer`] (the keys of its tokens), [`notice`] (what is said of it).
 
 mod bridge;
+mod issuer;
 mod member;
 mod notice;
 
@@ -34,6 +35,7 @@ use tracing::{info, warn};
 
 use self::{
     bridge::{Bridge, No},
+    issuer::Issuer,
     member::Member,
     notice::Notice,
 };
@@ -64,6 +66,7 @@ pub(crate) struct Enrolment {
     metrics: Arc<Metrics>,
     desk: Arc<Desk>,
     notice: Notice,
+    issuer: Issuer,
     kept_at: String,
     invited_at: String,
     /// The version of the Secret that was read last, and what was in it.
@@ -94,6 +97,7 @@ impl Enrolment {
             metrics,
             desk,
             notice: Notice::new(options, key),
+            issuer: Issuer::new(options.knock.0),
             kept_at: format!("{secrets}/{}", names::CLUSTER_SECRET),
             invited_at: format!("{secrets}/{}", names::INVITATION_SECRET),
             seen: None,
@@ -125,11 +129,25 @@ impl Enrolment {
         self.learn(&held)?;
         if !self.leading.is_so() {
             self.notice.forget();
+            self.issuer.forget();
             return Ok(LATER);
         }
-        match self.cluster.secret(&self.invited_at)? {
+        let pause = match self.cluster.secret(&self.invited_at)? {
             Some(invited) => self.invited(held, &invited),
             None => self.keep(held),
+        }?;
+        self.show_keys()?;
+        Ok(pause)
+    }
+
+    /// Shows the bridge the keys by which this cluster signs tokens, where it listens.
+    fn show_keys(&mut self) -> anyhow::Result<()> {
+        let Some(member) = self.member.as_ref().filter(|_| self.notice.is_heard()) else {
+            return Ok(());
+        };
+        match self.issuer.look(&self.cluster, &self.bridge, member) {
+            Some(keys) => Ok(self.notice.keys(&self.cluster, keys)?),
+            None => Ok(()),
         }
     }
 
@@ -300,6 +318,7 @@ impl Enrolment {
         }
         self.not_before = Some(Instant::now() + self.knock_every);
         info!(until = grant.certificate.not_after, "the bridge lets this cluster in");
+        self.issuer.hurry();
         self.say(Standing::Enrolled, None)?;
         Ok(LATER)
     }

@@ -11,8 +11,8 @@ mod tests {
         broker::{self, Answer, Pass},
         credential::{Certificate, Credential, Presentation},
         enrol::{
-            BridgeToCluster, ClusterToBridge, DayBytes, Grant, InvitationId, InvitationSecret,
-            Refusal,
+            Belief, BridgeToCluster, ClusterToBridge, DayBytes, Grant, InvitationId,
+            InvitationSecret, KeySet, Refusal,
         },
         invitation::Invitation,
         ticket::ClientTag,
@@ -21,6 +21,9 @@ mod tests {
     use data_encoding::{BASE64, HEXLOWER};
 
     const NOW: u64 = 1_795_500_000;
+    const DISCOVERY: &[u8] = br#"{"issuer":"https://kubernetes.default.svc"}"#;
+    /// The key of RFC 7515, appendix A.3.
+    const JWKS: &[u8] = br#"{"keys":[{"kty":"EC","crv":"P-256","kid":"one","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}"#;
     const TAG: ClientTag = ClientTag(*b"\x10\x11\x12\x13\x14\x15\x16\x17");
 
     fn counting<const N: usize>(from: u8) -> [u8; N] {
@@ -70,6 +73,9 @@ mod tests {
             credential,
         };
         let refused = BridgeToCluster::Refused(Refusal::Revoked);
+        let shown = KeySet::read(DISCOVERY, JWKS).unwrap();
+        let keys = ClusterToBridge::Keys(shown.clone());
+        let heard = BridgeToCluster::Heard(Belief::Waits);
         vec![
             ("bridge", bridge.public().to_string()),
             ("cluster", key.to_string()),
@@ -80,6 +86,9 @@ mod tests {
             ("invitation", invitation.to_text(Digest::new().unwrap()).to_string()),
             ("JOIN", frame(&|out| join.encode(out))),
             ("ASK", frame(&|out| ClusterToBridge::Ask.encode(out))),
+            ("KEYS", frame(&|out| keys.encode(out))),
+            ("fingerprint", shown.fingerprint(Digest::new().unwrap()).to_string()),
+            ("HEARD", frame(&|out| heard.encode(out))),
             ("PENDING", frame(&|out| BridgeToCluster::Pending.encode(out))),
             ("GRANT", frame(&|out| BridgeToCluster::Grant(grant.clone()).encode(out))),
             ("REFUSED", frame(&|out| refused.encode(out))),

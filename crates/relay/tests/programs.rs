@@ -9,6 +9,12 @@ mod tests {
         process::{Command, Output},
     };
 
+    use cloudtaser_relay::{
+        enrol::{State, Store, state::hash_of},
+        proto::{enrol::KeySet, invitation::Invitation},
+    };
+    use cloudtaser_tls::raw::PublicKey;
+
     const BEACON: &str = env!("CARGO_BIN_EXE_cloudtaser-beacon");
     const BRIDGE: &str = env!("CARGO_BIN_EXE_cloudtaser-bridge");
 
@@ -117,7 +123,7 @@ mod tests {
         let text = String::from_utf8(invited.stdout).unwrap();
         assert!(text.starts_with("ctinv1.") && text.ends_with('\n') && text.lines().count() == 1);
         let digest = cloudtaser_tls::Digest::new().unwrap();
-        let read = cloudtaser_relay::proto::invitation::Invitation::parse(digest, &text).unwrap();
+        let read = Invitation::parse(digest, &text).unwrap();
         let secret = read.secret.expose();
         let hex = data_encoding::HEXLOWER.encode(secret);
         for entry in fs::read_dir(folder.path().join("enrolment")).unwrap() {
@@ -151,6 +157,149 @@ mod tests {
             assert_eq!(output.status.code(), Some(64), "{}", said(&output));
         }
         assert!(!folder.path().join("enrolment/audit.jsonl").exists(), "nothing was done");
+    }
+
+    const RSA: &str = r#"{"kty":"RSA","kid":"old","e":"AQAB","n":"ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ"}"#;
+    const EC: &str = r#"{"kty":"EC","crv":"P-256","kid":"new","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}"#;
+
+    /// A folder whose bridge releases, to tokens of these issuers.
+    fn releasing(issuers: &[&str]) -> tempfile::TempDir {
+        let folder = realm();
+        let path = folder.path().join("bridge.toml");
+        let mut config = fs::read_to_string(&path).unwrap();
+        config.push_str(
+            "[release]\nopenbao = \"http://127.0.0.1:1\"\n\
+             policy_file = \"policy.toml\"\nstate_dir = \"state\"\n",
+        );
+        for issuer in issuers {
+            config.push_str(&format!(
+                "[[release.issuer]]\nname = \"{issuer}\"\nclient = \"prod\"\n\
+                 issuer = \"https://{issuer}\"\naudience = \"a\"\n"
+            ));
+        }
+        fs::write(path, config).unwrap();
+        fs::create_dir(folder.path().join("state")).unwrap();
+        folder
+    }
+
+    /// Has a cluster of the name `prod` join and show these keys; its key, and their fingerprint.
+    fn shows(folder: &Path, issuer: &str, keys: &[&str]) -> (String, String) {
+        let digest = cloudtaser_tls::Digest::new().unwrap();
+        let store = Store::open(&folder.join("enrolment")).unwrap();
+        let key = PublicKey::from_bytes([7; 32]);
+        let discovery = format!("{{\"issuer\":\"{issuer}\"}}");
+        let set = format!("{{\"keys\":[{}]}}", keys.join(","));
+        let shown = KeySet::read(discovery.as_bytes(), set.as_bytes()).unwrap();
+        let print = shown.fingerprint(digest).to_string();
+        if store.read().unwrap().cluster(&key).is_none() {
+            let text = verb(folder, &["invite", "--name", "prod"]).stdout;
+            let text = String::from_utf8(text).unwrap();
+            let invitation = Invitation::parse(digest, &text).unwrap();
+            let hash = hash_of(digest, &invitation.secret);
+            let joined = store.act("a test", 1, |state| state.join(key, invitation.id, &hash, 1));
+            joined.unwrap().unwrap();
+        }
+        let shows = |state: &mut State| match state.show(&key, shown, digest) {
+            Ok((name, act)) => (Ok(name), act),
+            Err(refusal) => (Err(refusal), None),
+        };
+        store.act("a test", 1, shows).unwrap().unwrap();
+        (key.to_string(), print)
+    }
+
+    fn acts(folder: &Path) -> Vec<String> {
+        let text = fs::read_to_string(folder.join("enrolment/audit.jsonl")).unwrap();
+        let act = |line: &str| {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            line.pointer("/act").unwrap().as_str().unwrap().to_owned()
+        };
+        text.lines().map(act).collect()
+    }
+
+    #[test]
+    fn keys_are_believed_by_the_fingerprint_that_a_person_says_and_by_no_other() {
+        let folder = releasing(&["a", "b"]);
+        let at = folder.path();
+        let check = run(BRIDGE, at, &["check-config", "bridge.toml"]);
+        assert!(check.status.success(), "no keys are needed to begin: {}", said(&check));
+        let (key, print) = shows(at, "https://a", &[RSA]);
+        let file = at.join("state/a.jwks.json");
+        let status = || String::from_utf8(verb(at, &["status"]).stdout).unwrap();
+        let approve = format!("{key} --issuer-keys {print}");
+        assert!(status().contains(&approve), "{}", status());
+
+        // Of another set, whether it was ever shown or not.
+        let (_, other) = shows(at, "https://a", &[EC]);
+        shows(at, "https://a", &[RSA]);
+        let wrong = verb(at, &["approve", "--issuer-keys", &other, &key]);
+        assert!(said(&wrong).contains("these are not they"), "{}", said(&wrong));
+        assert!(said(&wrong).contains(&print), "{}", said(&wrong));
+        let part = verb(at, &["approve", "--issuer-keys", print.get(..20).unwrap(), &key]);
+        assert_eq!(part.status.code(), Some(64), "{}", said(&part));
+        assert!(!file.exists() && acts(at).iter().all(|act| act != "approved"));
+
+        let approved = verb(at, &["approve", "--issuer-keys", &print, &key]);
+        assert!(approved.status.success(), "{}", said(&approved));
+        let text = String::from_utf8(approved.stdout).unwrap();
+        assert!(text.starts_with(&format!("{key} is let in\n")), "{text}");
+        assert!(text.contains("a: tokens are believed by\n  old (RS256)\n"), "{text}");
+        assert!(text.contains("--issuer a --pem"), "{text}");
+        assert!(fs::read_to_string(&file).unwrap().contains("\"old\""));
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(!at.join("state/b.jwks.json").exists(), "another issuer's stay as they are");
+        assert!(!status().contains("--issuer-keys"), "{}", status());
+        let json = String::from_utf8(verb(at, &["status", "--json"]).stdout).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        let keys = json.pointer("/clusters/0/issuer_keys").unwrap();
+        assert_eq!(keys.pointer("/believed").unwrap(), true);
+        assert_eq!(keys.pointer("/fingerprint").unwrap(), &print);
+
+        // A rotation is said by the same verb, of a cluster that is let in.
+        let (_, both) = shows(at, "https://a", &[RSA, EC]);
+        assert!(status().contains(&both), "{}", status());
+        let rotated = verb(at, &["approve", "--issuer-keys", &both, &key]);
+        assert!(rotated.status.success(), "{}", said(&rotated));
+        let (_, new) = shows(at, "https://a", &[EC]);
+        let rotated = verb(at, &["approve", "--issuer-keys", &new, &key]);
+        let text = String::from_utf8(rotated.stdout).unwrap();
+        assert!(text.contains("and no longer by old (RS256)"), "{text}");
+        let wanted = [
+            "invited",
+            "joined",
+            "issuer keys shown",
+            "issuer keys shown",
+            "issuer keys shown",
+            "issuer keys believed",
+            "approved",
+            "issuer keys shown",
+            "issuer keys believed",
+            "issuer keys shown",
+            "issuer keys believed",
+        ];
+        assert_eq!(acts(at), wanted);
+    }
+
+    #[test]
+    fn without_the_fingerprint_a_cluster_is_let_in_and_its_keys_wait() {
+        let folder = releasing(&["a"]);
+        let (key, print) = shows(folder.path(), "https://a", &[RSA]);
+        let approved = verb(folder.path(), &["approve", &key]);
+        let text = String::from_utf8(approved.stdout).unwrap();
+        assert!(text.contains(&format!("{key} --issuer-keys {print}")), "{text}");
+        assert!(!folder.path().join("state/a.jwks.json").exists());
+        assert_eq!(acts(folder.path()).last().unwrap(), "approved");
+    }
+
+    #[test]
+    fn keys_of_an_issuer_that_the_bridge_is_not_told_of_change_nothing_and_are_told_where_to_go() {
+        let folder = releasing(&["a"]);
+        let (key, print) = shows(folder.path(), "https://c", &[RSA]);
+        let output = verb(folder.path(), &["approve", "--issuer-keys", &print, &key]);
+        assert!(!output.status.success());
+        let said = said(&output);
+        assert!(said.contains("nothing was changed"), "{said}");
+        assert!(said.contains("issuer = \"https://c\"") && said.contains("client = \"prod\""));
+        assert_eq!(acts(folder.path()), ["invited", "joined", "issuer keys shown"]);
     }
 
     #[test]

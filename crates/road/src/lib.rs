@@ -6,8 +6,8 @@
 //!
 //! It keeps no secret of its own but keys, and logs nothing. Names are resolved by the caller.
 //!
-//! Reading order: [`rendezvous`], [`ticket`], [`admission`], [`credential`], [`invitation`], [`broker`], [`link`], [`release`], [`seal`],
-//! [`error`].
+//! Reading order: [`rendezvous`], [`ticket`], [`admission`], [`credential`], [`invitation`], [`jwks`],
+//! [`issuer`], [`broker`], [`link`], [`release`], [`seal`], [`error`].
 
 #![forbid(unsafe_code)]
 
@@ -17,6 +17,8 @@ pub mod bytes;
 pub mod credential;
 pub mod error;
 pub mod invitation;
+pub mod issuer;
+pub mod jwks;
 pub mod link;
 pub mod release;
 pub mod rendezvous;

@@ -22,10 +22,29 @@ pub struct VerifyingKey(Form);
 
 #[derive(Clone, Debug, Eq, PartialEq)]
 enum Form {
-    /// RSASSA-PKCS1-v1_5 with SHA-256 (`RS256`); PKCS#1.
-    Rsa(Vec<u8>),
+    /// RSASSA-PKCS1-v1_5 with SHA-256 (`RS256`); its numbers, and both of them as PKCS#1.
+    Rsa { modulus: Vec<u8>, exponent: Vec<u8>, both: Vec<u8> },
     /// ECDSA on P-256 with SHA-256 (`ES256`); uncompressed point.
     P256(Vec<u8>),
+}
+
+/// The numbers of a key, big-endian, without leading zeros but for those of coordinates.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Numbers<'a> {
+    /// Of an RSA key.
+    Rsa {
+        /// The modulus.
+        modulus: &'a [u8],
+        /// The public exponent.
+        exponent: &'a [u8],
+    },
+    /// Of a key on P-256: 32 bytes each.
+    P256 {
+        /// One coordinate.
+        x: &'a [u8],
+        /// The other.
+        y: &'a [u8],
+    },
 }
 
 impl VerifyingKey {
@@ -36,7 +55,8 @@ impl VerifyingKey {
         if !RSA_BYTES.contains(&modulus.len()) || exponent.is_empty() || exponent.len() > 4 {
             return None;
         }
-        Some(Self(Form::Rsa(sequence(&[integer(modulus), integer(exponent)].concat()))))
+        let both = sequence(&[integer(modulus), integer(exponent)].concat());
+        Some(Self(Form::Rsa { modulus: modulus.to_vec(), exponent: exponent.to_vec(), both }))
     }
 
     /// A key on P-256 from its coordinates.
@@ -46,11 +66,24 @@ impl VerifyingKey {
         fits.then(|| Self(Form::P256([&[4], x, y].concat())))
     }
 
+    /// What it is made of.
+    #[must_use]
+    pub fn numbers(&self) -> Numbers<'_> {
+        match &self.0 {
+            Form::Rsa { modulus, exponent, .. } => Numbers::Rsa { modulus, exponent },
+            Form::P256(point) => {
+                let both = point.get(1..).unwrap_or_default();
+                let (x, y) = both.split_at_checked(P256_BYTES).unwrap_or_default();
+                Numbers::P256 { x, y }
+            }
+        }
+    }
+
     /// The name of its algorithm in JOSE.
     #[must_use]
     pub const fn algorithm(&self) -> &'static str {
         match self.0 {
-            Form::Rsa(_) => "RS256",
+            Form::Rsa { .. } => "RS256",
             Form::P256(_) => "ES256",
         }
     }
@@ -59,7 +92,7 @@ impl VerifyingKey {
     #[must_use]
     pub fn to_pem(&self) -> String {
         let (kind, key) = match &self.0 {
-            Form::Rsa(key) => (alg_id::RSA_ENCRYPTION, key),
+            Form::Rsa { both, .. } => (alg_id::RSA_ENCRYPTION, both),
             Form::P256(key) => (alg_id::ECDSA_P256, key),
         };
         let bits = [&[0][..], key].concat();
@@ -81,9 +114,9 @@ impl VerifyingKey {
     /// [`TlsError::Cpu`].
     pub fn verifies(&self, message: &[u8], signature: &[u8]) -> Result<bool, TlsError> {
         match &self.0 {
-            Form::Rsa(key) => {
+            Form::Rsa { both, .. } => {
                 let (scheme, kind) = (SignatureScheme::RSA_PKCS1_SHA256, alg_id::RSA_ENCRYPTION);
-                verifies(scheme, kind, key, message, signature)
+                verifies(scheme, kind, both, message, signature)
             }
             Form::P256(key) => {
                 let (scheme, kind) = (SignatureScheme::ECDSA_NISTP256_SHA256, alg_id::ECDSA_P256);

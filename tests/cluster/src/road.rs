@@ -63,8 +63,6 @@ impl Road {
             "/.well-known/openid-configuration",
         ])?)?;
         let issuer = config.get("issuer").and_then(Value::as_str).context("no issuer")?;
-        let keys = world.home.run(&["get", "--raw", "/openid/v1/jwks"])?;
-        fs::write(at.join("jwks.json"), keys)?;
         fs::write(at.join("policy.toml"), POLICY)?;
         fs::write(at.join("ca.pem"), world.openbao()?.authority())?;
         let here = world.openbao()?.here();
@@ -74,7 +72,7 @@ impl Road {
              domain = \"beacon.example\"\nkey = \"{beacon_key}\"\n[release]\nopenbao = \"{here}\"\n\
              ca_file = \"ca.pem\"\npolicy_file = \"policy.toml\"\nstate_dir = \"state\"\n\
              unsealed = \"allow\"\n[[release.issuer]]\nname = \"{NAME}\"\nclient = \"{NAME}\"\n\
-             issuer = \"{issuer}\"\naudience = \"cloudtaser\"\njwks_file = \"jwks.json\"\n\
+             issuer = \"{issuer}\"\naudience = \"cloudtaser\"\n\
              auth = \"kubernetes\"\nmount = \"kubernetes\"\n"
         );
         fs::write(at.join("bridge.toml"), bridge_toml)?;

@@ -59,6 +59,12 @@ impl Issuer {
         Some(issuer)
     }
 
+    /// `iss` of its tokens.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        NAME
+    }
+
     /// Makes another key of the same issuer, which is in no set yet.
     #[must_use]
     pub fn next(&self) -> Self {

@@ -158,6 +158,14 @@ impl Releases {
         Some((road, invitation.trim().to_owned(), bridge_key))
     }
 
+    /// Has the bridge believe no token before keys were shown to it and approved, and starts it anew.
+    pub fn forget_keys(&mut self) {
+        let file = self.scratch.path().join("bridge.toml");
+        let config = fs::read_to_string(&file).expect("the configuration");
+        fs::write(&file, config.replace("jwks_file = \"jwks.json\"\n", "")).expect("a file");
+        self.restart_bridge(Signal::SIGTERM);
+    }
+
     /// From now on launches go by the broker at this address, of the cluster with this key.
     pub fn go_by(&mut self, address: String, cluster_key: String) {
         let bridge_key = fs::read_to_string(self.scratch.path().join("bridge.key"));

@@ -14,7 +14,7 @@ use std::{
 use cloudtaser_core::{Secret, names::kubernetes as names};
 use cloudtaser_evidence::{date, log::Clock};
 use cloudtaser_k8s::{
-    enrolment::{Enrolment, Standing},
+    enrolment::{Belief, Enrolment, Standing},
     install::{invitation, values::Bridge},
 };
 use cloudtaser_road::invitation::Invitation;
@@ -22,7 +22,7 @@ use cloudtaser_tls::Digest;
 use data_encoding::HEXLOWER;
 use zeroize::Zeroizing;
 
-use super::DeployError;
+use super::{DeployError, issuer};
 use crate::{
     cluster::{ApiError, Cluster, Force},
     ui,
@@ -30,6 +30,8 @@ use crate::{
 
 /// Between two looks.
 const PAUSE: Duration = Duration::from_secs(1);
+/// Looks for what becomes of the issuer's keys, once the cluster is let in.
+const SETTLE: u32 = 5;
 /// Longer files are no invitation.
 const MOST: u64 = 16 << 10;
 /// What `--bridge` says to give the bridge up.
@@ -145,7 +147,7 @@ pub(super) fn wait(
 ) -> Result<Option<Enrolment>, DeployError> {
     let progress = ui::Progress::start().lively();
     let start = Instant::now();
-    let mut told = false;
+    let (mut told, mut settled) = (false, 0);
     let mut last = None;
     loop {
         progress.say("waiting for the bridge");
@@ -153,15 +155,18 @@ pub(super) fn wait(
         if let Some(said) = said {
             let is_ours = brought.is_none_or(|b| said.invitation.as_ref() == Some(&b.number));
             match said.standing {
-                Standing::Enrolled => return Ok(Some(said)),
+                Standing::Enrolled if settled >= SETTLE || is_settled(&said) => {
+                    return Ok(Some(said));
+                }
+                Standing::Enrolled => settled += 1,
                 Standing::Refused if is_ours => {
-                    return Err(DeployError::NotLetIn(words(&said).unwrap_or_default()));
+                    return Err(DeployError::NotLetIn(words(&said, cluster).join("; ")));
                 }
                 Standing::Uninvited if brought.is_none() => return Ok(Some(said)),
                 Standing::Pending if is_ours => {
                     if loud && !told {
                         progress.hide();
-                        ui::line(&asks(&said));
+                        ui::line(&asks(&said, cluster));
                         told = true;
                     }
                     progress.say("waiting for somebody at the bridge to let this cluster in");
@@ -172,8 +177,8 @@ pub(super) fn wait(
         }
         if start.elapsed() >= patience {
             let seconds = patience.as_secs();
-            let problems = last.as_ref().and_then(words);
-            let problems = problems.unwrap_or_else(|| {
+            let problems = last.as_ref().map(|said| words(said, cluster).join("\n  "));
+            let problems = problems.filter(|problems| !problems.is_empty()).unwrap_or_else(|| {
                 "the operator has not said how the cluster stands with its bridge".to_owned()
             });
             return Err(DeployError::NotReady { seconds, problems: format!("  {problems}") });
@@ -182,12 +187,19 @@ pub(super) fn wait(
     }
 }
 
+/// Whether people, or nobody, will change how the keys of tokens stand.
+fn is_settled(said: &Enrolment) -> bool {
+    said.keys.as_ref().is_some_and(|keys| keys.standing != Belief::Waits)
+}
+
 /// What people at the bridge have to do.
-fn asks(said: &Enrolment) -> String {
-    let key = key(said);
+fn asks(said: &Enrolment, cluster: &Cluster) -> String {
+    let (key, seen) = (key(said), issuer::seen(cluster));
+    let differs = said.keys.as_ref().map(|keys| issuer::differs(keys, &seen)).unwrap_or_default();
     format!(
-        "this cluster's key is {key}\nbeside OpenBao, compare it and let the cluster in:\n  \
-         cloudtaser bridge approve --config bridge.toml {key}"
+        "this cluster's key is {key}\nbeside OpenBao, compare it with what `cloudtaser bridge status` \
+         shows, and let the cluster in:\n  {}{differs}",
+        issuer::asks(&key, &seen)
     )
 }
 
@@ -195,8 +207,18 @@ fn key(said: &Enrolment) -> String {
     ui::printable(said.key.as_deref().unwrap_or("not there yet"))
 }
 
-/// What is wrong with how it stands, and what to do; nothing where it is let in.
-pub(super) fn words(said: &Enrolment) -> Option<String> {
+/// What is wrong with how it stands, and what to do; nothing where it is let in and its tokens are
+/// believed.
+pub(super) fn words(said: &Enrolment, cluster: &Cluster) -> Vec<String> {
+    let keys = match said.standing {
+        Standing::Enrolled => issuer::words(said, cluster),
+        // The first thing to do is another.
+        _ => None,
+    };
+    standing(said, cluster).into_iter().chain(keys).collect()
+}
+
+fn standing(said: &Enrolment, cluster: &Cluster) -> Option<String> {
     let why = said.why.as_deref().map(ui::printable);
     let why_not = why.clone().unwrap_or_else(|| "no reason is known".to_owned());
     let now = Clock::system().now_ms() / 1000;
@@ -208,7 +230,7 @@ pub(super) fn words(said: &Enrolment) -> Option<String> {
         Standing::Enrolled => format!("the bridge could not be asked last: {}", why?),
         Standing::Pending => format!(
             "the bridge has not let this cluster in yet; the operator goes on asking. {}",
-            asks(said)
+            asks(said, cluster)
         ),
         Standing::Refused => format!(
             "the bridge does not let this cluster in: {why_not}. A new invitation helps, of \
@@ -237,7 +259,10 @@ pub(crate) fn seen(
     };
     Ok(Some(said.map_or_else(
         || ("not known".to_owned(), Some("see that an operator runs, and its log".to_owned())),
-        |said| (shown(&said), words(&said)),
+        |said| {
+            let words = words(&said, cluster);
+            (shown(&said), (!words.is_empty()).then(|| words.join("; ")))
+        },
     )))
 }
 
@@ -253,5 +278,10 @@ pub(super) fn shown(said: &Enrolment) -> String {
     let until = said.good_until.map(|until| {
         format!(", until {} unless renewed", date::to_text(until.saturating_mul(1000)))
     });
-    format!("{standing} as {}{}", key(said), until.unwrap_or_default())
+    let keys = said.keys.as_ref().map_or("", |keys| match keys.standing {
+        Belief::Believed => ", its tokens believed",
+        Belief::NotNeeded => "",
+        _ => ", its tokens not believed",
+    });
+    format!("{standing} as {}{}{keys}", key(said), until.unwrap_or_default())
 }

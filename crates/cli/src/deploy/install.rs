@@ -282,7 +282,7 @@ fn put(
     }
     if let Some(joined) = &joined {
         ui::line(&format!("bridge: {}", bridge::shown(joined)));
-        bridge::words(joined).iter().for_each(|words| ui::note(words));
+        bridge::words(joined, cluster).iter().for_each(|words| ui::note(words));
     }
     ui::note("opt a pod in with the label cloudtaser.io/inject: \"true\"; then: cloudtaser status");
     Ok(ExitCode::SUCCESS)

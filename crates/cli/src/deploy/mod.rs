@@ -2,13 +2,14 @@
 //!
 //! What is put there is in `cloudtaser_k8s::install`, and nothing here knows the content of an
 //! object. Reading order: [`mod@install`], [`apply`] (in which order, and what is in the way),
-//! [`bridge`] (how a cluster comes to its own), [`wait`] and [`trouble`] (what is wrong, in words), [`mod@uninstall`].
+//! [`bridge`] (how a cluster comes to its own), [`issuer`] (the keys of its tokens), [`wait`] and [`trouble`] (what is wrong, in words), [`mod@uninstall`].
 
 mod apply;
 mod bridge;
 mod error;
 mod install;
 mod inventory;
+mod issuer;
 mod status;
 mod trouble;
 mod uninstall;

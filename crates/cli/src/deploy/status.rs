@@ -221,13 +221,14 @@ fn look(cluster: &Cluster, releases: Option<&Releases>) -> Result<Status, Deploy
     }
     let pods = opted_in(cluster)?;
     status.pods = pods.iter().map(|pod| of_pod(cluster, pod, &status.nodes, releases)).collect();
-    let found = problems(&status);
+    let said = status.bridge.as_ref().map(|said| bridge::words(said, cluster));
+    let found = problems(&status, said.unwrap_or_default());
     status.problems.extend(found);
     Ok(status)
 }
 
 /// What is wrong, the cluster first.
-fn problems(status: &Status) -> Vec<String> {
+fn problems(status: &Status, of_bridge: Vec<String>) -> Vec<String> {
     let mut problems = Vec::new();
     if status.operators.ready == 0 {
         problems.push("no operator is ready: opted-in pods cannot start".to_owned());
@@ -237,7 +238,7 @@ fn problems(status: &Status) -> Vec<String> {
                     configuration is gone: `cloudtaser install` puts it back";
         problems.push(what.to_owned());
     }
-    problems.extend(status.bridge.as_ref().and_then(bridge::words));
+    problems.extend(of_bridge);
     if status.agents.is_none() {
         problems.push("no node agent is installed: root of a node reads".to_owned());
     }

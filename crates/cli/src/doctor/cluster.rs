@@ -125,6 +125,17 @@ fn of_node(node: &Value) -> Finding {
     if text("/status/nodeInfo/operatingSystem") == "windows" {
         return Finding::new(&check, State::Weak, "Windows", "opt no pods in that run there");
     }
+    let architecture = text("/status/nodeInfo/architecture");
+    if !matches!(architecture, "" | "amd64") {
+        let fix = "opt no pods in that run there: nodeSelector kubernetes.io/arch: amd64 keeps a pod \
+                   from it";
+        return Finding::new(
+            &check,
+            State::Weak,
+            format!("{architecture}: the programs are for amd64"),
+            fix,
+        );
+    }
     let (state, fix) = match release(kernel) {
         None => (State::Unknown, "its kernel's version cannot be read"),
         Some(version) if version < (5, 14) => {
@@ -221,5 +232,8 @@ mod tests {
         assert_eq!(state("6.5.0"), State::Ok);
         assert_eq!(state("6.12.117+deb12"), State::Ok);
         assert_eq!(state("custom"), State::Unknown);
+        let info = json!({ "kernelVersion": "6.12.1", "architecture": "arm64" });
+        let arm = of_node(&json!({ "status": { "nodeInfo": info } }));
+        assert_eq!(arm.state, State::Weak);
     }
 }

@@ -279,6 +279,9 @@ fn answer(store: &mut Store, request: &Request, certified: bool) -> Option<(u16,
     if let Some(text) = store.texts.get(&request.path) {
         return Some((200, text.as_str().into()));
     }
+    if let Some(found) = store.published(&request.path) {
+        return found;
+    }
     let (verb, resource) = verb_of(request);
     if store.faults.forbidden.contains(&format!("{verb} {resource}")) {
         let message = format!(

@@ -32,6 +32,11 @@ pub(crate) struct Faults {
     pub(crate) no_ca: bool,
     /// What people at the bridge do about a cluster that has joined.
     pub(crate) bridge: People,
+    /// How the keys of its tokens stand at the bridge, if they are not believed; `none`: an earlier
+    /// operator, which says nothing of them.
+    pub(crate) keys: Option<&'static str>,
+    /// Others than the API server's, where somebody is between.
+    pub(crate) false_keys: Option<&'static str>,
     /// Pods find no node.
     pub(crate) no_room: bool,
     /// `verb resource` that the caller may not.
@@ -64,6 +69,16 @@ pub(crate) enum People {
     Think(u32),
     /// They say no.
     Refuse,
+}
+
+/// What this API server signs tokens by: the key of RFC 7515, appendix A.3.
+const JWKS: &str = r#"{"keys":[{"kty":"EC","crv":"P-256","kid":"one","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}"#;
+const DISCOVERY: &str = r#"{"issuer":"https://kubernetes.default.svc"}"#;
+
+/// The fingerprint of it.
+pub(crate) fn fingerprint() -> String {
+    let shown = cloudtaser_road::issuer::KeySet::read(DISCOVERY.as_bytes(), JWKS.as_bytes());
+    shown.unwrap().fingerprint(cloudtaser_tls::Digest::new().unwrap()).to_string()
 }
 
 /// The cluster's key, as the operator of the double has it.
@@ -128,6 +143,20 @@ impl Store {
     pub(crate) fn version(&self) -> Value {
         let minor = self.faults.minor.unwrap_or("36");
         json!({ "major": "1", "minor": minor, "gitVersion": format!("v1.{minor}.2") })
+    }
+
+    /// What it says to whoever asks by which keys it signs.
+    pub(crate) fn published(&self, path: &str) -> Option<Option<(u16, Value)>> {
+        let text = match path {
+            "/.well-known/openid-configuration" => DISCOVERY,
+            "/openid/v1/jwks" => JWKS,
+            _ => return None,
+        };
+        if self.faults.forbidden.contains(&format!("get {path}")) {
+            let message = format!("forbidden: User \"jane\" cannot get path \"{path}\"");
+            return Some(super::refusal(403, "Forbidden", &message));
+        }
+        Some(Some((200, text.into())))
     }
 
     /// Server-side apply.
@@ -478,6 +507,12 @@ impl Store {
                     next["why"] = "the cluster was revoked at the bridge".into();
                 }
             }
+        }
+        let keys = self.faults.keys.unwrap_or("believed");
+        if keys != "none" && next.get("key").is_some() {
+            let print = self.faults.false_keys.map_or_else(fingerprint, str::to_owned);
+            next["keys"] = json!({ "standing": keys, "fingerprint": print,
+                "issuer": "https://kubernetes.default.svc" });
         }
         if said.as_ref() != Some(&next) {
             let object = json!({ "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",

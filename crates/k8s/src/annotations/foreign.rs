@@ -36,7 +36,8 @@ pub(crate) const FAMILIES: &[Family] = &[
     Family { prefixes: &["openbao.org/", "vault.hashicorp.com/"], meaning: agent_injector },
 ];
 
-const BY_OPERATOR: &str = "the operator's configuration decides this";
+const BY_OPERATOR: &str =
+    "remove it; the operator's configuration decides this ([[server]], [wrapper])";
 const AGENT_CONFIG: &str = "agents with a configuration of their own are not run; write \
      cloudtaser.io/file.NAME: vault:PATH#FIELD for each file";
 const RENDERED: &str = "files are not rendered to a volume; write \

@@ -1,5 +1,7 @@
 //! Annotations by our names, and the ways to read them.
 
+use cloudtaser_core::reference::one_slip_apart;
+
 use super::{
     ANNOTATION_PREFIX, BTreeMap, Foreign, Map, Period, Reference, Refusal, Value, foreign, names,
 };
@@ -56,7 +58,7 @@ impl<'a> Given<'a> {
             if named || OWN.contains(&name.as_str()) {
                 all.insert(name.clone(), (name.as_str(), text));
             } else {
-                warnings.push(format!("annotation {name} is not known, and does nothing"));
+                warnings.push(unknown(name));
             }
         }
         for family in foreign::FAMILIES {
@@ -76,8 +78,7 @@ impl<'a> Given<'a> {
                             warnings.push(format!("annotation {name} does nothing here: {why}"));
                         }
                         Foreign::Unknown => {
-                            warnings
-                                .push(format!("annotation {name} is not known, and does nothing"));
+                            warnings.push(unknown(name));
                         }
                     }
                 }
@@ -166,12 +167,13 @@ impl<'a> Given<'a> {
     pub(super) fn references(
         &self,
         prefix: &str,
-        allowed: fn(&str) -> bool,
+        (allowed, rule): (fn(&str) -> bool, &str),
     ) -> Result<BTreeMap<String, String>, Refusal> {
         let mut all = BTreeMap::new();
         for (name, own) in self.suffixed(prefix) {
             if !allowed(&name) {
-                return Err(self.refused(&own, "the name behind the prefix cannot be used"));
+                let problem = format!("the name behind {prefix} has {rule}");
+                return Err(self.refused(&own, problem));
             }
             let text = self.text(&own).unwrap_or_default();
             match Reference::parse(&text) {
@@ -192,6 +194,13 @@ impl<'a> Given<'a> {
     fn refused(&self, own: &str, problem: impl Into<String>) -> Refusal {
         Refusal::annotation(self.source(own), problem)
     }
+}
+
+/// What an author reads whose annotation nobody knows.
+fn unknown(name: &str) -> String {
+    let near = OWN.iter().find(|own| one_slip_apart(name, own));
+    let meant = near.map(|own| format!(": {own} is meant?")).unwrap_or_default();
+    format!("annotation {name} is not known, and does nothing{meant}")
 }
 
 fn text_of<'a>(name: &str, value: &'a Value) -> Result<&'a str, Refusal> {

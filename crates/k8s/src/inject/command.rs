@@ -30,7 +30,10 @@ pub(super) fn wrap(
     if let Some(inner) = unwrapped(&command) {
         let arguments = container.words("args")?;
         return if inner.is_empty() && arguments.is_empty() {
-            Err(container.refused("the wrapper is there, and behind it is no command"))
+            Err(container.refused(
+                "its command is the wrapper with nothing behind it; write what the container starts, \
+                 without the wrapper",
+            ))
         } else {
             Ok(())
         };

@@ -151,13 +151,17 @@ impl<'a> Pod<'a> {
         let mut all = Vec::new();
         if self.is_on("/spec/shareProcessNamespace") {
             all.push(
-                "shareProcessNamespace: every container of the pod sees the app's processes; \
-                 without the node agent one of the same user can read them"
+                "shareProcessNamespace: every container of the pod sees the app's processes, and one \
+                 of the same user reads them: run them as different users, or demand the node agent \
+                 (cloudtaser.io/agent: require)"
                     .to_owned(),
             );
         }
         if self.is_on("/spec/hostPID") {
-            all.push("hostPID: the pod sees every process of the node".to_owned());
+            all.push(
+                "hostPID: the pod sees every process of the node; leave it out unless it needs that"
+                    .to_owned(),
+            );
         }
         all
     }

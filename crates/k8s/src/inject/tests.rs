@@ -5,6 +5,8 @@ use cloudtaser_core::LaunchPlan;
 use super::*;
 use crate::{config::tests::config, image::Entrypoint};
 
+mod words;
+
 fn pod(spec: Value) -> Value {
     annotated(&[], spec)
 }
@@ -448,21 +450,6 @@ fn a_pod_that_runs_is_wrapped_outdated_or_unwrapped() {
     let mut fixed = pod(json!({"containers": [app()]}));
     fixed["metadata"]["annotations"] = json!({"kubernetes.io/config.mirror": "x"});
     assert_eq!(standing(&fixed, &config()), Standing::Unwrapped);
-}
-
-#[test]
-fn several_logins_of_a_pod_by_a_bridge_are_pointed_out() {
-    let mut config = config();
-    config.servers[0].broker = Some("broker:7443".to_owned());
-    config.servers[0].bridge_key = Some("ed25519:x".to_owned());
-    let more = json!({"name": "more", "image": "i", "command": ["m"]});
-    let warnings = |pod: &Value| inject(pod, &config, &NoRegistry).unwrap().warnings;
-    let two = json!({"containers": [app(), more]});
-    assert!(warnings(&pod(two.clone()))[0].contains("one login"));
-    let one = [("cloudtaser.io/containers", "app")];
-    assert!(warnings(&annotated(&one, two)).is_empty());
-    let probes = [("cloudtaser.io/probes", "true")];
-    assert!(!warnings(&annotated(&probes, json!({"containers": [app()]}))).is_empty());
 }
 
 #[test]

@@ -24,6 +24,8 @@ pub struct Grant {
     pub verbs: &'static [&'static str],
     /// With which objects; empty for all.
     pub names: &'static [&'static str],
+    /// Paths that are no resource, in the place of a group and a resource.
+    pub urls: &'static [&'static str],
     /// Where.
     pub scope: Scope,
     /// What for.
@@ -39,6 +41,8 @@ pub enum Scope {
     Cluster,
     /// On the whole cluster, where pull secrets are to be read.
     ClusterIfAsked,
+    /// On the whole cluster, where it is enrolled at a bridge.
+    ClusterIfBridged,
     /// On the whole cluster, where pods that run are to be watched.
     ClusterIfWatched,
     /// In the operator's namespace.
@@ -53,6 +57,7 @@ const GRANTS: &[Grant] = &[
         resource: "mutatingwebhookconfigurations",
         verbs: &["get", "patch"],
         names: &[WEBHOOKS],
+        urls: &[],
         scope: Scope::Cluster,
         why: "writes the caBundle of its own certificate",
         without: "the API server does not trust the operator, and opted-in pods are refused",
@@ -62,6 +67,7 @@ const GRANTS: &[Grant] = &[
         resource: "validatingwebhookconfigurations",
         verbs: &["get", "patch"],
         names: &[WEBHOOKS],
+        urls: &[],
         scope: Scope::Cluster,
         why: "writes the caBundle of its own certificate",
         without: "the API server does not trust the operator, and opted-in pods are refused",
@@ -73,6 +79,7 @@ const GRANTS: &[Grant] = &[
         // RBAC knows neither names that are not there yet nor patterns of names.
         verbs: &["create", "delete", "get", "list", "update"],
         names: &[],
+        urls: &[],
         scope: Scope::Own,
         why: "replicas tell each other their authorities, and choose who writes the caBundle",
         without: "replicas do not know each other's certificates, and no caBundle is written",
@@ -82,6 +89,7 @@ const GRANTS: &[Grant] = &[
         resource: "secrets",
         verbs: &["get"],
         names: &[],
+        urls: &[],
         scope: Scope::ClusterIfAsked,
         // RBAC cannot name beforehand what pods will name: this is each Secret by its name, and no
         // list of them.
@@ -93,6 +101,7 @@ const GRANTS: &[Grant] = &[
         resource: "serviceaccounts",
         verbs: &["get"],
         names: &[],
+        urls: &[],
         scope: Scope::ClusterIfAsked,
         why: "finds the pull secrets that a pod has by its ServiceAccount",
         without: "pull secrets of ServiceAccounts are not found",
@@ -102,6 +111,7 @@ const GRANTS: &[Grant] = &[
         resource: "pods",
         verbs: &["list"],
         names: &[],
+        urls: &[],
         scope: Scope::ClusterIfWatched,
         why: "finds opted-in pods that run without the wrapper",
         without: "such pods are not counted",
@@ -111,6 +121,7 @@ const GRANTS: &[Grant] = &[
         resource: "events",
         verbs: &["create"],
         names: &[],
+        urls: &[],
         scope: Scope::ClusterIfWatched,
         why: "says in an event of such a pod what is wrong with it",
         without: "only the operator's log and metrics say so",
@@ -120,6 +131,7 @@ const GRANTS: &[Grant] = &[
         resource: "secrets",
         verbs: &["get", "patch"],
         names: &[names::CLUSTER_SECRET],
+        urls: &[],
         scope: Scope::OwnIfBridged,
         // The Secret is made by the installation: RBAC cannot say which name may be created.
         why: "keeps the cluster's key and what the bridge gave, which all replicas need",
@@ -130,9 +142,21 @@ const GRANTS: &[Grant] = &[
         resource: "secrets",
         verbs: &["delete", "get"],
         names: &[names::INVITATION_SECRET],
+        urls: &[],
         scope: Scope::OwnIfBridged,
         why: "uses the invitation, and takes it away once it was used",
         without: "the cluster cannot enrol, or an invitation stays where it is good for nothing",
+    },
+    Grant {
+        group: "",
+        resource: "",
+        verbs: &["get"],
+        names: &[],
+        // What system:service-account-issuer-discovery allows, which a cluster may have bound or not.
+        urls: &[names::DISCOVERY_PATH, names::ISSUER_KEYS_PATH],
+        scope: Scope::ClusterIfBridged,
+        why: "reads who issues the tokens of pods, and the public keys, to show them to the bridge",
+        without: "somebody carries the keys to the bridge by file, also after each rotation",
     },
 ];
 
@@ -143,7 +167,8 @@ pub const fn grants() -> &'static [Grant] {
 }
 
 /// Rules that a value turns on, and what the role with them is called.
-const OPTIONAL: [(Scope, &str, &str); 2] = [
+const OPTIONAL: [(Scope, &str, &str); 3] = [
+    (Scope::ClusterIfBridged, super::bridge::WHEN, "cloudtaser-operator-issuer"),
     (Scope::ClusterIfAsked, "registry.pullSecrets", "cloudtaser-operator-pull-secrets"),
     (Scope::ClusterIfWatched, "pods.watch", "cloudtaser-operator-watch"),
 ];
@@ -199,6 +224,9 @@ fn pair(source: &Source<'_>, kind: &str, metadata: &Value, scope: Scope) -> [Val
 
 impl Grant {
     fn rule(&self) -> Value {
+        if !self.urls.is_empty() {
+            return json!({ "nonResourceURLs": self.urls, "verbs": self.verbs });
+        }
         let mut rule = json!({
             "apiGroups": [self.group],
             "resources": [self.resource],

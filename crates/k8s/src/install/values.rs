@@ -314,7 +314,8 @@ impl Resources {
 }
 
 fn linux() -> BTreeMap<String, String> {
-    BTreeMap::from([("kubernetes.io/os".to_owned(), "linux".to_owned())])
+    let labels = [("kubernetes.io/arch", "amd64"), ("kubernetes.io/os", "linux")];
+    labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
 }
 
 impl Values {
@@ -411,7 +412,7 @@ mod tests {
         }, "agent": { "tolerations": [] } });
         let values = Values::over_defaults(&given).unwrap();
         let operator = &values.operator;
-        assert_eq!(operator.node_selector.len(), 2, "{:?}", operator.node_selector);
+        assert_eq!(operator.node_selector.len(), 3, "{:?}", operator.node_selector);
         assert_eq!(operator.resources.requests["memory"].0, "32Mi");
         assert_eq!(operator.resources.limits["memory"].0, "128Mi");
         assert!(values.agent.tolerations.is_empty(), "lists are replaced");

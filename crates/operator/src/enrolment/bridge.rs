@@ -1,9 +1,9 @@
 //! What the bridge is asked, from a thread that may wait.
 
 use cloudtaser_relay::{
-    broker::keeper::{NotEnrolled, say},
+    broker::keeper::{NotEnrolled, say, show},
     client::ClientError,
-    proto::enrol::{Grant, Refusal},
+    proto::enrol::{Belief, Grant, KeySet, Refusal},
 };
 use cloudtaser_road::invitation::Invitation;
 use cloudtaser_tls::raw::PublicKey;
@@ -48,6 +48,11 @@ impl Bridge {
             NotEnrolled::Refused(_) => No::Refused(chain(&error)),
             other => No::Away(chain(&other)),
         })
+    }
+
+    /// Shows the keys of this cluster's issuer.
+    pub(super) fn show(&self, member: &Member, shown: &KeySet) -> Result<Belief, NotEnrolled> {
+        self.runtime.block_on(show(&member.client, shown))
     }
 
     /// Asks whether the certificate is still taken.

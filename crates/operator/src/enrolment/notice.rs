@@ -2,7 +2,7 @@
 //! Lease, since the operator may write those and nothing else that people may read.
 
 use cloudtaser_core::names::kubernetes as names;
-use cloudtaser_k8s::enrolment::{Enrolment, Standing};
+use cloudtaser_k8s::enrolment::{Enrolment, IssuerKeys, Standing};
 use cloudtaser_tls::raw::PublicKey;
 use serde_json::{Value, json};
 use tracing::info;
@@ -21,18 +21,45 @@ pub(super) struct Notice {
     pod: String,
     bridge: String,
     said: Option<Enrolment>,
+    /// How the issuer's keys stand, which is said with all else of a cluster that has a key.
+    keys: Option<IssuerKeys>,
 }
 
 impl Notice {
     pub(super) fn new(options: &Options, bridge: PublicKey) -> Self {
         let collection =
             format!("/apis/coordination.k8s.io/v1/namespaces/{}/leases", options.namespace);
-        Self { collection, pod: options.pod.clone(), bridge: bridge.to_string(), said: None }
+        Self {
+            collection,
+            pod: options.pod.clone(),
+            bridge: bridge.to_string(),
+            said: None,
+            keys: None,
+        }
+    }
+
+    /// Says with all else, from now on, how the issuer's keys stand.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub(super) fn keys(&mut self, cluster: &Cluster, keys: IssuerKeys) -> Result<(), ApiError> {
+        self.keys = Some(keys);
+        match self.said.clone().filter(|said| said.key.is_some()) {
+            Some(said) => self.write(cluster, Enrolment { keys: self.keys.clone(), ..said }),
+            None => Ok(()),
+        }
     }
 
     /// Another replica leads, and says what is to be said.
     pub(super) fn forget(&mut self) {
-        self.said = None;
+        (self.said, self.keys) = (None, None);
+    }
+
+    /// Whether the bridge knows the cluster and could be asked last.
+    pub(super) fn is_heard(&self) -> bool {
+        self.said.as_ref().is_some_and(|said| {
+            said.why.is_none() && matches!(said.standing, Standing::Enrolled | Standing::Pending)
+        })
     }
 
     /// Says where the cluster stands.
@@ -56,6 +83,7 @@ impl Notice {
                 invitation: member.map(|member| member.invitation.clone()),
                 good_until,
                 why: why.map(str::to_owned),
+                keys: self.keys.clone(),
             },
         )?;
         Ok(())
@@ -73,8 +101,15 @@ impl Notice {
     ) -> Result<(), ApiError> {
         let (standing, bridge) = (Standing::Refused, self.bridge.clone());
         let why = Some(why.to_owned());
-        let enrolment =
-            Enrolment { standing, bridge, key: None, invitation, good_until: None, why };
+        let enrolment = Enrolment {
+            standing,
+            bridge,
+            key: None,
+            invitation,
+            good_until: None,
+            why,
+            keys: None,
+        };
         self.write(cluster, enrolment)
     }
 
@@ -104,6 +139,7 @@ impl Notice {
             invitation: None,
             good_until: None,
             why: None,
+            keys: None,
         };
         self.write(cluster, enrolment)
     }

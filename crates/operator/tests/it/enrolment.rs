@@ -7,7 +7,7 @@ use std::{
 };
 
 use cloudtaser_e2e::{
-    Pod, Releases, SHOP, canary,
+    Issuer, Pod, Releases, SHOP, canary,
     cluster::{Cluster, Rule},
     until,
 };
@@ -23,6 +23,11 @@ const SECRETS: &str = "/api/v1/namespaces/cloudtaser-system/secrets";
 const KEPT: &str = "/api/v1/namespaces/cloudtaser-system/secrets/cloudtaser-cluster";
 const INVITED: &str = "/api/v1/namespaces/cloudtaser-system/secrets/cloudtaser-invitation";
 
+const DISCOVERY: &str = "/.well-known/openid-configuration";
+const KEYS: &str = "/openid/v1/jwks";
+/// The key of RFC 7515, appendix A.3.
+const JWKS: &str = r#"{"keys":[{"kty":"EC","crv":"P-256","kid":"one","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}"#;
+
 /// A cluster with the empty Secret of an installation, where only what the operator needs is allowed.
 fn bridged() -> Cluster {
     let cluster = cluster();
@@ -30,7 +35,14 @@ fn bridged() -> Cluster {
     let secret = json!({ "apiVersion": "v1", "kind": "Secret", "type": "cloudtaser.io/cluster",
         "metadata": { "name": "cloudtaser-cluster", "labels": { "a": "b" } } });
     cluster.put(KEPT, &secret);
+    publish(&cluster, "https://kubernetes.example", JWKS);
     cluster
+}
+
+/// Has the API server say who it is, and by which keys it signs.
+fn publish(cluster: &Cluster, issuer: &str, keys: &str) {
+    cluster.put(DISCOVERY, &json!({ "issuer": issuer, "jwks_uri": "https://elsewhere/" }));
+    cluster.put(KEYS, &serde_json::from_str(keys).unwrap());
 }
 
 fn bridged_rules() -> Vec<Rule> {
@@ -39,6 +51,8 @@ fn bridged_rules() -> Vec<Rule> {
     rules.push(Rule::new("PATCH", KEPT));
     rules.push(Rule::new("GET", INVITED));
     rules.push(Rule::new("DELETE", INVITED));
+    rules.push(Rule::new("GET", DISCOVERY));
+    rules.push(Rule::new("GET", KEYS));
     rules
 }
 
@@ -270,7 +284,7 @@ fn a_secret_of_another_bridge_leads_nobody_there() {
 fn each_rule_of_the_enrolment_is_needed() {
     let road = Road::start();
     for (at, rule) in bridged_rules().into_iter().enumerate() {
-        if !rule.path.starts_with(SECRETS) {
+        if ![SECRETS, DISCOVERY, KEYS].iter().any(|needed| rule.path.starts_with(needed)) {
             continue;
         }
         let cluster = bridged();
@@ -335,10 +349,83 @@ fn a_program_gets_its_secret_by_whichever_operator_is_there() {
 
 /// What a program of a new pod says.
 fn got(road: &Releases) -> String {
-    let launch = road.launch_of(&Pod::new("shop", "web"));
+    by_token_of(road, &road.issuer).0
+}
+
+/// What a program of a new pod says whose token is by this key, and what its wrapper says.
+fn by_token_of(road: &Releases, issuer: &Issuer) -> (String, String) {
+    let pod = Pod::new("shop", "web");
+    let launch = road.launch(&road.token_file(pod.uid(), &issuer.token(&pod, 3600)));
     let launch = launch.env("S", "vault:secret/shop/db#password").env("CLOUDTASER_DEADLINE", "10s");
     let script = ["/bin/sh", "-c", "echo \"got $S\""];
     let output = road.networks.cluster.within(|| launch.run(script));
     println!("{}", output.stderr);
-    output.text()
+    (output.text(), output.stderr)
+}
+
+fn until_keys(cluster: &Cluster, standing: &str) -> Value {
+    until(standing, LONG, || {
+        let keys = said(cluster)?["keys"].clone();
+        (keys["standing"] == standing).then_some(keys)
+    })
+}
+
+/// The keys by which a cluster signs tokens come by its own road, and are believed when a person says
+/// their fingerprint; so are those of a rotation.
+#[test]
+fn keys_of_the_api_server_are_believed_once_a_person_has_compared_them() {
+    let mut gate = None;
+    let road = Releases::or_skip(|networks| {
+        let (road, invitation, bridge) = Releases::start_inviting(networks, SHOP)?;
+        gate = Some((invitation, bridge));
+        Some(road)
+    });
+    let (Some(mut road), Some((invitation, bridge))) = (road, gate) else { return };
+    road.forget_keys();
+    let value = canary();
+    road.put("shop/db", &json!({ "password": value }));
+    let (name, next) = (road.issuer.name(), road.issuer.next());
+    let (cluster, operator) = road.networks.cluster.within(|| {
+        let cluster = bridged();
+        publish(&cluster, name, &Issuer::set(&[&road.issuer]));
+        bring(&cluster, &invitation);
+        let operator = operator_of(&cluster, &bridge, "op-0");
+        operator.wait_until_ready();
+        (cluster, operator)
+    });
+    let key = text(&until_standing(&cluster, "enrolled"), "key");
+    let waits = until_keys(&cluster, "waits");
+    assert_eq!(text(&waits, "issuer"), name);
+    until("its broker vouches", LONG, || {
+        let answer = road.networks.cluster.within(|| knock(operator.broker()));
+        (answer == PASS).then_some(())
+    });
+    road.go_by(operator.broker().to_string(), key.clone());
+    let (got_before, told) = by_token_of(&road, &road.issuer);
+    assert_eq!(got_before, "");
+    assert!(told.contains("--issuer-keys"), "the verb is not named: {told}");
+
+    let approve = |print: &str| {
+        let words = ["approve", "--config", "bridge.toml", "--issuer-keys", print, &key];
+        road.bridge_verb(&words)
+    };
+    let nobodys = format!("sha256:{}=", "A".repeat(43));
+    assert!(approve(&nobodys).unwrap_err().contains("these are not they"));
+    assert!(approve(&text(&waits, "fingerprint")).unwrap().contains("one (RS256)"));
+    assert_eq!(until_keys(&cluster, "believed")["fingerprint"], waits["fingerprint"]);
+    assert_eq!(got(&road), format!("got {value}\n"));
+
+    publish(&cluster, name, &Issuer::set(&[&road.issuer, &next]));
+    let rotated = until_keys(&cluster, "waits");
+    assert_ne!(rotated["fingerprint"], waits["fingerprint"]);
+    assert_eq!(got(&road), format!("got {value}\n"), "the old key is good all the while");
+    let (early, told) = by_token_of(&road, &next);
+    assert!(early.is_empty() && told.contains("signed by the key two"), "{told}");
+    assert!(approve(&text(&rotated, "fingerprint")).unwrap().contains("two (RS256)"));
+    until_keys(&cluster, "believed");
+    let pem =
+        road.bridge_says(&["issuer-keys", "--config", "bridge.toml", "--issuer", "eu", "--pem"]);
+    road.openbao_believes(&pem);
+    assert_eq!(by_token_of(&road, &next).0, format!("got {value}\n"));
+    assert_eq!(cluster.forbidden(), []);
 }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use cloudtaser_tls::{TlsError, raw::PublicKey};
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{net::TcpStream, task::spawn_blocking, time::timeout};
 use tokio_rustls::server::TlsStream;
 use tracing::{info, warn};
 
@@ -15,8 +15,8 @@ use crate::{
     proto::{
         credential::Certificate,
         enrol::{
-            BridgeToCluster, ClusterToBridge, DayBytes, Grant, InvitationId, InvitationSecret,
-            Refusal,
+            Belief, BridgeToCluster, ClusterToBridge, DayBytes, Grant, InvitationId,
+            InvitationSecret, KeySet, Refusal,
         },
         rendezvous::Epoch,
     },
@@ -46,6 +46,7 @@ pub(super) async fn serve(
             ClusterToBridge::Join { invitation, secret } => {
                 join(cluster, invitation, &secret, shared, roster).await
             }
+            ClusterToBridge::Keys(shown) => hear(cluster, shown, shared, roster).await,
         };
         let answer = answer.unwrap_or_else(BridgeToCluster::Refused);
         if let BridgeToCluster::Refused(refusal) = &answer {
@@ -77,6 +78,40 @@ async fn join(
         }
         Standing::Revoked => Err(Refusal::Revoked),
     }
+}
+
+/// Keeps what a cluster shows of its issuer, for a person to compare.
+///
+/// SECURITY: nothing is believed for it. What is believed is in the issuer's file, which only a verb of
+/// the bridge's people writes.
+async fn hear(
+    cluster: PublicKey,
+    shown: KeySet,
+    shared: &Shared,
+    roster: &Arc<Roster>,
+) -> Result<BridgeToCluster, Refusal> {
+    let (digest, kept) = (shared.digest, shown.clone());
+    let heard = roster.act(move |state| match state.show(&cluster, kept, digest) {
+        Ok((name, act)) => (Ok((name, act.is_some())), act),
+        Err(refusal) => (Err::<_, Refusal>(refusal), None),
+    });
+    let (name, is_new) = heard.await.ok_or(Refusal::Unavailable)??;
+    let Some(releaser) = shared.releaser.clone() else {
+        return Ok(BridgeToCluster::Heard(Belief::NotNeeded));
+    };
+    let (client, looked) = (name.clone(), shown.clone());
+    let belief = spawn_blocking(move || releaser.belief(&client, &looked)).await;
+    let belief = belief.map_err(|_ended| Refusal::Unavailable)?;
+    // Told once, and shown by `status` from then on.
+    if is_new && belief != Belief::Believed {
+        let (issuer, keys) = (shown.issuer(), shown.fingerprint(digest));
+        warn!(
+            %cluster, name, issuer, %keys,
+            "a cluster shows keys of its issuer that are not believed: `cloudtaser-bridge approve \
+             --issuer-keys` believes them"
+        );
+    }
+    Ok(BridgeToCluster::Heard(belief))
 }
 
 /// Another certificate and the tickets of the next days, for whom a person let in.

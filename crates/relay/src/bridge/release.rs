@@ -14,7 +14,6 @@ pub mod around;
 pub mod changes;
 pub mod config;
 pub mod issuer_keys;
-pub mod jwks;
 pub mod log_key;
 pub mod orders;
 pub mod receipt;

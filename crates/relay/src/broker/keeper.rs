@@ -13,7 +13,7 @@ use crate::{
     clock::unix_seconds,
     cluster::{Home, HomeError, fits},
     proto::{
-        enrol::{BridgeToCluster, ClusterToBridge, Grant, Refusal},
+        enrol::{Belief, BridgeToCluster, ClusterToBridge, Grant, KeySet, Refusal},
         invitation::Invitation,
     },
 };
@@ -73,7 +73,19 @@ pub async fn say(
         BridgeToCluster::Grant(grant) if fits(&grant, &client.bridge(), key, unix_seconds()) => {
             Ok(Some(grant))
         }
-        BridgeToCluster::Grant(_) => Err(NotEnrolled::Unfit),
+        BridgeToCluster::Grant(_) | BridgeToCluster::Heard(_) => Err(NotEnrolled::Unfit),
+    }
+}
+
+/// Shows the issuer's keys; how they stand at the bridge.
+///
+/// # Errors
+/// [`NotEnrolled`]; a bridge of an earlier version does not answer, or hangs up.
+pub async fn show(client: &Client, shown: &KeySet) -> Result<Belief, NotEnrolled> {
+    match client.enrol(&ClusterToBridge::Keys(shown.clone())).await? {
+        BridgeToCluster::Heard(belief) => Ok(belief),
+        BridgeToCluster::Refused(refusal) => Err(NotEnrolled::Refused(refusal)),
+        BridgeToCluster::Grant(_) | BridgeToCluster::Pending => Err(NotEnrolled::Unfit),
     }
 }
 

@@ -37,6 +37,8 @@ struct Line<'a> {
     serial: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     good_until: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    issuer_keys: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -48,6 +50,7 @@ struct Numbered {
 pub(super) fn line(state: &State, act: &Act, by: &str, at: u64) -> String {
     let (word, cluster, invitation) = match act {
         Act::Approved(key) => ("approved", Some(key), None),
+        Act::Believed(key, _) => ("issuer keys believed", Some(key), None),
         Act::Granted(key, ..) => ("granted", Some(key), None),
         Act::Invited(id) => ("invited", None, Some(id)),
         Act::Joined(key, id) if state.approved(key).is_some() => {
@@ -56,10 +59,15 @@ pub(super) fn line(state: &State, act: &Act, by: &str, at: u64) -> String {
         Act::Joined(key, id) => ("joined", Some(key), Some(id)),
         Act::Replayed(key, id) => ("replay refused", Some(key), Some(id)),
         Act::Revoked(key) => ("revoked", Some(key), None),
+        Act::Shown(key, _) => ("issuer keys shown", Some(key), None),
     };
     let (serial, good_until) = match act {
         Act::Granted(_, serial, good_until) => (Some(HEXLOWER.encode(serial)), Some(*good_until)),
         _ => (None, None),
+    };
+    let issuer_keys = match act {
+        Act::Believed(_, keys) | Act::Shown(_, keys) => Some(keys.to_string()),
+        _ => None,
     };
     let named = cluster.and_then(|key| state.cluster(key)).map(|cluster| &*cluster.name);
     let invited = invitation.and_then(|id| state.invitations.iter().find(|one| one.id() == *id));
@@ -73,6 +81,7 @@ pub(super) fn line(state: &State, act: &Act, by: &str, at: u64) -> String {
         invitation: invitation.map(|id| HEXLOWER.encode(&id.0)),
         serial,
         good_until,
+        issuer_keys,
     };
     // It has nothing that JSON could not say.
     serde_json::to_string(&line).unwrap_or_default()

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use cloudtaser_road::issuer::{Fingerprint, KeySet};
 use cloudtaser_tls::{Digest, raw::PublicKey};
 use serde::{Deserialize, Serialize};
 
@@ -73,6 +74,9 @@ pub struct Cluster {
     /// Until when its last certificate is good, in seconds since 1970.
     #[serde(default)]
     pub good_until: u64,
+    /// The issuer's keys that it showed last. They are believed by nobody for that.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "text::shown")]
+    pub keys: Option<KeySet>,
 }
 
 /// Where a cluster stands.
@@ -92,6 +96,10 @@ pub enum Standing {
 pub enum Act {
     /// A cluster's key was found to be good.
     Approved(PublicKey),
+    /// A cluster showed keys of its issuer, others than before.
+    Shown(PublicKey, Fingerprint),
+    /// A person found keys of an issuer to be good: they are believed from then on.
+    Believed(PublicKey, Fingerprint),
     /// A certificate was given out.
     Granted(PublicKey, [u8; 16], u64),
     /// An invitation was made.
@@ -117,6 +125,24 @@ pub enum Impossible {
     /// No cluster has this key.
     #[error("no cluster has joined with the key {0}; `status` lists those that have, in full")]
     NoSuchKey(PublicKey),
+    /// It has shown no keys of its issuer.
+    #[error(
+        "the cluster {0} has shown no keys of its issuer: its operator does so within a minute, or \
+         `cloudtaser-bridge issuer-keys` takes them from a file"
+    )]
+    NoKeys(String),
+    /// It has shown other keys than those that were compared.
+    #[error(
+        "the cluster {name} shows the keys {shown}, and these are not they: nothing was changed. \
+         Compare again, with what its API server says at this moment; if that is not {shown}, somebody \
+         between the two shows false keys"
+    )]
+    OtherKeys {
+        /// Its name.
+        name: String,
+        /// What it shows.
+        shown: Fingerprint,
+    },
     /// It cannot follow what was before.
     #[error("the cluster {name} is {standing}: {what}")]
     Standing {
@@ -263,6 +289,7 @@ impl State {
             invitation,
             joined: now,
             good_until,
+            keys: None,
         });
         (Ok(standing), Some(Act::Joined(key, id)))
     }
@@ -284,6 +311,53 @@ impl State {
         };
         let (name, standing) = (cluster.name.clone(), cluster.standing);
         Err(Impossible::Standing { name, standing, what })
+    }
+
+    /// A cluster shows its issuer's keys. The same again changes nothing.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub fn show(
+        &mut self,
+        key: &PublicKey,
+        shown: KeySet,
+        digest: Digest,
+    ) -> Result<(String, Option<Act>), Refusal> {
+        let cluster = self.cluster_mut(key).map_err(|_none| Refusal::NotEnrolled)?;
+        if cluster.standing == Standing::Revoked {
+            return Err(Refusal::Revoked);
+        }
+        let name = cluster.name.clone();
+        if cluster.keys.as_ref() == Some(&shown) {
+            return Ok((name, None));
+        }
+        let act = Act::Shown(*key, shown.fingerprint(digest));
+        cluster.keys = Some(shown);
+        Ok((name, Some(act)))
+    }
+
+    /// The keys that a cluster shows, where they are those that a person has compared.
+    ///
+    /// # Errors
+    /// [`Impossible`].
+    pub fn compared(
+        &self,
+        key: &PublicKey,
+        fingerprint: Fingerprint,
+        digest: Digest,
+    ) -> Result<(&Cluster, &KeySet), Impossible> {
+        let cluster = self.cluster(key).ok_or(Impossible::NoSuchKey(*key))?;
+        if cluster.standing == Standing::Revoked {
+            let (name, standing) = (cluster.name.clone(), cluster.standing);
+            let what = "what was revoked stays so, and its tokens are not believed";
+            return Err(Impossible::Standing { name, standing, what });
+        }
+        let shown = cluster.keys.as_ref();
+        let shown = shown.ok_or_else(|| Impossible::NoKeys(cluster.name.clone()))?;
+        match shown.fingerprint(digest) {
+            found if found == fingerprint => Ok((cluster, shown)),
+            found => Err(Impossible::OtherKeys { name: cluster.name.clone(), shown: found }),
+        }
     }
 
     /// A person says no, or no longer.

@@ -1,7 +1,8 @@
 //! How keys and numbers are written in the state: as people see them elsewhere, and in full.
 
+use cloudtaser_road::issuer::KeySet;
 use cloudtaser_tls::raw::PublicKey;
-use data_encoding::HEXLOWER;
+use data_encoding::{BASE64, HEXLOWER};
 use serde::{Deserialize, Serialize};
 
 macro_rules! hex {
@@ -64,5 +65,27 @@ pub(super) mod key {
     ) -> Result<Option<PublicKey>, D::Error> {
         let text = Option::<String>::deserialize(from)?;
         text.map(|text| text.parse().map_err(serde::de::Error::custom)).transpose()
+    }
+}
+
+pub(super) mod shown {
+    use super::{BASE64, Deserialize as _, KeySet, Serialize as _};
+
+    pub(in crate::enrol) fn serialize<S: serde::Serializer>(
+        shown: &Option<KeySet>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        shown.as_ref().map(|shown| BASE64.encode(&shown.encode())).serialize(to)
+    }
+
+    pub(in crate::enrol) fn deserialize<'de, D: serde::Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<KeySet>, D::Error> {
+        let read = |text: String| {
+            let bytes = BASE64.decode(text.as_bytes()).ok();
+            let shown = bytes.and_then(|bytes| KeySet::decode(&bytes));
+            shown.ok_or_else(|| serde::de::Error::custom("not the keys of an issuer"))
+        };
+        Option::<String>::deserialize(from)?.map(read).transpose()
     }
 }

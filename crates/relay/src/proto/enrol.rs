@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use cloudtaser_road::issuer;
 use zeroize::Zeroizing;
 
 use super::{
@@ -14,7 +15,10 @@ use super::{
     ticket::ClientTag,
 };
 
-pub use cloudtaser_road::invitation::{DayBytes, InvitationId, InvitationSecret};
+pub use cloudtaser_road::{
+    invitation::{DayBytes, InvitationId, InvitationSecret},
+    issuer::KeySet,
+};
 
 /// The protocol's name.
 pub const PROTOCOL: &[u8] = b"ct-enrol/1";
@@ -34,6 +38,8 @@ pub enum ClusterToBridge {
         /// What only the invited can know.
         secret: InvitationSecret,
     },
+    /// These are my issuer and its keys, as my API server shows them at this moment.
+    Keys(KeySet),
 }
 
 /// What a bridge says.
@@ -42,6 +48,8 @@ pub enum ClusterToBridge {
 pub enum BridgeToCluster {
     /// You are in.
     Grant(Grant),
+    /// The keys were heard; so they stand.
+    Heard(Belief),
     /// Somebody in the EU has to say yes first.
     Pending,
     /// You are not in.
@@ -59,6 +67,22 @@ pub struct Grant {
     pub max_tunnels: u16,
     /// Ticket keys by day, at most [`MAX_DAYS`].
     pub days: Vec<(u32, DayBytes)>,
+}
+
+/// How an issuer's keys stand at a bridge.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Belief {
+    /// These are the keys by which tokens are believed.
+    Believed,
+    /// The bridge is told of no such issuer for this cluster.
+    NoIssuer,
+    /// The bridge verifies no tokens: OpenBao alone does.
+    NotNeeded,
+    /// They are others: somebody in the EU has to say yes first.
+    Waits,
+    /// A number that this side does not know.
+    Other(u8),
 }
 
 /// Why a cluster is not in.
@@ -85,9 +109,11 @@ pub enum Refusal {
 
 const JOIN: u8 = 1;
 const ASK: u8 = 2;
+const KEYS: u8 = 3;
 const PENDING: u8 = 65;
 const GRANT: u8 = 66;
 const REFUSED: u8 = 67;
+const HEARD: u8 = 68;
 
 impl ClusterToBridge {
     /// Appends the frame.
@@ -105,18 +131,22 @@ impl ClusterToBridge {
 }
 
 impl Frame for ClusterToBridge {
+    const MAX_BODY_LEN: usize = issuer::MAX_LEN;
+
     fn write(&self, out: &mut Vec<u8>) {
         match self {
             Self::Ask => put(out, ASK, &[]),
             Self::Join { invitation, secret } => {
                 put(out, JOIN, &[&invitation.0, secret.expose()]);
             }
+            Self::Keys(shown) => put(out, KEYS, &[&shown.encode()]),
         }
     }
 
     fn read(kind: u8, mut body: Reader<'_>) -> Option<Option<Self>> {
         let frame = match kind {
             ASK => Self::Ask,
+            KEYS => return KeySet::decode(body.rest()).map(Self::Keys).map(Some),
             JOIN => Self::Join {
                 invitation: InvitationId(body.array()?),
                 secret: InvitationSecret::new(body.array()?),
@@ -154,6 +184,7 @@ impl Frame for BridgeToCluster {
                 let most = max_tunnels.to_be_bytes();
                 put(out, GRANT, &[&certificate.encode(), &tag.0, &most, &keys]);
             }
+            Self::Heard(belief) => put(out, HEARD, &[&[belief.code()]]),
             Self::Pending => put(out, PENDING, &[]),
             Self::Refused(refusal) => put(out, REFUSED, &[&refusal.code().to_be_bytes()]),
         }
@@ -161,6 +192,7 @@ impl Frame for BridgeToCluster {
 
     fn read(kind: u8, mut body: Reader<'_>) -> Option<Option<Self>> {
         let frame = match kind {
+            HEARD => Self::Heard(Belief::of(body.u8()?)),
             PENDING => Self::Pending,
             REFUSED => Self::Refused(Refusal::of(body.u16()?)),
             GRANT => {
@@ -178,6 +210,28 @@ impl Frame for BridgeToCluster {
             _ => return Some(None),
         };
         body.is_empty().then_some(Some(frame))
+    }
+}
+
+impl Belief {
+    const fn code(self) -> u8 {
+        match self {
+            Self::Believed => 1,
+            Self::Waits => 2,
+            Self::NoIssuer => 3,
+            Self::NotNeeded => 4,
+            Self::Other(code) => code,
+        }
+    }
+
+    const fn of(code: u8) -> Self {
+        match code {
+            1 => Self::Believed,
+            2 => Self::Waits,
+            3 => Self::NoIssuer,
+            4 => Self::NotNeeded,
+            other => Self::Other(other),
+        }
     }
 }
 
@@ -247,6 +301,20 @@ mod tests {
         let mut bytes = Vec::new();
         BridgeToCluster::Grant(grant.clone()).encode(&mut bytes);
         assert_eq!(BridgeToCluster::decode(&mut bytes), Ok(Some(BridgeToCluster::Grant(grant))));
+        assert!(bytes.is_empty());
+    }
+
+    #[test]
+    fn the_keys_of_an_issuer_fit_into_a_frame_of_the_cluster_and_into_no_other() {
+        let n = data_encoding::BASE64URL_NOPAD.encode(&[0xff; 512]);
+        let key = |at| format!(r#"{{"kty":"RSA","kid":"{at}","e":"AQAB","n":"{n}"}}"#);
+        let keys: Vec<String> = (0..issuer::MAX_KEYS).map(key).collect();
+        let keys = format!("{{\"keys\":[{}]}}", keys.join(","));
+        let shown = KeySet::read(br#"{"issuer":"https://a"}"#, keys.as_bytes()).unwrap();
+        let mut bytes = Vec::new();
+        ClusterToBridge::Keys(shown.clone()).encode(&mut bytes);
+        assert_eq!(BridgeToCluster::decode(&mut bytes.clone()), Err(Malformed));
+        assert_eq!(ClusterToBridge::decode(&mut bytes), Ok(Some(ClusterToBridge::Keys(shown))));
         assert!(bytes.is_empty());
     }
 

@@ -138,6 +138,9 @@ pub struct Malformed;
 
 /// What both directions have, for the one driver that carries them.
 pub(crate) trait Frame: Sized {
+    /// Longest body in this direction.
+    const MAX_BODY_LEN: usize = MAX_BODY_LEN;
+
     /// Appends the frame.
     fn write(&self, out: &mut Vec<u8>);
 
@@ -156,7 +159,7 @@ pub(crate) fn decode<F: Frame>(received: &mut Vec<u8>) -> Result<Option<F>, Malf
             return Ok(None);
         };
         let len = usize::from(u16::from_be_bytes([high, low]));
-        if len > MAX_BODY_LEN || flags != 0 {
+        if len > F::MAX_BODY_LEN || flags != 0 {
             return Err(Malformed);
         }
         let Some(body) = rest.get(..len) else { return Ok(None) };
@@ -182,7 +185,7 @@ const WANT: u8 = 68;
 
 pub(super) fn put(out: &mut Vec<u8>, kind: u8, parts: &[&[u8]]) {
     let len: usize = parts.iter().map(|part| part.len()).sum();
-    // Every body has a fixed length but that of Register, which is cut to MAX_EPOCHS.
+    // Every body has a fixed length but those of Register and Keys, which are bounded.
     out.extend([kind, 0]);
     out.extend(u16::try_from(len).unwrap_or(u16::MAX).to_be_bytes());
     parts.iter().for_each(|part| out.extend_from_slice(part));

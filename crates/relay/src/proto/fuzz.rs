@@ -3,6 +3,7 @@
 //! Each function panics where a promise is broken and says nothing otherwise. None is in a build
 //! that is shipped.
 
+use cloudtaser_road::{issuer::KeySet, jwks::Jwks};
 use cloudtaser_tls::{Digest, MacKey, raw::PublicKey};
 
 use super::{
@@ -69,9 +70,10 @@ pub fn ticket(bytes: &[u8]) {
 }
 
 /// Any bytes as what is said around enrolment: frames both ways, a presentation, a broker's
-/// request and answer, an invitation.
+/// request and answer, an invitation, the keys of an issuer.
 ///
-/// SECURITY: nobody without the keys makes a credential that is true.
+/// SECURITY: nobody without the keys makes a credential that is true; and what a person compares is
+/// what is believed.
 pub fn enrolment(bytes: &[u8]) {
     all_frames::<ClusterToBridge>(bytes);
     all_frames::<BridgeToCluster>(bytes);
@@ -87,6 +89,15 @@ pub fn enrolment(bytes: &[u8]) {
     }
     if let Some(key) = bytes.first_chunk().and_then(broker::requested) {
         assert_eq!(Some(&broker::request(&key)), bytes.first_chunk());
+    }
+    if let Some(Ok(shown)) = Jwks::parse(bytes).map(|keys| KeySet::new("https://a", &keys)) {
+        assert_eq!(KeySet::decode(&shown.encode()).as_ref(), Some(&shown));
+        let written = Jwks::parse(shown.to_jwks().as_bytes()).unwrap_or_default();
+        assert_eq!(
+            KeySet::new("https://a", &written).as_ref(),
+            Ok(&shown),
+            "another set is written"
+        );
     }
     let (Ok(digest), Ok(text)) = (Digest::new(), std::str::from_utf8(bytes)) else { return };
     if let Ok(invitation) = Invitation::parse(digest, text) {

@@ -18,7 +18,7 @@ use cloudtaser_relay::{
     },
     proto::{
         credential::{Certificate, Reception},
-        enrol::{DayBytes, Grant, InvitationId, InvitationSecret, Refusal},
+        enrol::{Belief, DayBytes, Grant, InvitationId, InvitationSecret, KeySet, Refusal},
         invitation::Invitation,
         rendezvous::Epoch,
         ticket::{ClientTag, TicketSecret},
@@ -200,6 +200,37 @@ async fn a_cluster_is_let_in_when_somebody_has_said_yes_and_not_before() {
     let client = Client::new(cluster.home.key(), cluster.home.given().unwrap()).unwrap();
     echoes(&mut client.open(PATIENCE).await.unwrap(), b"again").await;
     assert_eq!(realm.audit(), ["invited", "joined", "approved", "granted"]);
+}
+
+/// The key of RFC 7515, appendix A.3, by this name.
+fn shown(kid: &str) -> KeySet {
+    let key = format!(
+        "{{\"keys\":[{{\"kty\":\"EC\",\"crv\":\"P-256\",\"kid\":\"{kid}\",\
+         \"x\":\"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU\",\
+         \"y\":\"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0\"}}]}}"
+    );
+    KeySet::read(br#"{"issuer":"https://a"}"#, key.as_bytes()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_keys_of_an_issuer_are_kept_as_they_were_shown_by_whom_the_bridge_knows() {
+    let realm = Realm::new().await;
+    let stranger = Enrolled::invited(&realm.invite("prod", now() + 600));
+    let error = keeper::show(&stranger.client, &shown("one")).await.unwrap_err();
+    assert!(matches!(error, NotEnrolled::Refused(Refusal::NotEnrolled)), "{error:?}");
+    let cluster = stranger;
+    assert_eq!(cluster.join_until_it_answers().await, Standing::Pending);
+    for kid in ["one", "one", "two"] {
+        // This bridge verifies no token, so nobody has to say yes.
+        let heard = keeper::show(&cluster.client, &shown(kid)).await.unwrap();
+        assert_eq!(heard, Belief::NotNeeded);
+    }
+    assert_eq!(realm.audit(), ["invited", "joined", "issuer keys shown", "issuer keys shown"]);
+    let state = realm.store.read().unwrap();
+    assert_eq!(state.cluster(&cluster.key()).unwrap().keys, Some(shown("two")));
+    realm.decide(cluster.key(), false);
+    let error = keeper::show(&cluster.client, &shown("one")).await.unwrap_err();
+    assert!(matches!(error, NotEnrolled::Refused(Refusal::Revoked)), "{error:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 
 use super::{Said, done};
 use crate::{
-    pods,
+    kubectl::until,
+    pods::{self, PATIENCE},
     world::{OPEN, World},
 };
 
@@ -77,11 +78,7 @@ pub(super) fn refused(world: &mut World) -> anyhow::Result<Said> {
     };
     let of = |container: Value| pods::pod("refused", pods::spec(&json!([container])));
     let cases = [
-        (
-            "a slip in a reference",
-            "PASSWORD",
-            of(with("env", json!([{ "name": "PASSWORD", "value": "vault:secret/data/x" }]))),
-        ),
+        ("a slip in a reference", "PASSWORD", of(with("env", slip()))),
         (
             "a server of its own",
             "server",
@@ -128,5 +125,32 @@ pub(super) fn refused(world: &mut World) -> anyhow::Result<Said> {
     let said = world.home.create(&warned).context("a pod with a misspelt annotation")?;
     ensure!(said.contains("Warning") && said.contains("rotate-evry"), "no warning: {said}");
     world.home.delete("pod", "refused")?;
-    done(format!("{count} pods, each with its reason; a slip in an annotation is a warning"))
+    let told = in_an_event(world, with("env", slip()))?;
+    done(format!(
+        "{count} pods, each with its reason; a slip in an annotation is a warning; {told}"
+    ))
+}
+
+fn slip() -> Value {
+    json!([{ "name": "PASSWORD", "value": "vault:secret/data/x" }])
+}
+
+/// Where nobody is at a terminal, the reason is in an event of the ReplicaSet, whole in its first line.
+fn in_an_event(world: &World, container: Value) -> anyhow::Result<String> {
+    let workload = pods::workload("Deployment", "refused-web", 1, pods::spec(&json!([container])));
+    world.home.apply(&workload)?;
+    let told = until("an event with the reason", PATIENCE, || {
+        let events = world.home.get(&["events", "--field-selector=reason=FailedCreate"])?;
+        let items = events.get("items").and_then(Value::as_array).into_iter().flatten();
+        let of_ours = |event: &&Value| {
+            let object = event.pointer("/involvedObject/name").and_then(Value::as_str);
+            object.is_some_and(|name| name.starts_with("refused-web"))
+        };
+        let text = |event: &Value| Some(event.get("message")?.as_str()?.to_owned());
+        Ok(items.filter(of_ours).find_map(text))
+    })?;
+    world.home.delete("deployment", "refused-web")?;
+    let first = told.lines().next().unwrap_or_default();
+    ensure!(first.contains("cloudtaser: container app: variable PASSWORD: "), "{told}");
+    Ok("and an event of the ReplicaSet has it".to_owned())
 }

@@ -63,6 +63,8 @@ fn join(world: &mut World, road: &Road) -> anyhow::Result<Said> {
     })?;
     let standing = installed.pointer("/bridge/standing").and_then(Value::as_str);
     ensure!(standing == Some("enrolled"), "{installed}");
+    let keys = installed.pointer("/bridge/keys/standing").and_then(Value::as_str);
+    ensure!(keys == Some("believed"), "{installed}");
     let invited = ["secret", "cloudtaser-invitation", "--namespace=cloudtaser-system"];
     ensure!(world.home.get(&invited).is_err(), "the invitation is still there");
     world.bridged = json!({ "enabled": true, "key": road.key });
@@ -80,7 +82,8 @@ fn join(world: &mut World, road: &Road) -> anyhow::Result<Said> {
     done(if named { "by the broker's name" } else { "no name service: by the broker's address" })
 }
 
-/// What people beside OpenBao do.
+/// What people beside OpenBao do: they compare the cluster's key with what the operator says, and the
+/// keys of its issuer with what the command line reads at the API server.
 fn approve(world: &World, road: &Road) -> anyhow::Result<()> {
     let shown = until("the cluster to join", PATIENCE, || {
         let said = enrolment(world)?;
@@ -89,7 +92,16 @@ fn approve(world: &World, road: &Road) -> anyhow::Result<()> {
     })?;
     let status = road.bridge("status", &["--json"])?;
     ensure!(status.contains(&shown), "the bridge knows another key than {shown}: {status}");
-    road.bridge("approve", &[&shown]).map(drop)
+    let told = until("the keys of tokens to be told", PATIENCE, || {
+        let told = world.cli(&["status"])?;
+        let mut words = told.out.split_whitespace().chain(told.err.split_whitespace());
+        let print = words.find(|word| *word == "--issuer-keys").and_then(|_| words.next());
+        Ok(print.map(str::to_owned))
+    })?;
+    until("the keys to be shown to the bridge", KNOCK, || {
+        Ok(road.bridge("status", &["--json"])?.contains(&told).then_some(()))
+    })?;
+    road.bridge("approve", &["--issuer-keys", &told, &shown]).map(drop)
 }
 
 /// How the cluster stands, as the operator says.

@@ -307,6 +307,8 @@ const NEEDS: &[(&str, &str, &str, &str, &str, &str)] = &[
     ("a new certificate", "patch", "", "secrets", "cloudtaser-cluster", "ours"),
     ("an invitation", "get", "", "secrets", "cloudtaser-invitation", "ours"),
     ("an invitation that was used", "delete", "", "secrets", "cloudtaser-invitation", "ours"),
+    ("who issues tokens", "get", "", "/.well-known/openid-configuration", "", ""),
+    ("by which keys", "get", "", "/openid/v1/jwks", "", ""),
     ("pods that run unwrapped", "list", "", "pods", "", "any"),
     ("their events", "create", "", "events", "", "any"),
 ];
@@ -333,6 +335,8 @@ const NEVER: &[(&str, &str, &str, &str, &str)] = &[
     ("update", "coordination.k8s.io", "leases", OPERATOR, "kube-system"),
     ("escalate", "rbac.authorization.k8s.io", "clusterroles", "x", ""),
     ("impersonate", "", "users", "x", ""),
+    ("get", "", "/metrics", "", ""),
+    ("get", "", "/logs/", "", ""),
 ];
 
 /// Whether RBAC lets it pass, as the API server decides.
@@ -348,8 +352,12 @@ fn allows(
         let here = role["kind"] == "ClusterRole" || role["metadata"]["namespace"] == place;
         here && role["rules"].as_array().unwrap().iter().any(|rule| {
             let has = |field: &str, wanted: &str| {
-                rule[field].as_array().unwrap().iter().any(|each| each == wanted || each == "*")
+                let all = rule[field].as_array().into_iter().flatten();
+                all.clone().any(|each| each == wanted || each == "*")
             };
+            if resource.starts_with('/') {
+                return has("verbs", verb) && has("nonResourceURLs", resource);
+            }
             let names = rule["resourceNames"].as_array();
             has("verbs", verb)
                 && has("apiGroups", group)
@@ -408,6 +416,8 @@ fn nothing_that_is_not_needed_is_allowed() {
         let bridged = parsed("bridge: { enabled: true }");
         assert!(!allows(&roles(&bridged), "get", "", "secrets", "x", place), "two, and no others");
         assert!(!allows(&roles(&values()), "list", "", "pods", "", place), "not unless asked");
+        let keys = "/openid/v1/jwks";
+        assert!(!allows(&roles(&values()), "get", "", keys, "", place), "not without a bridge");
         assert!(!allows(&roles(&values()), "create", "", "events", "", place), "not unless asked");
     }
 }

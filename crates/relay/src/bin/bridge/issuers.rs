@@ -15,11 +15,11 @@ use cloudtaser_relay::{
         release::{
             config::Issuer,
             issuer_keys::{Change, parse, replace_file},
-            jwks::Jwks,
         },
     },
     program::say,
 };
+use cloudtaser_road::jwks::Jwks;
 
 /// Longer ones are no set of keys.
 const MAX_LEN: u64 = 1 << 20;

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod approve;
 mod issuers;
 mod log_key;
 mod nodes;
@@ -51,7 +52,7 @@ Examples:
   cloudtaser-bridge serve --config bridge.toml
   cloudtaser-bridge invite --config bridge.toml --name prod > invitation
   cloudtaser-bridge status --config bridge.toml
-  cloudtaser-bridge approve --config bridge.toml ed25519:KEY
+  cloudtaser-bridge approve --config bridge.toml ed25519:KEY --issuer-keys sha256:FINGERPRINT
 
 Signals: SIGHUP reads the release policy and the keys of issuers anew. SIGTERM and SIGINT drain: \
 nothing new is taken, and sessions have drain_seconds to end.

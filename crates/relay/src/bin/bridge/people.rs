@@ -8,7 +8,10 @@ use clap::{Args, Subcommand};
 use cloudtaser_relay::{
     bridge::{
         config::Config,
-        release::standing::{Standing as OpenBao, standing},
+        release::{
+            issuer_keys::belief,
+            standing::{Standing as OpenBao, standing},
+        },
     },
     enrol::{
         Act, Cluster, Invited, Standing, State, Store,
@@ -16,13 +19,15 @@ use cloudtaser_relay::{
     },
     program::{say, unix_now},
     proto::{
-        enrol::{DayBytes, InvitationId, InvitationSecret},
+        enrol::{Belief, DayBytes, InvitationId, InvitationSecret},
         invitation::Invitation,
         rendezvous::Epoch,
         ticket::ClientTag,
     },
 };
 use cloudtaser_tls::{Digest, raw::PublicKey};
+
+use super::approve::{Approve, unbelieved};
 
 /// Tunnels of who has an invitation only: one to join, one to ask, and what was not closed yet.
 const INVITED_TUNNELS: u16 = 4;
@@ -34,8 +39,9 @@ const NO_ENROLMENT: &str = "the configuration has no enrolment: set enrolment = 
 pub(crate) enum People {
     /// Print an invitation for one cluster. It is shown once and kept nowhere: only its hash is.
     Invite(Invite),
-    /// Let a cluster in that has joined, by its key in full, as the cluster's side shows it.
-    Approve(Named),
+    /// Let a cluster in that has joined, by its key in full, and believe its issuer's keys, by their
+    /// fingerprint: both as the cluster's side shows them.
+    Approve(Approve),
     /// Put a cluster out: its sessions end at once, and it cannot come back with the same key.
     Revoke(Named),
     /// Print how OpenBao stands, and who is invited, waits, is in, is out.
@@ -85,12 +91,10 @@ impl People {
     pub(crate) fn run(self) -> Result<()> {
         match self {
             Self::Invite(args) => invite(args),
-            Self::Approve(Named { config, key }) => {
-                change(&config, |state, now| state.approve(&key, now))?;
-                say(&format!("{key} is let in\n"))
-            }
+            Self::Approve(args) => args.run(),
             Self::Revoke(Named { config, key }) => {
-                change(&config, |state, _| state.revoke(&key))?;
+                let (_, store) = open(&config)?;
+                done(&store, |state, _| state.revoke(&key))?;
                 say(&format!("{key} is put out\n"))
             }
             Self::Status(Status { config, json }) => say(&status(&Config::read(&config)?, json)?),
@@ -98,7 +102,7 @@ impl People {
     }
 }
 
-fn open(config: &std::path::Path) -> Result<(Config, Store)> {
+pub(super) fn open(config: &std::path::Path) -> Result<(Config, Store)> {
     let config = Config::read(config)?;
     let store = store(&config)?.context(NO_ENROLMENT)?;
     Ok((config, store))
@@ -117,24 +121,25 @@ fn status(config: &Config, json: bool) -> Result<String> {
         bail!(NO_ENROLMENT);
     }
     if json {
-        return as_json(openbao.as_ref(), state.as_ref());
+        return as_json(openbao.as_ref(), state.as_ref(), config);
     }
     let mut text = openbao.map(|openbao| format!("{openbao}\n")).unwrap_or_default();
     if let Some(state) = &state {
         text.push_str(&as_text(state, unix_now()));
+        for cluster in state.clusters.iter().filter(|one| one.standing != Standing::Revoked) {
+            let left = unbelieved(config, cluster)?;
+            if !left.is_empty() {
+                text.push_str(&format!("\n{}: {left}", cluster.name));
+            }
+        }
     }
     Ok(text)
 }
 
-fn change(
-    config: &std::path::Path,
+pub(super) fn done(
+    store: &Store,
     act: impl FnOnce(&mut State, u64) -> Result<Act, Impossible>,
 ) -> Result<()> {
-    let (_, store) = open(config)?;
-    done(&store, act)
-}
-
-fn done(store: &Store, act: impl FnOnce(&mut State, u64) -> Result<Act, Impossible>) -> Result<()> {
     let by = format!("uid {}", nix::unistd::getuid());
     let now = unix_now();
     store.act(&by, now, |state| match act(state, now) {
@@ -189,7 +194,19 @@ fn tag_of(digest: Digest, id: InvitationId) -> ClientTag {
     ClientTag(tag)
 }
 
-fn as_json(openbao: Option<&OpenBao>, state: Option<&State>) -> Result<String> {
+fn as_json(openbao: Option<&OpenBao>, state: Option<&State>, config: &Config) -> Result<String> {
+    let digest = Digest::new()?;
+    let issuers = config.release.as_ref().map_or(&[][..], |release| &release.issuers);
+    let keys = |cluster: &Cluster| {
+        let shown = cluster.keys.as_ref()?;
+        let names: Vec<String> = shown.keys().iter().map(ToString::to_string).collect();
+        Some(serde_json::json!({
+            "issuer": shown.issuer(),
+            "fingerprint": shown.fingerprint(digest).to_string(),
+            "keys": names,
+            "believed": belief(issuers, &cluster.name, shown) == Belief::Believed,
+        }))
+    };
     let cluster = |cluster: &Cluster| {
         serde_json::json!({
             "key": cluster.key().to_string(),
@@ -198,6 +215,7 @@ fn as_json(openbao: Option<&OpenBao>, state: Option<&State>) -> Result<String> {
             "joined": cluster.joined,
             "good_until": cluster.good_until,
             "max_tunnels": cluster.max_tunnels,
+            "issuer_keys": keys(cluster),
         })
     };
     let invited = |invited: &Invited| {

@@ -190,7 +190,7 @@ struct IssuerSection {
     client: String,
     issuer: String,
     audience: String,
-    jwks_file: PathBuf,
+    jwks_file: Option<PathBuf>,
     #[serde(default)]
     auth: AuthMethod,
     mount: Option<String>,
@@ -237,6 +237,7 @@ impl Section {
         if self.logins_per_pod == 0 {
             return Err(ConfigError::Missing("logins_per_pod = 0 lets no pod in"));
         }
+        let state_dir = beside(file, &self.state_dir);
         let issuer = |issuer: IssuerSection| {
             if clients.is_some_and(|clients| !clients.contains(&issuer.client)) {
                 return Err(ConfigError::Missing(
@@ -248,7 +249,14 @@ impl Section {
                     "the name of a [[release.issuer]] has no :, / or *, so that policies can name it",
                 ));
             }
-            let keys = IssuerKeys::read(&beside(file, &issuer.jwks_file))?;
+            let keys = match &issuer.jwks_file {
+                Some(path) => IssuerKeys::read(&beside(file, path)),
+                // What a person approves of is put here.
+                None => {
+                    let name = format!("{}.jwks.json", issuer.name);
+                    IssuerKeys::read_or_await(&state_dir.join(name))
+                }
+            }?;
             let IssuerSection { name, client, issuer, audience, auth, mount, .. } = issuer;
             Ok(Issuer { name, client, issuer, audience, keys, auth, mount })
         };
@@ -259,7 +267,6 @@ impl Section {
         if issuers.iter().enumerate().any(twice) {
             return Err(ConfigError::Missing("two [[release.issuer]] have one name"));
         }
-        let state_dir = beside(file, &self.state_dir);
         let log = self.log.read(file, &state_dir)?;
         Ok(ReleaseConfig {
             openbao: self.openbao,

@@ -2,23 +2,25 @@
 //! and nobody restarts a bridge for that.
 //!
 //! SECURITY: the file is all that is believed. A cluster that could tell the bridge its new keys by
-//! the road itself could give them for any keys (docs/adr/0051).
+//! the road itself could give them for any keys (docs/adr/0051): what it shows by the road waits for a
+//! person, whose verb writes the file (docs/adr/0059).
 //!
 //! Invariant: a file that cannot be used changes nothing; a key that is no longer in it is of no use
 //! to a login that comes after that was seen.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, Permissions},
     io::{self, Read as _, Write as _},
-    os::unix::fs::{MetadataExt as _, fchown},
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 
+use cloudtaser_road::{issuer::KeySet, jwks::Jwks};
 use tracing::{info, warn};
 
-use super::{Releaser, jwks::Jwks};
-use crate::{file::ConfigError, log::chain};
+use super::{Releaser, config::Issuer};
+use crate::{file::ConfigError, log::chain, proto::enrol::Belief};
 
 /// A set of a hundred RSA keys has 60 KiB.
 const MAX_LEN: u64 = 1 << 20;
@@ -80,6 +82,20 @@ impl IssuerKeys {
         Ok(keys)
     }
 
+    /// Reads a file that may not be there yet: nobody's tokens are believed by it until it is.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn read_or_await(path: &Path) -> Result<Self, ConfigError> {
+        match Self::read(path) {
+            Err(ConfigError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                let held = Held { keys: Arc::default(), stamp: None };
+                Ok(Self { path: path.to_owned(), held: Mutex::new(held) })
+            }
+            read => read,
+        }
+    }
+
     /// Keys of no file, which stay as they are.
     #[cfg(any(test, fuzzing))]
     pub(super) fn fixed(keys: Jwks) -> Self {
@@ -131,14 +147,24 @@ pub fn replace_file(path: &Path, text: &[u8]) -> Result<(), ConfigError> {
     let mut aside = path.as_os_str().to_owned();
     aside.push(".next");
     let written = || {
-        let old = fs::metadata(path)?;
+        // Where there is none yet, whoever has the folder has the file.
+        let (old, mode) = match fs::metadata(path) {
+            Err(none) if none.kind() == io::ErrorKind::NotFound => {
+                let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+                (
+                    fs::metadata(folder.unwrap_or_else(|| Path::new(".")))?,
+                    Permissions::from_mode(0o600),
+                )
+            }
+            old => old.map(|old| (old.clone(), old.permissions()))?,
+        };
         let mut file = File::create(&aside)?;
         file.write_all(text)?;
         let new = file.metadata()?;
         if (old.uid(), old.gid()) != (new.uid(), new.gid()) {
             fchown(&file, Some(old.uid()), Some(old.gid()))?;
         }
-        file.set_permissions(old.permissions())?;
+        file.set_permissions(mode)?;
         file.sync_all()?;
         fs::rename(&aside, path)
     };
@@ -176,7 +202,37 @@ fn stamp(path: &Path) -> io::Result<Stamp> {
     ])
 }
 
+/// Of the issuers that are a cluster's, those of this name: their keys may be others.
+pub fn issuers_of<'a>(
+    issuers: &'a [Issuer],
+    client: &str,
+    shown: &KeySet,
+) -> impl Iterator<Item = &'a Issuer> {
+    let (client, name) = (client.to_owned(), shown.issuer().to_owned());
+    issuers.iter().filter(move |issuer| issuer.client == client && issuer.issuer == name)
+}
+
+/// Whether what a cluster shows is what is believed.
+#[must_use]
+pub fn belief(issuers: &[Issuer], client: &str, shown: &KeySet) -> Belief {
+    let mut belief = Belief::NoIssuer;
+    for issuer in issuers_of(issuers, client, shown) {
+        if KeySet::new(shown.issuer(), &issuer.keys.now()).as_ref() != Ok(shown) {
+            return Belief::Waits;
+        }
+        belief = Belief::Believed;
+    }
+    belief
+}
+
 impl Releaser {
+    /// Whether what a cluster shows of its issuer is what is believed at this moment. Reads files.
+    #[must_use]
+    pub fn belief(&self, client: &str, shown: &KeySet) -> Belief {
+        self.look_at_keys(Look::IfChanged);
+        belief(&self.config.issuers, client, shown)
+    }
+
     /// Looks at the keys of all issuers, and says what came of it.
     pub fn look_at_keys(&self, look: Look) {
         for issuer in &self.config.issuers {
@@ -231,11 +287,10 @@ mod tests {
 
     #[test]
     fn who_may_read_the_file_may_read_its_successor() {
-        use std::os::unix::fs::PermissionsExt as _;
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("jwks.json");
         fs::write(&path, set(&[RSA])).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
         replace_file(&path, set(&[EC]).as_bytes()).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "something is left over");
@@ -261,6 +316,21 @@ mod tests {
             assert!(replace_file(&path, broken.as_bytes()).is_err());
         }
         assert!(IssuerKeys::read(&path).is_err(), "at the start it has to be there");
+    }
+
+    #[test]
+    fn a_file_that_nobody_wrote_yet_is_waited_for_where_it_may_be_missing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.jwks.json");
+        let keys = IssuerKeys::read_or_await(&path).unwrap();
+        assert_eq!(keys.look(Look::IfChanged).unwrap(), None, "that is no news");
+        assert!(names(&keys).is_empty());
+        replace_file(&path, set(&[EC]).as_bytes()).unwrap();
+        let change = keys.look(Look::IfChanged).unwrap().unwrap();
+        assert_eq!(change.added, ["new (ES256)"]);
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        fs::write(&path, "{").unwrap();
+        assert!(IssuerKeys::read_or_await(&path).is_err(), "one that is broken is not waited for");
     }
 
     #[test]

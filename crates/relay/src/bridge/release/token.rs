@@ -62,8 +62,9 @@ pub enum TokenError {
     },
     /// It is by a key that nobody here has heard of.
     #[error(
-        "the token is signed by the key {kid}, which the bridge does not know: where the cluster's \
-         keys were rotated, the issuer's jwks_file at the bridge needs the new ones"
+        "the token is signed by the key {kid}, which the bridge does not know: where the cluster is \
+         new or its keys were rotated, somebody at the bridge has to say `cloudtaser-bridge approve \
+         --issuer-keys` (`status` there shows what waits), or `issuer-keys --take` for keys in a file"
     )]
     Key {
         /// What the token calls it.

@@ -79,6 +79,44 @@ fn nothing_is_given_before_a_person_said_yes_nor_after_one_said_no() {
     assert_eq!(state.join(key(1), id(2), &[2; 32], NOW).0, Err(Refusal::Revoked));
 }
 
+fn shown(kid: &str) -> KeySet {
+    let key = format!(
+        "{{\"keys\":[{{\"kty\":\"EC\",\"crv\":\"P-256\",\"kid\":\"{kid}\",\
+         \"x\":\"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU\",\
+         \"y\":\"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0\"}}]}}"
+    );
+    KeySet::read(br#"{"issuer":"https://a"}"#, key.as_bytes()).unwrap()
+}
+
+#[test]
+fn keys_that_are_shown_are_kept_for_a_person_who_says_which_he_compared() {
+    let digest = Digest::new().unwrap();
+    let mut state = State::default();
+    invite(&mut state, 1).unwrap();
+    let (one, two) = (shown("one"), shown("two"));
+    let [first, second] = [&one, &two].map(|shown| shown.fingerprint(digest));
+    assert_eq!(state.show(&key(1), one.clone(), digest), Err(Refusal::NotEnrolled));
+    state.join(key(1), id(1), &[1; 32], NOW).0.unwrap();
+    let name = "cluster-1".to_owned();
+    let none = state.compared(&key(1), first, digest).map(drop);
+    assert_eq!(none, Err(Impossible::NoKeys(name.clone())));
+    let act = Some(Act::Shown(key(1), first));
+    assert_eq!(state.show(&key(1), one.clone(), digest), Ok((name.clone(), act)));
+    let again = state.show(&key(1), one.clone(), digest);
+    assert_eq!(again, Ok((name.clone(), None)), "the same is no news");
+    assert_eq!(state.compared(&key(1), first, digest).unwrap().1, &one);
+    assert_eq!(state.cluster(&key(1)).unwrap().standing, Standing::Pending, "that lets nobody in");
+    // What was shown after the person had looked is not what he compared.
+    state.show(&key(1), two, digest).unwrap();
+    let other = state.compared(&key(1), first, digest).map(drop);
+    assert_eq!(other, Err(Impossible::OtherKeys { name, shown: second }));
+    let text = serde_json::to_string(&state).unwrap();
+    assert_eq!(serde_json::from_str::<State>(&text).unwrap(), state);
+    state.revoke(&key(1)).unwrap();
+    assert_eq!(state.show(&key(1), one, digest), Err(Refusal::Revoked));
+    assert!(state.compared(&key(1), second, digest).is_err(), "what was revoked stays so");
+}
+
 #[test]
 fn who_has_not_asked_for_two_weeks_has_to_be_invited_again() {
     let mut state = State::default();

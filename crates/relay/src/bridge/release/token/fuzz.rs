@@ -1,9 +1,8 @@
 //! Entry for the fuzzer: what must hold for any bytes that a client may send as a token.
 
-use super::{
-    super::{issuer_keys::IssuerKeys, jwks::Jwks},
-    Issuer, verify,
-};
+use cloudtaser_road::jwks::Jwks;
+
+use super::{super::issuer_keys::IssuerKeys, Issuer, verify};
 use crate::bridge::release::config::AuthMethod;
 
 /// The keys of RFC 7515, appendices A.2 and A.3, whose private halves everybody knows.

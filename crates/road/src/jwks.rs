@@ -7,7 +7,7 @@ use data_encoding::BASE64URL_NOPAD;
 use serde::Deserialize;
 
 /// Keys with their names. Members that are not needed are passed over, as the standard demands.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Jwks(Vec<Named>);
 
 /// A key, and what its issuer calls it.
@@ -18,6 +18,17 @@ pub struct Named {
 }
 
 impl Named {
+    /// A key, with a name or without one.
+    pub(crate) fn new(name: &str, key: VerifyingKey) -> Self {
+        Self { name: (!name.is_empty()).then(|| name.to_owned()), key }
+    }
+
+    /// What its issuer calls it; nothing where it has no name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.name.as_deref().unwrap_or_default()
+    }
+
     /// The key.
     #[must_use]
     pub const fn key(&self) -> &VerifyingKey {
@@ -80,7 +91,7 @@ impl Jwks {
     }
 
     /// The keys that may have signed a token with this algorithm and this key's name.
-    pub(super) fn candidates<'a>(
+    pub fn candidates<'a>(
         &'a self,
         algorithm: &'a str,
         kid: Option<&'a str>,
