@@ -32,7 +32,7 @@ complete -c cloudtaser-beacon -n "__fish_cloudtaser_beacon_needs_command" -f -a 
 complete -c cloudtaser-beacon -n "__fish_cloudtaser_beacon_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c cloudtaser-beacon -n "__fish_cloudtaser_beacon_using_subcommand serve" -l config -d 'The configuration' -r -F
 complete -c cloudtaser-beacon -n "__fish_cloudtaser_beacon_using_subcommand serve" -l dev -d 'Without a configuration: a key for this run, any bridge, 127.0.0.1:8443, metrics at 9443'
-complete -c cloudtaser-beacon -n "__fish_cloudtaser_beacon_using_subcommand serve" -l take-over -d 'Listen beside a beacon that is there already, which is to be stopped then: nobody is turned away meanwhile, and its tunnels go on for as long as its drain_seconds say'
+complete -c cloudtaser-beacon -n "__fish_cloudtaser_beacon_using_subcommand serve" -l take-over -d 'Take the place of the beacon that is at the handover_socket of the configuration, if one is: no connection is lost, its tunnels go on for as long as its drain_seconds say, and it ends'
 complete -c cloudtaser-beacon -n "__fish_cloudtaser_beacon_using_subcommand serve" -s h -l help -d 'Print help'
 complete -c cloudtaser-beacon -n "__fish_cloudtaser_beacon_using_subcommand check-config" -s h -l help -d 'Print help'
 complete -c cloudtaser-beacon -n "__fish_cloudtaser_beacon_using_subcommand keygen" -s h -l help -d 'Print help'

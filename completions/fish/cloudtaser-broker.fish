@@ -44,7 +44,7 @@ complete -c cloudtaser-broker -n "__fish_cloudtaser_broker_using_subcommand serv
 complete -c cloudtaser-broker -n "__fish_cloudtaser_broker_using_subcommand serve" -l bridge-listen -d 'Reverse mode: dial no beacon, but listen here for the bridge to dial in. This address may be public: it lets nobody in but the bridge' -r
 complete -c cloudtaser-broker -n "__fish_cloudtaser_broker_using_subcommand serve" -l door -d 'Also open a door of this machine, behind which is OpenBao' -r
 complete -c cloudtaser-broker -n "__fish_cloudtaser_broker_using_subcommand serve" -l admin -d 'Where metrics and health are asked for' -r
-complete -c cloudtaser-broker -n "__fish_cloudtaser_broker_using_subcommand serve" -l max-connections -d 'Connections at once' -r
+complete -c cloudtaser-broker -n "__fish_cloudtaser_broker_using_subcommand serve" -l max-connections -d 'Connections at once; of one address a quarter of them, and 256 in any case' -r
 complete -c cloudtaser-broker -n "__fish_cloudtaser_broker_using_subcommand serve" -l drain-seconds -d 'How long connections may go on after a stop' -r
 complete -c cloudtaser-broker -n "__fish_cloudtaser_broker_using_subcommand serve" -s h -l help -d 'Print help'
 complete -c cloudtaser-broker -n "__fish_cloudtaser_broker_using_subcommand status" -l state -d 'The folder that `join` made' -r -F

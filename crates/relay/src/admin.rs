@@ -7,10 +7,13 @@ use std::{io, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
+    sync::Semaphore,
     time::{sleep, timeout},
 };
 
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Those who ask are a few, and each is gone within [`PATIENCE`].
+const MAX_CONNECTIONS: usize = 64;
 const MAX_REQUEST_LEN: usize = 4096;
 
 /// A status line's words and a body.
@@ -33,12 +36,16 @@ pub(crate) async fn serve(
     page: impl Fn(&[u8]) -> Answer + Send + Sync + 'static,
 ) {
     let page = Arc::new(page);
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
+                // Whoever gets this far must not have all descriptors of the program.
+                let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
                 let page = Arc::clone(&page);
                 tokio::spawn(async move {
                     let _gone = timeout(PATIENCE, answer(stream, &*page)).await;
+                    drop(place);
                 });
             }
             Err(_error) => sleep(Duration::from_millis(100)).await,

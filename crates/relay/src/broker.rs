@@ -32,7 +32,10 @@ use self::metrics::{Counted, Refusal};
 pub use self::{desk::Desk, metrics::Metrics};
 use crate::{
     admin,
-    beacon::splice::{self, Joined, Moved, Pipes},
+    beacon::{
+        pending::{Place, Sources},
+        splice::{self, Joined, Moved, Pipes},
+    },
     client::ClientError,
     net,
     panics::vital,
@@ -49,6 +52,8 @@ const HANDSHAKE: u8 = 22;
 pub struct Limits {
     /// Connections at once.
     pub connections: usize,
+    /// Those from one source: an IPv4 address or an IPv6 /64.
+    pub per_source: u32,
     /// How old one may grow.
     pub age: Duration,
     /// How long one side may go on when the other has ended.
@@ -61,10 +66,19 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 4096,
+            per_source: Self::per_source(4096),
             age: Duration::from_secs(86_400),
             half_open: Duration::from_secs(300),
             drain: Duration::from_secs(30),
         }
+    }
+}
+
+impl Limits {
+    /// So that one pod does not have the places of all others, and one node those of its pods.
+    #[must_use]
+    pub const fn per_source(connections: u32) -> u32 {
+        if connections > 1024 { connections / 4 } else { 256 }
     }
 }
 
@@ -83,6 +97,7 @@ struct Shared {
     metrics: Metrics,
     pipes: Pipes,
     places: Arc<Semaphore>,
+    sources: Sources,
     stopping: std::sync::atomic::AtomicBool,
 }
 
@@ -120,6 +135,7 @@ impl Broker {
             metrics: Metrics::default(),
             pipes: Pipes::default(),
             places: Arc::new(Semaphore::new(limits.connections)),
+            sources: Sources::new(limits.per_source),
             stopping: false.into(),
         };
         Ok(Self { shared: Arc::new(shared), listener, admin })
@@ -192,11 +208,16 @@ impl Broker {
 
 async fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
     loop {
-        let Ok((stream, _)) = listener.accept().await else {
+        let Ok((stream, peer)) = listener.accept().await else {
             sleep(Duration::from_millis(50)).await;
             continue;
         };
-        let Ok(place) = Arc::clone(&shared.places).try_acquire_owned() else {
+        let source = shared.sources.enter(net::canonical(peer).ip());
+        let place = source.and_then(|source| {
+            let place = Arc::clone(&shared.places).try_acquire_owned().ok()?;
+            Some(Places { _one_of_all: place, _one_of_its_source: source })
+        });
+        let Some(place) = place else {
             shared.metrics.refuse(Refusal::Busy);
             // It fits into the buffer of a new connection, or is left out.
             let _full = stream.try_write(&Answer::Busy.encode());
@@ -206,7 +227,14 @@ async fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
     }
 }
 
-async fn serve(mut program: TcpStream, place: OwnedSemaphorePermit, shared: Arc<Shared>) {
+/// A connection's places, for as long as this is kept.
+#[derive(Debug)]
+struct Places {
+    _one_of_all: OwnedSemaphorePermit,
+    _one_of_its_source: Place,
+}
+
+async fn serve(mut program: TcpStream, place: Places, shared: Arc<Shared>) {
     let beacon = match introduce(&mut program, &shared).await {
         Ok(beacon) => beacon,
         Err(refusal) => return shared.metrics.refuse(refusal),
@@ -253,12 +281,7 @@ fn away(error: &ClientError) -> Refusal {
     Refusal::NoBeacon
 }
 
-async fn carry(
-    program: TcpStream,
-    beacon: TcpStream,
-    place: OwnedSemaphorePermit,
-    shared: Arc<Shared>,
-) {
+async fn carry(program: TcpStream, beacon: TcpStream, place: Places, shared: Arc<Shared>) {
     shared.metrics.accept();
     let counted = Counted::new(&shared.metrics.connections);
     let (up, down) = (Moved::default(), Moved::default());

@@ -2,9 +2,10 @@
 //!
 //! It speaks to the beacon only by the first message of TLS, which is meant for the bridge.
 
+mod door;
+
 use std::{
     io,
-    net::SocketAddr,
     path::Path,
     slice,
     sync::{Arc, PoisonError, RwLock},
@@ -17,13 +18,13 @@ use cloudtaser_tls::{
     raw::{KeyPair, PublicKey},
 };
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional},
-    net::{TcpListener, TcpStream},
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
     time::{sleep, timeout},
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
-use tracing::{info, warn};
 
+pub use self::door::Proxy;
 pub use cloudtaser_road::ClientError;
 
 use crate::{
@@ -117,7 +118,7 @@ impl Client {
         // The name in the hello is as the bridge gave it.
         let within = |known: BeaconAddress| {
             let domain = Some(known.domain().to_owned());
-            BeaconAddress { address: beacon.clone(), domain, key: None }
+            BeaconAddress { address: beacon.clone(), domain, key: None, clients: None }
         };
         Ok(known.take(1).map(within).collect())
     }
@@ -242,7 +243,7 @@ impl Client {
         let certificate =
             access.certificate.ok_or(ClientError::Expired { day: Epoch::of(now).0 })?;
         let mut last = ClientError::Busy;
-        for beacon in access.admission.in_order(&day) {
+        for beacon in &self.beacons(&access, &day)? {
             let knocked = async {
                 let mut stream = self.handshake(&access, beacon, &day, ENROLLED_PROTOCOL).await?;
                 present(&mut stream, certificate, KNOCK_PROTOCOL, beacon).await
@@ -363,72 +364,5 @@ async fn hear_verdict(mut stream: Session, beacon: &BeaconAddress) -> Result<Ses
         Ok(Some(Verdict::Forbidden)) => Err(ClientError::Forbidden { protocol: "the door" }),
         Ok(None) => Err(ClientError::Session(io::ErrorKind::InvalidData.into())),
         Err(error) => Err(explain(error, beacon)),
-    }
-}
-
-/// A door of this machine behind which is OpenBao.
-#[derive(Debug)]
-pub struct Proxy {
-    client: Arc<Client>,
-    listener: TcpListener,
-    patience: Duration,
-}
-
-impl Proxy {
-    /// Listens; must be called within a runtime.
-    ///
-    /// # Errors
-    /// What the kernel says.
-    pub async fn bind(
-        client: impl Into<Arc<Client>>,
-        address: SocketAddr,
-        patience: Duration,
-    ) -> io::Result<Self> {
-        let listener = TcpListener::bind(address).await?;
-        Ok(Self { client: client.into(), listener, patience })
-    }
-
-    /// Where it listens.
-    ///
-    /// # Errors
-    /// What the kernel says.
-    pub fn address(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
-    }
-
-    /// Carries each connection in a session of its own, until told to stop.
-    pub async fn serve(self, stop: impl Future<Output = ()>) {
-        let accept = async {
-            loop {
-                let Ok((stream, _)) = self.listener.accept().await else {
-                    sleep(Duration::from_millis(50)).await;
-                    continue;
-                };
-                tokio::spawn(carry(Arc::clone(&self.client), stream, self.patience));
-            }
-        };
-        tokio::select! {
-            () = accept => {}
-            () = stop => {}
-        }
-    }
-}
-
-async fn carry(client: Arc<Client>, mut stream: TcpStream, patience: Duration) {
-    let opened = client.open(patience).await;
-    let done = match opened {
-        Ok(mut session) => copy_bidirectional(&mut stream, &mut session).await,
-        Err(error) => {
-            net::reset(&stream);
-            return warn!(error = crate::log::chain(&error), "no session");
-        }
-    };
-    match done {
-        Ok((up_bytes, down_bytes)) => info!(up_bytes, down_bytes, "connection ended"),
-        Err(error) => {
-            // A failure on the way must not look like an end to the app.
-            net::reset(&stream);
-            warn!(error = %error, "connection broke");
-        }
     }
 }

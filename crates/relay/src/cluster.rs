@@ -100,6 +100,7 @@ impl Papers {
             address: address.clone(),
             domain: Some(domain.clone()),
             key: None,
+            clients: None,
         };
         let client = ClientFile {
             bridge: invitation.bridge.to_string(),

@@ -6,7 +6,6 @@ use cloudtaser_tls::{MacKey, TlsError};
 use rustls::ConnectionCommon;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
-    sync::watch,
     time::timeout,
 };
 use zeroize::Zeroizing;
@@ -68,7 +67,8 @@ pub(crate) fn leg_key<D>(connection: &ConnectionCommon<D>) -> Result<MacKey, Tls
 }
 
 /// Waits until it is said that all this ends.
-pub(crate) async fn told(stop: &mut watch::Receiver<bool>) {
+#[cfg(feature = "bridge")]
+pub(crate) async fn told(stop: &mut tokio::sync::watch::Receiver<bool>) {
     // An error means that the one who would say it is gone, which says as much.
     let _gone = stop.wait_for(|stop| *stop).await.map(drop);
 }

@@ -12,6 +12,7 @@ use anyhow::Context as _;
 use cloudtaser_core::{Secret, exit::Code, release::order::OrderError};
 use cloudtaser_tls::raw::{KeyPair, PublicKey};
 use data_encoding::HEXLOWER;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
 pub use tokio::signal::unix::Signal;
@@ -116,6 +117,16 @@ pub fn block_on_threads<T: Send + 'static>(
     // Within, and not beside the workers: what it takes in would go to them by a detour.
     let runtime = runtime.context(no_runtime)?;
     runtime.block_on(async { tokio::spawn(future).await.context("the program failed")? })
+}
+
+/// Has the kernel give this process as many descriptors as it may have. Where it does not, there are
+/// fewer, and who comes first is sent away first.
+pub fn raise_descriptors() {
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < hard
+    {
+        let _fewer = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
 }
 
 /// Hears when the program is asked to read its files anew.

@@ -57,6 +57,27 @@ mod tests {
     }
 
     #[test]
+    fn the_manifest_of_a_beacon_in_the_cluster_has_a_configuration_that_is_good() {
+        let manifest = include_str!("../../../deploy/beacon.yaml");
+        let (_, rest) = manifest.split_once("  beacon.toml: |\n").unwrap();
+        let (config, _) = rest.split_once("---\n").unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let key = run(BEACON, folder.path(), &["keygen", "beacon.pem"]);
+        let key = String::from_utf8(key.stdout).unwrap();
+        let config = config.replace("    ", "").replace("ed25519:HERE", key.trim());
+        let config = config.replace("/key/", "");
+        fs::write(folder.path().join("beacon.toml"), &config).unwrap();
+        let output = run(BEACON, folder.path(), &["check-config", "beacon.toml"]);
+        assert!(output.status.success(), "{}\n{config}", said(&output));
+        for (name, port) in [("bridges", 8443), ("clients", 7444), ("http", 9443)] {
+            assert!(config.contains(&format!("0.0.0.0:{port}\"")), "{config}");
+            let declared = format!("{{ name: {name}, containerPort: {port} }}");
+            assert!(manifest.contains(&declared), "{declared}");
+        }
+        assert_eq!(manifest.matches("HERE").count(), 3, "two values, and the word about them");
+    }
+
+    #[test]
     fn a_door_for_others_has_to_be_asked_for() {
         let folder = tempfile::tempdir().unwrap();
         let words = ["proxy", "--via", "a", "--key", "b", "--listen", "0.0.0.0:8200"];

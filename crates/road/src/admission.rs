@@ -45,9 +45,19 @@ pub struct BeaconAddress {
     /// By which it is known. Clients need none: they never speak to the beacon.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
+    /// Where clients dial it, where that is another address; said to bridges alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clients: Option<String>,
 }
 
 impl BeaconAddress {
+    /// As clients are told of it. Its key is not their business: they never speak to the beacon.
+    #[must_use]
+    pub fn for_clients(&self) -> Self {
+        let address = self.clients.as_ref().unwrap_or(&self.address).clone();
+        Self { address, domain: Some(self.domain().to_owned()), key: None, clients: None }
+    }
+
     /// The domain in server names.
     #[must_use]
     pub fn domain(&self) -> &str {
@@ -205,10 +215,23 @@ impl From<AdmissionError> for io::Error {
 mod tests {
     use super::*;
 
+    fn named(address: &str) -> BeaconAddress {
+        BeaconAddress { address: address.to_owned(), domain: None, key: None, clients: None }
+    }
+
+    #[test]
+    fn clients_are_told_their_own_address_and_no_key() {
+        let (key, clients) = (Some("k".to_owned()), Some("beacon.ns.svc:7444".to_owned()));
+        let told = BeaconAddress { key, clients, ..named("192.0.2.7:443") }.for_clients();
+        assert_eq!((&*told.address, told.domain()), ("beacon.ns.svc:7444", "beacon.internal"));
+        assert!(told.key.is_none() && told.clients.is_none());
+        assert_eq!(named("b.example:1").for_clients().address, "b.example:1");
+    }
+
     #[test]
     fn a_beacon_that_is_dialled_by_its_address_has_a_name_all_the_same() {
         let of = |address: &str| {
-            let beacon = BeaconAddress { address: address.to_owned(), domain: None, key: None };
+            let beacon = named(address);
             let name = format!("ctl.{}", beacon.domain());
             assert!(ServerName::try_from(name.clone()).is_ok(), "{name} is no name");
             name

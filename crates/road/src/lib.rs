@@ -22,6 +22,7 @@ pub mod jwks;
 pub mod link;
 pub mod release;
 pub mod rendezvous;
+pub mod route;
 pub mod seal;
 pub mod stop;
 pub mod ticket;
@@ -30,6 +31,7 @@ mod clock;
 
 pub use admission::{Admission, BeaconAddress, ClientFile};
 pub use error::ClientError;
-pub use link::{Link, Resolve, Route};
+pub use link::Link;
 pub use release::{AskError, Login, Node, Notice, Release, Waited};
+pub use route::{Resolve, Route};
 pub use stop::{Stop, Until};

@@ -18,7 +18,8 @@ use data_encoding::HEXLOWER;
 
 use crate::{
     error::ClientError,
-    link::{Link, Route, Wait},
+    link::{Link, Wait},
+    route::Route,
     seal::{Recipient, SealError},
     stop::{Stop, Until},
 };

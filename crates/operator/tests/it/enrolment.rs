@@ -157,6 +157,21 @@ fn whoever_was_approved_beforehand_is_in_at_once_and_survives_every_operator() {
     assert_eq!((road.clusters().len(), kept(&cluster, "key").unwrap()), (1, key));
 }
 
+#[test]
+fn a_bridge_that_dials_the_cluster_lets_it_in_and_puts_it_out_by_a_beacon_in_the_cluster() {
+    let (cluster, road) = (bridged(), Road::start_reverse());
+    bring(&cluster, &road.invite("prod", &["--approved"]));
+    let operator = operator(&cluster, &road, "op-0");
+    operator.wait_until_ready();
+    let key = text(&until_standing(&cluster, "enrolled"), "key");
+    until("its broker vouches", LONG, || (knock(operator.broker()) == PASS).then_some(()));
+    // It is asked again and again, by the same way.
+    road.says("revoke", &[&key]);
+    let out = until_standing(&cluster, "refused");
+    assert!(text(&out, "why").contains("revoked"), "{out}");
+    assert!(road.has_logged("bridge registered"));
+}
+
 fn text(value: &Value, field: &str) -> String {
     value[field].as_str().unwrap().to_owned()
 }

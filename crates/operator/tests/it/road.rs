@@ -57,18 +57,35 @@ pub(crate) struct Road {
     folder: Scratch,
     /// The bridge's key.
     pub(crate) key: String,
-    _beacon: Served,
+    beacon: Served,
     bridge: Option<Served>,
 }
 
 impl Road {
     pub(crate) fn start() -> Self {
+        Self::with(&|_beacon| String::new(), "")
+    }
+
+    /// One whose beacon is in the cluster: bridges dial one address of it, and clients another, which
+    /// they are told.
+    pub(crate) fn start_reverse() -> Self {
+        let clients = |listens: &Value| {
+            let shown = listens["clients"].as_str().unwrap();
+            let address = shown.trim_start_matches("Some(").trim_end_matches(')');
+            format!("clients = \"{address}\"\n")
+        };
+        Self::with(&clients, "clients = \"127.0.0.1:0\"\n")
+    }
+
+    /// With this of the beacon's line in the bridge's file, and these words in the beacon's.
+    fn with(told: &dyn Fn(&Value) -> String, words: &str) -> Self {
         let folder = Scratch::new();
         let path = folder.path();
         let beacon_key = said(path, "cloudtaser-beacon", &["keygen", "beacon.pem"]);
         let key = said(path, "cloudtaser-bridge", &["init", "."]);
-        let beacon =
-            format!("listen = \"127.0.0.1:0\"\nkey_file = \"beacon.pem\"\nbridges = [\"{key}\"]\n");
+        let beacon = format!(
+            "listen = \"127.0.0.1:0\"\n{words}key_file = \"beacon.pem\"\nbridges = [\"{key}\"]\n"
+        );
         fs::write(path.join("beacon.toml"), beacon).unwrap();
         let (beacon, listens) =
             Served::start(path, "cloudtaser-beacon", "beacon.toml", "beacon listens");
@@ -76,12 +93,18 @@ impl Road {
         let bridge = format!(
             "key_file = \"bridge.pem\"\nticket_file = \"tickets.hex\"\nopenbao = \"127.0.0.1:1\"\n\
              enrolment = \"enrolment\"\ndrain_seconds = 1\n[[beacon]]\naddress = \"{address}\"\n\
-             domain = \"beacon.example\"\nkey = \"{beacon_key}\"\n"
+             domain = \"beacon.example\"\nkey = \"{beacon_key}\"\n{}",
+            told(&listens)
         );
         fs::write(path.join("bridge.toml"), bridge).unwrap();
-        let mut road = Self { key, _beacon: beacon, bridge: None, folder };
+        let mut road = Self { key, beacon, bridge: None, folder };
         road.open();
         road
+    }
+
+    /// Whether the beacon has logged this.
+    pub(crate) fn has_logged(&self, text: &str) -> bool {
+        self.beacon.log().contains(text)
     }
 
     /// Starts the bridge.

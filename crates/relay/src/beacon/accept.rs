@@ -5,13 +5,7 @@
 //! slow, and it is closed without a byte where it is not let in.
 
 use std::{
-    collections::BTreeMap,
-    future::poll_fn,
-    io,
-    net::{IpAddr, SocketAddr},
-    os::fd::AsRawFd as _,
-    sync::{Arc, Mutex, PoisonError},
-    task::Poll,
+    future::poll_fn, io, net::SocketAddr, os::fd::AsRawFd as _, sync::Arc, task::Poll,
     time::Duration,
 };
 
@@ -19,13 +13,14 @@ use nix::sys::socket::{MsgFlags, recv};
 use tokio::{
     io::Interest,
     net::{TcpListener, TcpStream},
-    sync::Notify,
     time::{Instant, sleep, timeout_at},
 };
 
 use super::{
     Shared, control,
+    handover::Undecided,
     metrics::{Counted, Kind, Refusal},
+    pending::{Place, Seat},
     session::Idle,
     tunnel,
 };
@@ -38,18 +33,33 @@ use crate::{
     },
 };
 
-/// How long to wait when the kernel has no descriptor left.
+/// How long to wait when the kernel has no descriptor left, and nobody can be sent away.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
+/// How many are sent away then, and how long they have to be gone.
+const EVICTED_AT_ONCE: usize = 16;
+const EVICTED_PAUSE: Duration = Duration::from_millis(1);
 
 /// Whom a listener is for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Door {
     /// Bridges: their control connections and legs.
     Bridges,
-    /// Clients of this process.
+    /// Clients.
     Clients,
     /// Whoever may come in.
     Everybody,
+    /// Clients of this process.
+    Inside,
+}
+
+impl Door {
+    const fn is_for_bridges(self) -> bool {
+        matches!(self, Self::Bridges | Self::Everybody)
+    }
+
+    const fn is_for_clients(self) -> bool {
+        !matches!(self, Self::Bridges)
+    }
 }
 
 /// Takes connections for as long as it is polled.
@@ -58,7 +68,12 @@ pub(super) async fn serve(listener: &TcpListener, door: Door, shared: &Arc<Share
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(_exhausted) => {
-                sleep(EXHAUSTED_PAUSE).await;
+                // SECURITY: or as many who say nothing as there are descriptors would keep all
+                // others out, whatever the limit of those that wait.
+                let pending = shared.pending.evict(EVICTED_AT_ONCE);
+                let proving = shared.proving.evict(EVICTED_AT_ONCE.saturating_sub(pending));
+                let evicted = pending.saturating_add(proving);
+                sleep(if evicted > 0 { EVICTED_PAUSE } else { EXHAUSTED_PAUSE }).await;
                 continue;
             }
         };
@@ -78,12 +93,12 @@ pub(super) async fn the_rest(listener: &TcpListener, door: Door, shared: &Arc<Sh
 }
 
 /// One connection has come.
-fn begin(stream: TcpStream, peer: SocketAddr, door: Door, shared: &Arc<Shared>) {
+pub(super) fn begin(stream: TcpStream, peer: SocketAddr, door: Door, shared: &Arc<Shared>) {
     let peer = net::canonical(peer);
     // Those of this process are counted by whoever sent them.
     let source = match door {
-        Door::Clients => None,
-        Door::Bridges | Door::Everybody => match shared.sources.enter(peer.ip()) {
+        Door::Inside => None,
+        Door::Bridges | Door::Clients | Door::Everybody => match shared.sources.enter(peer.ip()) {
             None => return shared.metrics.refuse(Refusal::BeaconLimit),
             source => source,
         },
@@ -100,30 +115,40 @@ async fn serve_one(
 ) {
     let wait = Duration::from_secs(shared.config.limits.hello_seconds.into());
     let deadline = Instant::now() + wait;
+    let mut undecided = shared.succession.enter();
     let purpose = tokio::select! {
         biased;
         purpose = timeout_at(deadline, purpose(&stream)) => purpose,
         () = seat.evicted() => return shared.metrics.refuse(Refusal::Evicted),
+        heir = undecided.heir() => return heir.gets(stream).await,
     };
-    drop(seat);
     match purpose {
-        Ok(Ok(Purpose::Leg)) if door == Door::Clients => shared.metrics.refuse(Refusal::Door),
-        Ok(Ok(Purpose::Leg)) => leg(stream, &shared, deadline).await,
+        Ok(Ok(Purpose::Leg)) if !door.is_for_bridges() => shared.metrics.refuse(Refusal::Door),
+        Ok(Ok(Purpose::Leg)) => {
+            drop(undecided);
+            // SECURITY: it has said one byte; whoever says no more is as those who say nothing.
+            tokio::select! {
+                () = leg(stream, &shared, deadline) => {}
+                () = seat.evicted() => shared.metrics.refuse(Refusal::Evicted),
+            }
+        }
         Ok(Ok(Purpose::Tls(hello))) => {
             let of_a_bridge = hello.protocols.iter().any(|name| name == frame::PROTOCOL);
-            if door == (if of_a_bridge { Door::Clients } else { Door::Bridges }) {
+            if !(if of_a_bridge { door.is_for_bridges() } else { door.is_for_clients() }) {
                 return shared.metrics.refuse(Refusal::Door);
             }
             if of_a_bridge {
-                // A handshake is work: its place is given up when the key is proved.
-                let Ok(work) = Arc::clone(&shared.handshakes).try_acquire_owned() else {
+                drop((seat, undecided));
+                if !shared.handshakes.may_begin(peer.ip(), Instant::now().into_std()) {
                     return shared.metrics.refuse(Refusal::BeaconLimit);
-                };
+                }
+                // A handshake is memory: its place is given up when the key is proved.
+                let places = (shared.proving.enter(), source);
                 // Boxed, or each tunnel's task would be as big as a bridge's.
-                Box::pin(control::serve(stream, peer, &shared, (work, source))).await;
+                Box::pin(control::serve(stream, peer, &shared, places)).await;
             } else {
-                drop(source);
-                tunnel::serve(stream, peer, hello, &shared).await;
+                let places = Places { seat, source, undecided };
+                tunnel::serve((stream, peer), hello, places, &shared).await;
             }
         }
         Ok(Ok(Purpose::None(reason))) => shared.metrics.refuse(reason),
@@ -131,6 +156,14 @@ async fn serve_one(
         Ok(Err(_gone)) => {}
         Err(_late) => shared.metrics.refuse(Refusal::Slow),
     }
+}
+
+/// What a connection has until it is known whether it becomes a tunnel.
+#[derive(Debug)]
+pub(super) struct Places {
+    pub(super) seat: Seat,
+    pub(super) source: Option<Place>,
+    pub(super) undecided: Undecided,
 }
 
 enum Purpose {
@@ -211,118 +244,6 @@ async fn preamble(stream: &TcpStream) -> io::Result<Option<Preamble>> {
     Ok(whole.and_then(Preamble::decode))
 }
 
-/// The connections that have not said what they want, in the order in which they came.
-///
-/// SECURITY: where there are too many, the oldest goes: whoever means to be served says what it
-/// wants within a round trip, so those that fill the places drive out one another.
-#[derive(Debug)]
-pub(super) struct Pending {
-    max: usize,
-    waiting: Arc<Mutex<Waiting>>,
-}
-
-#[derive(Debug, Default)]
-struct Waiting {
-    next: u64,
-    seats: BTreeMap<u64, Arc<Notify>>,
-}
-
-/// A connection's place among all that have not said what they want.
-#[derive(Debug)]
-struct Seat {
-    number: u64,
-    evicted: Arc<Notify>,
-    waiting: Arc<Mutex<Waiting>>,
-}
-
-impl Pending {
-    pub(super) fn new(max: usize) -> Self {
-        Self { max, waiting: Arc::default() }
-    }
-
-    fn enter(&self) -> Seat {
-        let evicted = Arc::new(Notify::new());
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if waiting.seats.len() >= self.max
-            && let Some((_, oldest)) = waiting.seats.pop_first()
-        {
-            oldest.notify_one();
-        }
-        let number = waiting.next;
-        waiting.next = number.wrapping_add(1);
-        waiting.seats.insert(number, Arc::clone(&evicted));
-        Seat { number, evicted, waiting: Arc::clone(&self.waiting) }
-    }
-}
-
-impl Seat {
-    async fn evicted(&self) {
-        self.evicted.notified().await;
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.seats.remove(&self.number);
-    }
-}
-
-/// How many connections of each source have not said what they want.
-#[derive(Debug)]
-pub(super) struct Sources {
-    max: u32,
-    pending: Arc<Mutex<BTreeMap<IpAddr, u32>>>,
-}
-
-/// A connection's place among those of its source, for as long as this is kept.
-#[derive(Debug)]
-pub(super) struct Place {
-    source: IpAddr,
-    pending: Arc<Mutex<BTreeMap<IpAddr, u32>>>,
-}
-
-impl Sources {
-    pub(super) fn new(max: u32) -> Self {
-        Self { max, pending: Arc::default() }
-    }
-
-    /// `None` where the source has as many as it may.
-    fn enter(&self, address: IpAddr) -> Option<Place> {
-        let source = source_of(address);
-        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
-        let open = pending.entry(source).or_default();
-        if *open >= self.max {
-            return None;
-        }
-        *open += 1;
-        Some(Place { source, pending: Arc::clone(&self.pending) })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(open) = pending.get_mut(&self.source) {
-            *open = open.saturating_sub(1);
-            if *open == 0 {
-                pending.remove(&self.source);
-            }
-        }
-    }
-}
-
-/// Who has an IPv6 address has the 2^64 beside it.
-fn source_of(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => v4.into(),
-        IpAddr::V6(v6) => {
-            let [a, b, c, d, ..] = v6.segments();
-            std::net::Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -364,35 +285,7 @@ mod tests {
             assert!(matches!(stream.read(&mut byte).await, Ok(0) | Err(_)));
         }
         assert!(shared.metrics.text().contains("refused_total{reason=\"Leg\"} 2"));
-        assert!(shared.sources.pending.lock().unwrap().is_empty(), "a place is lost");
+        assert!(shared.sources.is_empty(), "a place is lost");
         serving.abort();
-    }
-
-    #[tokio::test]
-    async fn where_too_many_wait_the_oldest_goes_and_nothing_is_kept_of_it() {
-        let pending = Pending::new(2);
-        let (first, second) = (pending.enter(), pending.enter());
-        let third = pending.enter();
-        first.evicted().await;
-        drop(first);
-        assert_eq!(pending.waiting.lock().unwrap().seats.len(), 2);
-        drop((second, third));
-        assert!(pending.waiting.lock().unwrap().seats.is_empty());
-    }
-
-    #[test]
-    fn a_source_is_an_address_or_the_network_that_one_customer_has() {
-        let sources = Sources::new(2);
-        let address = |text: &str| text.parse::<IpAddr>().unwrap();
-        let first = sources.enter(address("2001:db8::1"));
-        let second = sources.enter(address("2001:db8::ffff:2"));
-        assert!(first.is_some() && second.is_some());
-        assert!(sources.enter(address("2001:db8::3")).is_none());
-        assert!(sources.enter(address("2001:db8:0:1::3")).is_some());
-        assert!(sources.enter(address("192.0.2.1")).is_some());
-        drop(first);
-        assert!(sources.enter(address("2001:db8::3")).is_some());
-        drop(second);
-        assert!(sources.pending.lock().unwrap().is_empty(), "nothing is kept of who is gone");
     }
 }

@@ -19,8 +19,12 @@ use crate::file::{ConfigError, beside, parse_key, read_key, read_toml};
 pub struct Config {
     /// Where clients and bridges connect.
     pub listen: SocketAddr,
+    /// Where clients connect, in the place of `listen`, which then is for bridges alone.
+    pub clients: Option<SocketAddr>,
     /// Where metrics and health are asked for.
     pub admin: Option<SocketAddr>,
+    /// A socket of this machine, where a beacon that is to follow this one asks for its place.
+    pub handover_socket: Option<PathBuf>,
     /// By which bridges know this beacon.
     pub key: KeyPair,
     /// Who may register.
@@ -99,7 +103,9 @@ impl Default for Limits {
 #[serde(deny_unknown_fields)]
 struct File {
     listen: SocketAddr,
+    clients: Option<SocketAddr>,
     admin: Option<SocketAddr>,
+    handover_socket: Option<PathBuf>,
     key_file: PathBuf,
     #[serde(default)]
     any_bridge: bool,
@@ -133,9 +139,17 @@ impl Config {
         if file.limits.pending == 0 || file.limits.tunnels == 0 || file.limits.hello_seconds == 0 {
             return Err(ConfigError::Missing("a limit of 0 lets nobody in"));
         }
+        if file.clients.is_some() && file.handover_socket.is_some() {
+            return Err(ConfigError::Missing(
+                "a beacon with an address of its own for clients has no handover_socket: one \
+                 listener is handed over, and not two",
+            ));
+        }
         Ok(Self {
             listen: file.listen,
+            clients: file.clients,
             admin: file.admin,
+            handover_socket: file.handover_socket.map(|socket| beside(path, &socket)),
             key: read_key(&beside(path, &file.key_file))?,
             bridges,
             limits: file.limits,
@@ -148,7 +162,8 @@ impl Config {
     /// Where there is no randomness or the CPU is too old.
     pub fn development(listen: SocketAddr, admin: Option<SocketAddr>) -> Result<Self, TlsError> {
         let (key, _pem) = KeyPair::generate()?;
-        Ok(Self { listen, admin, key, bridges: Bridges::Any, limits: Limits::default() })
+        let (bridges, limits) = (Bridges::Any, Limits::default());
+        Ok(Self { listen, clients: None, admin, handover_socket: None, key, bridges, limits })
     }
 }
 
@@ -186,5 +201,15 @@ mod tests {
             assert!(matches!(error, ConfigError::Syntax { .. }), "{error}");
         }
         assert!(read(&format!("{LEAST}any_bridge = true\n[limits]\npending = 0\n")).is_err());
+    }
+
+    #[test]
+    fn two_listeners_cannot_be_handed_over() {
+        let (clients, socket) = ("clients = \"127.0.0.1:0\"\n", "handover_socket = \"run/h\"\n");
+        let with = |more: &str| read(&format!("{LEAST}{more}any_bridge = true\n"));
+        assert!(with(clients).unwrap().clients.is_some());
+        assert!(with(socket).unwrap().handover_socket.unwrap().is_absolute());
+        let both = with(&format!("{clients}{socket}")).unwrap_err();
+        assert!(both.to_string().contains("handover_socket"), "{both}");
     }
 }

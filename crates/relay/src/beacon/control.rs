@@ -5,7 +5,7 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use cloudtaser_tls::raw;
 use tokio::{
     net::TcpStream,
-    sync::{OwnedSemaphorePermit, mpsc},
+    sync::{mpsc, watch},
     time::{Instant, MissedTickBehavior, interval, sleep_until, timeout},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
@@ -13,14 +13,14 @@ use tracing::{info, warn};
 
 use super::{
     Shared,
-    accept::Place,
     config::Bridges,
     metrics::{Counted, Kind, Refusal as Reason},
+    pending::{Place, Seat},
     registry::Registry,
     session::{Proven, Session},
 };
 use crate::{
-    control::{Control, DEAD_AFTER, PING_EVERY, leg_key, told},
+    control::{Control, DEAD_AFTER, PING_EVERY, leg_key},
     proto::{
         frame::{BeaconToBridge, BridgeToBeacon, Refusal, SessionId, VERSION},
         rendezvous::{Epoch, RendezvousId},
@@ -31,8 +31,6 @@ use crate::{
 const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(5);
 /// Frames to a bridge that does not read.
 const QUEUE_LEN: usize = 64;
-/// Bridges come back after a random time up to this when the beacon goes.
-const DRAIN_MAX: Duration = Duration::from_secs(5);
 
 type Stream = TlsStream<TcpStream>;
 
@@ -41,15 +39,20 @@ pub(super) async fn serve(
     stream: TcpStream,
     peer: SocketAddr,
     shared: &Arc<Shared>,
-    place: (OwnedSemaphorePermit, Option<Place>),
+    (seat, source): (Seat, Option<Place>),
 ) {
-    let opened = timeout(HANDSHAKE_PATIENCE, open(stream, shared)).await;
-    drop(place);
+    let opened = tokio::select! {
+        biased;
+        opened = timeout(HANDSHAKE_PATIENCE, open(stream, shared)) => opened,
+        () = seat.evicted() => return shared.metrics.refuse(Reason::Evicted),
+    };
+    drop((seat, source));
     let Ok(Ok((mut control, member, others, say))) = opened else {
         return shared.metrics.refuse(Reason::Control);
     };
     let session = &member.session;
     shared.metrics.accept(Kind::Control);
+    shared.handshakes.remember(peer.ip());
     let counted = Counted::new(&shared.metrics.bridges);
     let from = shared.pseudonyms.of_address(peer.ip());
     info!(bridge = session.pseudonym, from, others, "bridge registered");
@@ -159,13 +162,21 @@ async fn carry(
             Some(frame) = say.recv() => control.send(&[frame]).await?,
             _ = ping.tick() => control.send(&[BeaconToBridge::Ping([0; 8])]).await?,
             () = sleep_until(heard + DEAD_AFTER) => return Err(io::ErrorKind::TimedOut.into()),
-            () = told(&mut draining) => {
+            away = sent_away(&mut draining) => {
                 let left_seconds = shared.config.limits.drain_seconds.into();
-                let max_ms = u32::try_from(DRAIN_MAX.as_millis()).unwrap_or(u32::MAX);
+                let max_ms = u32::try_from(away.as_millis()).unwrap_or(u32::MAX);
                 let drain = BeaconToBridge::Drain { min_ms: 0, max_ms, left_seconds };
                 control.send(&[drain]).await?;
                 return Ok(());
             }
         }
+    }
+}
+
+/// Waits until bridges are to go; for how long they are to stay away at most.
+async fn sent_away(draining: &mut watch::Receiver<Option<Duration>>) -> Duration {
+    match draining.wait_for(Option::is_some).await.map(|away| *away) {
+        Ok(Some(away)) => away,
+        _ => Duration::ZERO,
     }
 }

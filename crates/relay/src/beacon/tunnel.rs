@@ -6,11 +6,17 @@ use std::{
     time::Duration,
 };
 
-use tokio::{net::TcpStream, sync::OwnedSemaphorePermit, time::Instant};
+use tokio::{
+    net::TcpStream,
+    sync::OwnedSemaphorePermit,
+    time::{Instant, sleep},
+};
 use tracing::info;
 
 use super::{
     Shared,
+    accept::Places,
+    handover::{Heir, Undecided},
     metrics::{Counted, Kind, Refusal, Way},
     session::{Barred, Entered, NoLeg},
     splice::{self, Joined, Limits, Moved},
@@ -28,12 +34,25 @@ use crate::{
 
 /// Legs that turned out dead before one client is turned away.
 const TRIES: u32 = 3;
+/// How often it is looked whether a bridge has come, where bridges are on their way.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Carries the client, or closes the connection without a byte.
-pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, hello: Hello, shared: &Arc<Shared>) {
-    let admitted = admit(&hello, shared);
+pub(super) async fn serve(
+    (stream, peer): (TcpStream, SocketAddr),
+    hello: Hello,
+    places: Places,
+    shared: &Arc<Shared>,
+) {
+    let Places { seat, source, mut undecided } = places;
+    let admitted = tokio::select! {
+        biased;
+        admitted = admitted(&hello, shared) => admitted,
+        () = seat.evicted() => return shared.metrics.refuse(Refusal::Evicted),
+        heir = undecided.heir() => return heir.gets(stream).await,
+    };
     // An idle tunnel is to be small.
-    drop(hello);
+    drop((hello, seat, source));
     let (entered, ticket) = match admitted {
         Ok(admitted) => admitted,
         Err(reason) => return shared.metrics.refuse(reason),
@@ -46,15 +65,22 @@ pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, hello: Hello, sha
         return shared.metrics.refuse(Refusal::BeaconLimit);
     }
     let go = Go { tunnel, tag: ticket.tag, client: peer };
-    match leg(entered, &go, &stream, shared).await {
-        // A task of its own: what was needed to come here is given up, and idle tunnels are many.
-        Ok(Begun { entered, leg, taken, first }) => {
-            let who = Who { tag: go.tag, address: go.client.ip() };
-            let joined = ([stream, leg], taken, first);
-            tokio::spawn(carry(joined, entered, who, place, Arc::clone(shared)));
-        }
-        Err(reason) => shared.metrics.refuse(reason),
-    }
+    let begun = match leg(entered, &go, (&stream, &mut undecided), shared).await {
+        Ok(begun) => begun,
+        Err(NoTunnel::Refused(reason)) => return shared.metrics.refuse(reason),
+        Err(NoTunnel::Inherited(heir)) => return heir.gets(stream).await,
+    };
+    // A task of its own: what was needed to come here is given up, and idle tunnels are many.
+    let Begun { entered, leg, taken, first } = begun;
+    let who = Who { tag: go.tag, address: go.client.ip() };
+    let joined = ([stream, leg], taken, first);
+    tokio::spawn(carry(joined, entered, who, place, Arc::clone(shared)));
+}
+
+/// Why a client that was let in has no tunnel here.
+enum NoTunnel {
+    Inherited(Heir),
+    Refused(Refusal),
 }
 
 /// A tunnel whose bridge has heard of it.
@@ -71,6 +97,17 @@ struct Begun {
 struct Who {
     tag: ClientTag,
     address: IpAddr,
+}
+
+/// Whether the hello lets its sender in. A beacon that has just taken another's place knows no bridge
+/// yet: they are on their way, and until then nobody is turned away for one that is missing.
+async fn admitted(hello: &Hello, shared: &Shared) -> Result<(Entered, Ticket), Refusal> {
+    loop {
+        match admit(hello, shared) {
+            Err(Refusal::Name | Refusal::Ticket) if shared.is_settling() => sleep(LOOK_EVERY).await,
+            done => return done,
+        }
+    }
 }
 
 /// Whether the hello lets its sender in. Nothing is asked of anybody: all of it is here.
@@ -102,6 +139,15 @@ fn admit(hello: &Hello, shared: &Shared) -> Result<(Entered, Ticket), Refusal> {
     Ok((entered, ticket))
 }
 
+impl From<NoLeg> for Refusal {
+    fn from(none: NoLeg) -> Self {
+        match none {
+            NoLeg::Full => Self::BridgeLimit,
+            NoLeg::Gone | NoLeg::Late => Self::NoLeg,
+        }
+    }
+}
+
 impl From<Denied> for Refusal {
     fn from(denied: Denied) -> Self {
         match denied {
@@ -116,18 +162,20 @@ impl From<Denied> for Refusal {
 async fn leg(
     mut entered: Entered,
     go: &Go,
-    client: &TcpStream,
+    (client, undecided): (&TcpStream, &mut Undecided),
     shared: &Shared,
-) -> Result<Begun, Refusal> {
+) -> Result<Begun, NoTunnel> {
     let patience = Duration::from_secs(shared.config.limits.pairing_seconds.into());
     let deadline = Instant::now() + patience;
     let mut first = Vec::new();
     for _ in 0..TRIES {
         let left = deadline.saturating_duration_since(Instant::now());
-        let leg = entered.leg(left).await.map_err(|none| match none {
-            NoLeg::Full => Refusal::BridgeLimit,
-            NoLeg::Gone | NoLeg::Late => Refusal::NoLeg,
-        })?;
+        let leg = tokio::select! {
+            biased;
+            leg = entered.leg(left) => leg.map_err(|none| NoTunnel::Refused(none.into()))?,
+            // Not when some of it was taken.
+            heir = undecided.heir(), if first.is_empty() => return Err(NoTunnel::Inherited(heir)),
+        };
         if first.is_empty() {
             first = beginning(go, client);
         }
@@ -140,7 +188,7 @@ async fn leg(
             _ => entered.retry(),
         }
     }
-    Err(Refusal::NoLeg)
+    Err(NoTunnel::Refused(Refusal::NoLeg))
 }
 
 /// What the bridge is told, and what the client has said by now: its hello was seen before.

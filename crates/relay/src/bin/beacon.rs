@@ -8,8 +8,9 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use cloudtaser_relay::{
     beacon::{Beacon, config::Config},
+    file::ConfigError,
     log,
-    program::{block_on_threads, keygen, of_arguments, run, say, stop_signal},
+    program::{block_on_threads, keygen, of_arguments, raise_descriptors, run, say, stop_signal},
 };
 use tracing::info;
 
@@ -62,9 +63,9 @@ struct Serve {
     /// Without a configuration: a key for this run, any bridge, 127.0.0.1:8443, metrics at 9443.
     #[arg(long, conflicts_with = "config")]
     dev: bool,
-    /// Listen beside a beacon that is there already, which is to be stopped then: nobody is turned
-    /// away meanwhile, and its tunnels go on for as long as its drain_seconds say.
-    #[arg(long)]
+    /// Take the place of the beacon that is at the handover_socket of the configuration, if one is:
+    /// no connection is lost, its tunnels go on for as long as its drain_seconds say, and it ends.
+    #[arg(long, conflicts_with = "dev")]
     take_over: bool,
 }
 
@@ -91,14 +92,19 @@ fn serve(args: &Serve) -> anyhow::Result<()> {
             Config::development(local(8443), Some(local(9443)))?
         }
     };
+    if args.take_over && config.handover_socket.is_none() {
+        return Err(ConfigError::Missing("--take-over needs handover_socket, a path").into());
+    }
     log::start();
+    raise_descriptors();
     let (key, take_over) = (config.key.public(), args.take_over);
     block_on_threads(config.limits.threads.into(), async move {
         let stop = stop_signal()?;
-        let take = if take_over { Beacon::take_over } else { Beacon::bind };
-        let beacon = take(config)?;
+        let beacon =
+            if take_over { Beacon::take_over(config).await? } else { Beacon::bind(config)? };
         let address = beacon.address().context("no address")?;
-        info!(%address, %key, admin = ?beacon.admin_address(), "beacon listens");
+        let (admin, clients) = (beacon.admin_address(), beacon.clients_address());
+        info!(%address, %key, ?admin, ?clients, "beacon listens");
         beacon.serve(stop).await;
         Ok(())
     })

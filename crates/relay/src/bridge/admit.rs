@@ -35,12 +35,7 @@ pub fn client_file(
         let key = config.tickets.day(digest, day).client(digest, tag, max_tunnels);
         (day.to_string(), HEXLOWER.encode(&key.expose()))
     });
-    // A beacon's key is not the client's business: it never speaks to the beacon.
-    let beacon = config.beacons.iter().map(|beacon| BeaconAddress {
-        address: beacon.address.clone(),
-        domain: Some(beacon.domain().to_owned()),
-        key: None,
-    });
+    let beacon = config.beacons.iter().map(BeaconAddress::for_clients);
     Ok(ClientFile {
         bridge: config.key.public().to_string(),
         tag: tag.to_string(),

@@ -37,6 +37,9 @@ const DAY_CHECK_EVERY: Duration = Duration::from_secs(600);
 /// How long a client is turned away whose sessions fail.
 const DENIED_SECONDS: u32 = 60;
 const DENIED_QUEUE_LEN: usize = 16;
+/// SECURITY: a beacon that sends us away at once, again and again, is not to have us dial and prove
+/// our key without a pause.
+const LEAST_AWAY: Duration = Duration::from_millis(50);
 /// Legs that are dialled at once at most, whatever the beacon says.
 const MAX_DIALLING: usize = 128;
 
@@ -46,6 +49,9 @@ type Stream = Control<TlsStream<TcpStream>>;
 pub(super) async fn serve(index: usize, shared: Arc<Shared>) {
     let mut backoff = Backoff::default();
     let mut stopping = shared.stopping.subscribe();
+    // SECURITY: of one connection at most, or a beacon that sends us away again and again would have
+    // us keep more and more of them.
+    let mut last_legs = JoinSet::<Outcome>::new();
     loop {
         let began = std::time::Instant::now();
         let Some(beacon) = shared.config.beacons.get(index) else { return };
@@ -56,7 +62,11 @@ pub(super) async fn serve(index: usize, shared: Arc<Shared>) {
         };
         let pause = match end {
             Ok(End::Stopped) => return,
-            Ok(End::Drained(pause)) => pause,
+            Ok(End::Drained(pause, legs)) => {
+                last_legs.abort_all();
+                last_legs = legs;
+                pause.max(LEAST_AWAY)
+            }
             Err(error) => {
                 let pause = backoff.after(began);
                 warn!(
@@ -76,7 +86,9 @@ pub(super) async fn serve(index: usize, shared: Arc<Shared>) {
 }
 
 enum End {
-    Drained(Duration),
+    /// For how long to stay away, and the legs: on one of them a client may have arrived in the same
+    /// moment. The beacon closes the others.
+    Drained(Duration, JoinSet<Outcome>),
     Stopped,
 }
 
@@ -170,7 +182,8 @@ async fn carry(
                     BeaconToBridge::Drain { min_ms, max_ms, .. } => {
                         info!("the beacon goes and sends us away");
                         let time = |ms: u32| Duration::from_millis(ms.into());
-                        return Ok(End::Drained(between(time(min_ms), time(max_ms).min(DEAD_AFTER))));
+                        let away = between(time(min_ms), time(max_ms).min(DEAD_AFTER));
+                        return Ok(End::Drained(away, std::mem::take(&mut legs.dialling)));
                     }
                     BeaconToBridge::Refused(refusal) => anyhow::bail!("the beacon refuses: {refusal}"),
                     BeaconToBridge::Pong(_) | BeaconToBridge::Registered { .. } => {}

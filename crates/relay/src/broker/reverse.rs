@@ -41,7 +41,16 @@ pub fn listen(
         ..Limits::default()
     };
     let bridges = Bridges::Only(BTreeSet::from([bridge]));
-    Beacon::for_bridges(Config { listen: address, admin: None, key, bridges, limits })
+    let (clients, admin, handover_socket) = (None, None, None);
+    Beacon::for_bridges(Config {
+        listen: address,
+        clients,
+        admin,
+        handover_socket,
+        key,
+        bridges,
+        limits,
+    })
 }
 
 /// Waits until a bridge has dialled in; whether one did.

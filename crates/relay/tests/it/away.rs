@@ -8,7 +8,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::support::{Keys, PATIENCE, Road, any, beacon, echo, echoes, get, refused, successor};
+use super::support::{Keys, PATIENCE, Road, any, beacon, echo, echoes, get, refused};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_beacon_that_was_killed_is_found_again_by_the_bridge() {
@@ -121,30 +121,4 @@ async fn whoever_is_killed_the_session_breaks_and_does_not_end() {
         assert!(end.is_err(), "{victim}: what was cut is taken for whole");
         other.kill();
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_beacon_that_is_taken_over_turns_nobody_away_and_keeps_its_tunnels() {
-    let limits = Limits { drain_seconds: 20, ..Limits::default() };
-    let road = Road::with(limits).await;
-    let mut old = road.session().await;
-    echoes(&mut old, b"before").await;
-    let Road { place, beacon: first, bridge: _bridge, client, .. } = road;
-    // Without being asked to, none takes another's place.
-    let config =
-        cloudtaser_relay::beacon::config::Config::development(place.address, None).unwrap();
-    assert!(cloudtaser_relay::beacon::Beacon::bind(config).is_err());
-    let (_, _second) = successor(limits, &place);
-    let stopping = tokio::spawn(first.stop());
-    // Dialled all the while: a connection that is refused would be an error of its own kind.
-    for _ in 0..40 {
-        let connected = tokio::net::TcpStream::connect(place.address).await;
-        assert!(connected.is_ok(), "{connected:?}");
-    }
-    echoes(&mut client.open(PATIENCE).await.unwrap(), b"at the successor").await;
-    echoes(&mut old, b"while it drains").await;
-    assert!(!stopping.is_finished());
-    drop(old);
-    timeout(PATIENCE, stopping).await.expect("it ends with its last tunnel").unwrap();
-    echoes(&mut client.open(PATIENCE).await.unwrap(), b"alone").await;
 }

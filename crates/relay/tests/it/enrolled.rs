@@ -456,6 +456,21 @@ async fn a_broker_says_why_there_is_no_session() {
     let answer = ask_broker(at, key.public()).await.map(drop).unwrap_err();
     assert_eq!(answer, Answer::Busy);
 
+    // One source has its share, and others theirs.
+    let limits = BrokerLimits { per_source: 2, ..BrokerLimits::default() };
+    let (at, _) = broker(&cluster, limits).await;
+    let from = async |address: &str| {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(address.parse().unwrap()).unwrap();
+        let mut stream = socket.connect(at).await.unwrap();
+        stream.write_all(&broker::request(&key.public())).await.unwrap();
+        (Answer::of(stream.read_u8().await.unwrap()).unwrap(), stream)
+    };
+    let (first, second) = (from("127.0.0.9:0").await, from("127.0.0.9:0").await);
+    assert_eq!((first.0, second.0), (None, None), "a pass each");
+    assert_eq!(from("127.0.0.9:0").await.0, Some(Answer::Busy));
+    assert_eq!(from("127.0.0.8:0").await.0, None);
+
     let (at, admin) = broker(&cluster, BrokerLimits::default()).await;
     let garbage = &mut send(&Place { key, address: at, admin }, &[b'x'; 36]).await;
     super::support::is_closed_in_silence(garbage).await;

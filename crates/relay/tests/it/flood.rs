@@ -7,8 +7,8 @@
 use std::{
     fs::{self, File},
     net::SocketAddr,
-    path::Path,
-    process::{Child, Command, Stdio},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -16,8 +16,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cloudtaser_relay::{client::Client, proto::ticket::ClientTag};
-use cloudtaser_tls::raw::KeyPair;
+use cloudtaser_relay::{
+    client::Client,
+    proto::{frame, ticket::ClientTag},
+};
+use cloudtaser_tls::raw::{self, KeyPair};
+use rustls::pki_types::ServerName;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpSocket, TcpStream},
@@ -28,7 +32,9 @@ use tokio::{
 use super::{
     abuse::{FakeBridge, hello, hello_as},
     road::noise,
-    support::{Keys, PATIENCE, Place, Served, any, beacon, echo, echoes, get, roomy, serve},
+    support::{
+        DOMAIN, Keys, PATIENCE, Place, Served, any, beacon, echo, echoes, get, roomy, serve,
+    },
 };
 
 /// What an attack may add to the beacon's memory.
@@ -41,30 +47,57 @@ const LEAST: usize = SESSIONS * 9 / 10;
 pub(crate) struct Process {
     child: Child,
     pub(crate) place: Place,
-    _folder: tempfile::TempDir,
+    log: PathBuf,
+    /// Its own, where it has one.
+    _folder: Option<tempfile::TempDir>,
 }
 
 impl Process {
     pub(crate) fn start(limits: &str) -> Self {
+        Self::start_by(limits, |_| {})
+    }
+
+    /// One that has so many descriptors, and gets no more of them.
+    fn with_descriptors(count: u32) -> Self {
+        Self::start_by("", |command| {
+            let words: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
+            let mut limited = Command::new("/bin/sh");
+            limited.args(["-c", "ulimit -n \"$0\" && exec \"$@\"", &count.to_string(), BEACON]);
+            *command = limited;
+            command.args(words);
+        })
+    }
+
+    fn start_by(limits: &str, change: impl FnOnce(&mut Command)) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let (key, pem) = KeyPair::generate().unwrap();
-        fs::write(folder.path().join("beacon.pem"), pem.expose()).unwrap();
-        let config = format!(
-            "listen = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\nkey_file = \"beacon.pem\"\n\
-             any_bridge = true\n[limits]\n{limits}\n"
-        );
-        fs::write(folder.path().join("beacon.toml"), config).unwrap();
-        let log = folder.path().join("log");
-        let child = Command::new(env!("CARGO_BIN_EXE_cloudtaser-beacon"))
-            .args(["serve", "--config", "beacon.toml"])
-            .current_dir(folder.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(File::create(&log).unwrap())
-            .spawn()
-            .unwrap();
-        let (address, admin) = addresses(&log);
-        Self { child, place: Place { key, address, admin }, _folder: folder }
+        let key = settle(folder.path());
+        configure(folder.path(), "127.0.0.1:0".parse().unwrap(), &format!("[limits]\n{limits}"));
+        let mut command = words(&[]);
+        change(&mut command);
+        let mut started = Self::of(command, folder.path(), &key, "log");
+        started._folder = Some(folder);
+        started
+    }
+
+    /// Starts one in a folder that is there, and waits until it listens.
+    pub(crate) fn begin(folder: &Path, key: &KeyPair, log: &str, words: &[&str]) -> Self {
+        Self::of(self::words(words), folder, key, log)
+    }
+
+    fn of(command: Command, folder: &Path, key: &KeyPair, log: &str) -> Self {
+        let log = folder.join(log);
+        let mut child = placed(command, folder, &log).spawn().unwrap();
+        let (address, admin) = addresses(&log, &mut child);
+        Self { child, place: Place { key: key.clone(), address, admin }, log, _folder: None }
+    }
+
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Whether it has ended, and how.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
     }
 
     fn proc(&self, file: &str) -> String {
@@ -106,8 +139,43 @@ impl Drop for Process {
     }
 }
 
+/// A beacon's key in a folder of its own.
+pub(crate) fn settle(folder: &Path) -> KeyPair {
+    let (key, pem) = KeyPair::generate().unwrap();
+    fs::write(folder.join("beacon.pem"), pem.expose()).unwrap();
+    key
+}
+
+/// Writes its configuration, with some words more.
+pub(crate) fn configure(folder: &Path, listen: SocketAddr, more: &str) {
+    let config = format!(
+        "listen = \"{listen}\"\nadmin = \"127.0.0.1:0\"\nkey_file = \"beacon.pem\"\n\
+         any_bridge = true\n{more}\n"
+    );
+    fs::write(folder.join("beacon.toml"), config).unwrap();
+}
+
+const BEACON: &str = env!("CARGO_BIN_EXE_cloudtaser-beacon");
+
+/// One that was not started yet.
+pub(crate) fn command(folder: &Path, log: &Path, words: &[&str]) -> Command {
+    placed(self::words(words), folder, log)
+}
+
+fn words(more: &[&str]) -> Command {
+    let mut command = Command::new(BEACON);
+    command.args(["serve", "--config", "beacon.toml"]).args(more);
+    command
+}
+
+fn placed(mut command: Command, folder: &Path, log: &Path) -> Command {
+    command.current_dir(folder).stdin(Stdio::null()).stdout(Stdio::null());
+    command.stderr(File::create(log).unwrap());
+    command
+}
+
 /// Where it says that it listens.
-fn addresses(log: &Path) -> (SocketAddr, SocketAddr) {
+fn addresses(log: &Path, child: &mut Child) -> (SocketAddr, SocketAddr) {
     let began = Instant::now();
     loop {
         let text = fs::read_to_string(log).unwrap_or_default();
@@ -116,14 +184,15 @@ fn addresses(log: &Path) -> (SocketAddr, SocketAddr) {
         if let (true, [address, admin]) = (text.ends_with('\n'), &found[..]) {
             return (*address, *admin);
         }
-        assert!(began.elapsed() < PATIENCE, "{text}");
+        let ended = child.try_wait().unwrap();
+        assert!(began.elapsed() < PATIENCE && ended.is_none(), "{ended:?}: {text}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }
 
 /// A beacon under attack, and a neighbour of whoever attacks it.
 struct Town {
-    keys: Keys,
+    keys: Arc<Keys>,
     beacon: Process,
     neighbour: Arc<Client>,
     before: u64,
@@ -132,8 +201,11 @@ struct Town {
 
 impl Town {
     async fn new(limits: &str) -> Self {
-        let keys = Keys::new();
-        let beacon = Process::start(limits);
+        Self::of(Process::start(limits)).await
+    }
+
+    async fn of(beacon: Process) -> Self {
+        let keys = Arc::new(Keys::new());
         let openbao = echo().await;
         let bridge = keys.bridge(&[&beacon.place], openbao);
         let neighbour = Arc::new(keys.client(&[&beacon.place]));
@@ -211,11 +283,16 @@ async fn connect(to: SocketAddr, number: u64) -> Option<TcpStream> {
 
 /// Opens connections without an end, keeps the last of them, and says something on each.
 async fn keep_opening(to: SocketAddr, say: Vec<u8>, keep: usize) {
+    keep_saying(to, move || say.clone(), keep).await;
+}
+
+/// The same, and something else each time.
+async fn keep_saying(to: SocketAddr, say: impl Fn() -> Vec<u8>, keep: usize) {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let mut kept = std::collections::VecDeque::new();
     loop {
         if let Some(mut stream) = connect(to, NUMBER.fetch_add(1, Ordering::Relaxed)).await {
-            drop(stream.write_all(&say).await);
+            drop(stream.write_all(&say()).await);
             kept.push_back(stream);
         }
         if kept.len() > keep {
@@ -229,9 +306,53 @@ async fn keep_opening(to: SocketAddr, say: Vec<u8>, keep: usize) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_connections_that_say_nothing_drives_out_itself() {
     let town = Town::new("pending = 200").await;
-    town.under(|to| keep_opening(to, Vec::new(), 150)).await;
-    let evicted = town.beacon.refused("Evicted").await;
-    assert!(evicted > 100, "only {evicted} were driven out: this was no flood");
+    // One byte of a leg is as little as none.
+    for say in [Vec::new(), vec![b'B']] {
+        let before = town.beacon.refused("Evicted").await;
+        town.under(|to| keep_opening(to, say.clone(), 150)).await;
+        let evicted = town.beacon.refused("Evicted").await - before;
+        assert!(evicted > 100, "only {evicted} were driven out: this was no flood");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_more_connections_than_there_are_descriptors_keeps_nobody_out() {
+    let town = Town::of(Process::with_descriptors(300)).await;
+    for say in [Vec::new(), vec![b'B']] {
+        let before = town.beacon.refused("Evicted").await;
+        town.under(|to| keep_opening(to, say.clone(), 150)).await;
+        let evicted = town.beacon.refused("Evicted").await - before;
+        assert!(evicted > 100, "only {evicted} were driven out: there were descriptors for all");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_who_would_have_the_beacon_prove_its_key_leave_others_their_sessions() {
+    let town = Town::new("").await;
+    // Every hello of a bridge has it exchange keys and sign, before it can know who that is.
+    let mut config =
+        raw::client_config(&KeyPair::generate().unwrap().0, town.beacon.place.key.public());
+    config.as_mut().unwrap().alpn_protocols = vec![frame::PROTOCOL.to_vec()];
+    let name = ServerName::try_from(format!("ctl.{DOMAIN}")).unwrap();
+    let mut bytes = Vec::new();
+    let stranger = rustls::ClientConnection::new(Arc::new(config.unwrap()), name);
+    stranger.unwrap().write_tls(&mut bytes).unwrap();
+    // Nor do they go on with the handshake, which keeps memory.
+    town.under(|to| keep_opening(to, bytes.clone(), 1000)).await;
+    let refused = town.beacon.refused("BeaconLimit").await;
+    assert!(refused > 100, "only {refused}: this was no flood");
+    // And the bridge, which was here before, comes back meanwhile.
+    let mut flood = JoinSet::new();
+    for _ in 0..4 {
+        flood.spawn(keep_opening(town.beacon.place.address, bytes.clone(), 20));
+    }
+    let again = town.keys.bridge(&[&town.beacon.place], echo().await);
+    let began = Instant::now();
+    while !get(town.beacon.place.admin, "/metrics").await.contains("beacon_bridges 2\n") {
+        assert!(began.elapsed() < PATIENCE, "the bridge does not come back");
+        sleep(Duration::from_millis(20)).await;
+    }
+    drop((again, flood));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -280,6 +401,20 @@ async fn a_hello_that_is_repeated_without_an_end_costs_little() {
     town.under(|to| keep_opening(to, good.clone(), 1)).await;
     let refused = town.beacon.refused("Replay").await;
     assert!(refused > 100, "only {refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stolen_client_file_has_the_bridge_work_until_its_client_is_denied_and_no_other() {
+    let town = Town::new("").await;
+    let thieves = ClientTag([0x7f; 8]);
+    // Every ticket is fresh and true; what is missing is the client's key.
+    town.under(|to| {
+        let keys = Arc::clone(&town.keys);
+        async move { keep_saying(to, || hello_as(&keys, thieves), 1).await }
+    })
+    .await;
+    let denied = town.beacon.refused("Denied").await;
+    assert!(denied > 100, "only {denied} were turned away by the beacon");
 }
 
 /// More than there are pipes, and more than a hundred of them hold one.

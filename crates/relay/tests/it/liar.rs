@@ -398,6 +398,40 @@ async fn a_beacon_that_asks_for_more_and_more_gets_a_bounded_number_of_legs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_beacon_that_sends_away_again_and_again_gets_a_bounded_number_of_legs() {
+    const TIMES: usize = 10;
+    let mut liar = Liar::new().await;
+    let mut legs = Vec::new();
+    for _ in 0..TIMES {
+        for _ in 0..2 {
+            legs.push(timeout(PATIENCE, liar.legs.recv()).await.expect("a leg").unwrap());
+        }
+        let mut drain = Vec::new();
+        BeaconToBridge::Drain { min_ms: 0, max_ms: 0, left_seconds: 0 }.encode(&mut drain);
+        liar.say.send(drain).unwrap();
+    }
+    for _ in 0..2 {
+        legs.push(timeout(PATIENCE, liar.legs.recv()).await.expect("a leg").unwrap());
+    }
+    // Those of the connection that stands and of the one before it are kept, and no others.
+    let (last, earlier) = (legs.split_off(2 * (TIMES - 1)), legs);
+    for mut leg in earlier {
+        let end = timeout(PATIENCE, leg.read(&mut [0])).await.expect("it was given up");
+        assert!(matches!(end, Ok(0) | Err(_)));
+    }
+    for mut leg in last {
+        let client = "192.0.2.1:1".parse().unwrap();
+        let go = Go { tunnel: [1; 16], tag: ClientTag([2; 8]), client };
+        leg.write_all(&go.encode()).await.unwrap();
+        leg.write_all(b"no hello").await.unwrap();
+        // It has become a session, which hears what is said and ends by that.
+        let mut heard = Vec::new();
+        timeout(PATIENCE, leg.read_to_end(&mut heard)).await.expect("an end").unwrap_or_default();
+        assert_eq!(heard.first(), Some(&21), "an alert of TLS: {heard:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_beacon_that_breaks_the_protocol_is_left_and_tried_again() {
     let mut liar = Liar::new().await;
     for _ in 0..2 {

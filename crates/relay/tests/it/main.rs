@@ -11,6 +11,8 @@ mod enrolled;
 #[cfg(test)]
 mod flood;
 #[cfg(test)]
+mod handover;
+#[cfg(test)]
 mod liar;
 #[cfg(test)]
 mod reverse;

@@ -9,7 +9,7 @@ use std::{
 
 use cloudtaser_relay::{
     beacon::{
-        Beacon, BeaconError,
+        Beacon,
         config::{Bridges, Config as BeaconConfig, Limits},
     },
     bridge::{
@@ -92,24 +92,16 @@ pub(crate) struct Place {
 }
 
 pub(crate) fn beacon(limits: Limits, bridges: Bridges, place: Option<&Place>) -> (Place, Served) {
-    begin(limits, bridges, place, Beacon::bind)
-}
-
-/// A beacon in the place of one that still runs.
-pub(crate) fn successor(limits: Limits, place: &Place) -> (Place, Served) {
-    begin(limits, Bridges::Any, Some(place), Beacon::take_over)
-}
-
-type Begin = fn(BeaconConfig) -> Result<Beacon, BeaconError>;
-
-fn begin(limits: Limits, bridges: Bridges, place: Option<&Place>, bind: Begin) -> (Place, Served) {
     let (fresh, _) = KeyPair::generate().unwrap();
     let free = "127.0.0.1:0".parse().unwrap();
     let key = place.map_or(fresh, |place| place.key.clone());
     let listen = place.map_or(free, |place| place.address);
-    let config = BeaconConfig { listen, admin: Some(free), key: key.clone(), bridges, limits };
+    let (clients, admin, handover_socket) = (None, Some(free), None);
+    let key_of_it = key.clone();
+    let config =
+        BeaconConfig { listen, clients, admin, handover_socket, key: key_of_it, bridges, limits };
     Served::begin(|stopped| {
-        let beacon = bind(config).unwrap();
+        let beacon = Beacon::bind(config).unwrap();
         let (address, admin) = (beacon.address().unwrap(), beacon.admin_address().unwrap());
         (Place { key, address, admin }, beacon.serve(stopped))
     })
@@ -133,6 +125,7 @@ impl Keys {
             address: place.address.to_string(),
             domain: Some(DOMAIN.to_owned()),
             key: Some(place.key.public().to_string()),
+            clients: None,
         };
         BridgeConfig {
             key: self.bridge.clone(),

@@ -175,7 +175,7 @@ fn invite(args: Invite) -> Result<()> {
         beacons: config
             .beacons
             .iter()
-            .map(|beacon| (beacon.address.clone(), beacon.domain().to_owned()))
+            .map(|beacon| (beacon.for_clients().address, beacon.domain().to_owned()))
             .collect(),
         days: (Epoch::of(now).0..=Epoch::of(not_after).0).map(day).collect(),
     };

@@ -26,7 +26,7 @@ use cloudtaser_relay::{
     cluster::{self, Home},
     log,
     panics::vital,
-    program::{block_on, of_arguments, run, say, stop_signal, unix_now},
+    program::{block_on, of_arguments, raise_descriptors, run, say, stop_signal, unix_now},
     proto::invitation::Invitation,
 };
 use tokio::sync::oneshot;
@@ -118,7 +118,7 @@ struct Serve {
     /// Where metrics and health are asked for.
     #[arg(long)]
     admin: Option<SocketAddr>,
-    /// Connections at once.
+    /// Connections at once; of one address a quarter of them, and 256 in any case.
     #[arg(long, default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     max_connections: u32,
     /// How long connections may go on after a stop.
@@ -249,12 +249,14 @@ fn serve(args: &Serve) -> Result<()> {
     let home = Arc::new(Home::open(&args.state)?);
     let client = Client::new(home.key(), home.given()?)?;
     log::start();
+    raise_descriptors();
     block_on(async {
         let stop = stop_signal()?;
         let (client, beacon) = way(client, &args.state, args.bridge_listen, args.max_connections)?;
         let client = Arc::new(client);
         let limits = Limits {
             connections: usize::try_from(args.max_connections)?,
+            per_source: Limits::per_source(args.max_connections),
             drain: Duration::from_secs(args.drain_seconds.into()),
             ..Limits::default()
         };

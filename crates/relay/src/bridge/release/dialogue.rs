@@ -7,26 +7,23 @@ use cloudtaser_bao::Deadline;
 use cloudtaser_core::release::{
     Answer, Answers, BridgeToWrapper, Changed, Denial, Item, Operation, Read, Recorded, Refused,
     Renew, Renewed, Renewing, Sealed, Watch, Watching, Welcome, Why, WrapperToBridge, encode,
-    message::VALUES_MAX,
-    policy::{Action, Asked, Decision, terms::Occasion},
-    sealing_data, sealing_info,
+    message::VALUES_MAX, policy::terms::Occasion, sealing_data, sealing_info,
 };
 use cloudtaser_road::seal::SealingKey;
 use data_encoding::HEXLOWER;
-use tracing::{info, warn};
+use tracing::info;
 
 use super::{
     Releaser,
     attest::Evidence,
     books::RELEASED,
     changes::{Inbox, Watcher},
-    orders,
-    receipt::{Event, Receipt, StoodOn},
-    uses::{Counts, Use},
+    receipt::{Event, Receipt},
+    uses::Use,
     workload::{Workload, action_of, path_of},
 };
-use crate::clock::unix_seconds;
 
+mod decide;
 mod login;
 mod words;
 
@@ -271,74 +268,6 @@ impl Dialogue {
             }
         }
         (answer, receipt, counted)
-    }
-
-    /// Asks the policy; tells what was counted for it.
-    fn allowed(
-        &self,
-        (action, path): (Action, &str),
-        occasion: Occasion,
-        receipt: &mut Receipt,
-    ) -> Result<Option<(Use, u64)>, Box<Refused>> {
-        let operation = operation_of(action);
-        let Some(workload) = &self.workload else { return Err(Box::new(no_login(operation))) };
-        let loaded = self.releaser.policy.now();
-        receipt.policy.clone_from(&loaded.hash);
-        let (identity, level) = (&workload.identity, &workload.level);
-        let node = workload.node.as_ref().map(Evidence::attested);
-        if let Some(known) = node.and_then(|node| loaded.policy.node(&node.key)) {
-            receipt.node = Some(known.name.clone());
-        }
-        if let (Some(node), Some(kept)) = (node, &mut receipt.evidence) {
-            kept.assurance = loaded.policy.assurance(node);
-        }
-        let (named, now) = (identity.to_string(), unix_seconds());
-        let orders = self.releaser.orders_now(now);
-        let mut standing = orders::standing(&orders, path, &named);
-        standing.occasion = occasion;
-        let pod = format!("{}/{}", identity.issuer, workload.pod);
-        let what = Use { pod, path: self.releaser.path_hash(path) };
-        let decision = self.releaser.uses.decide(&what, now, |had| {
-            (standing.released, standing.last_hour) = (had.total, had.last_hour);
-            let asked = Asked { identity, action, path, level, standing: &standing, node };
-            let decision = loaded.policy.decide(&asked);
-            let counts = match &decision {
-                Decision::Release { grounds, .. } if grounds.limited => Counts::Yes,
-                _ => Counts::No,
-            };
-            (decision, counts)
-        });
-        let denial = match &decision {
-            Decision::Release { rule, grounds } => {
-                receipt.rule = Some((*rule).to_owned());
-                let stood = orders::stood_on(&orders, (path, &named), (rule, grounds));
-                receipt.orders = stood.iter().map(StoodOn::new).collect();
-                if !grounds.relaxed.is_empty() {
-                    let rule = *rule;
-                    warn!(rule, identity = %identity, "BREAK-GLASS: released with the policy set aside");
-                }
-                return Ok(grounds.limited.then_some((what, now)));
-            }
-            Decision::Approvals { rule, .. } => {
-                receipt.rule = Some((*rule).to_owned());
-                Denial::Approval
-            }
-            Decision::Level { rule, .. } => {
-                receipt.rule = Some((*rule).to_owned());
-                Denial::Level
-            }
-            Decision::Limit { rule, .. } => {
-                receipt.rule = Some((*rule).to_owned());
-                Denial::Limit
-            }
-            Decision::Identity { .. } | Decision::Path => Denial::Policy,
-        };
-        let mut refused = Refused::denied(operation, denial, format!("{decision}, for {identity}"));
-        refused.place = Some(cloudtaser_core::release::Place {
-            write: action != Action::Read,
-            path: path.to_owned(),
-        });
-        Err(Box::new(refused))
     }
 
     fn renew(&mut self, renew: Renew) -> BridgeToWrapper {

@@ -18,11 +18,14 @@ use cloudtaser_tls::raw::KeyPair;
 use serde_json::json;
 
 use super::*;
-use crate::bridge::release::{
-    config::{LogConfig, LoginLimits, ReleaseConfig, Trust, Unclean, Unsealed},
-    ledger::Ledger,
-    receipt::ReceiptSink,
-    token::{fuzz::issuer, tests::signed},
+use crate::{
+    bridge::release::{
+        config::{LogConfig, LoginLimits, ReleaseConfig, Trust, Unclean, Unsealed},
+        ledger::Ledger,
+        receipt::ReceiptSink,
+        token::{fuzz::issuer, tests::signed},
+    },
+    clock::unix_seconds,
 };
 
 mod nodes;
