@@ -194,6 +194,7 @@ mod look {
         let said = ends(&double.run(&["discover", "--plan", plan.to_str().unwrap()]), 0);
         assert!(said.contains("Deployment default/web"), "{said}");
         assert!(said.contains("2 workloads, 2 uses"), "the system's own is left out: {said}");
+        assert!(said.contains(&format!("cloudtaser migrate --plan {}", plan.display())), "{said}");
         let text = std::fs::read_to_string(plan).unwrap();
         assert!(text.contains("PASSWORD: vault:secret/data/default/db#pw"), "{text}");
         let asked: Vec<_> = double.store().log.iter().map(|each| each.1.clone()).collect();

@@ -8,8 +8,10 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
     sync::Semaphore,
-    time::{sleep, timeout},
+    time::timeout,
 };
+
+use crate::net;
 
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Those who ask are a few, and each is gone within [`PATIENCE`].
@@ -38,18 +40,14 @@ pub(crate) async fn serve(
     let page = Arc::new(page);
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                // Whoever gets this far must not have all descriptors of the program.
-                let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
-                let page = Arc::clone(&page);
-                tokio::spawn(async move {
-                    let _gone = timeout(PATIENCE, answer(stream, &*page)).await;
-                    drop(place);
-                });
-            }
-            Err(_error) => sleep(Duration::from_millis(100)).await,
-        }
+        let (stream, _) = net::accept(&listener).await;
+        // Whoever gets this far must not have all descriptors of the program.
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+        let page = Arc::clone(&page);
+        tokio::spawn(async move {
+            let _gone = timeout(PATIENCE, answer(stream, &*page)).await;
+            drop(place);
+        });
     }
 }
 

@@ -24,7 +24,7 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::{Instant, sleep, timeout, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 use tracing::{info, warn};
 
@@ -208,11 +208,8 @@ impl Broker {
 
 async fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
     loop {
-        let Ok((stream, peer)) = listener.accept().await else {
-            sleep(Duration::from_millis(50)).await;
-            continue;
-        };
-        let source = shared.sources.enter(net::canonical(peer).ip());
+        let (stream, peer) = net::accept(listener).await;
+        let source = shared.sources.enter(peer.ip());
         let place = source.and_then(|source| {
             let place = Arc::clone(&shared.places).try_acquire_owned().ok()?;
             Some(Places { _one_of_all: place, _one_of_its_source: source })

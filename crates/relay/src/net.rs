@@ -10,7 +10,7 @@ use std::{
 use nix::sys::socket::{MsgFlags, recv, setsockopt, sockopt};
 use tokio::{
     io::Interest,
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
     task::JoinSet,
     time::{sleep, timeout},
 };
@@ -42,6 +42,19 @@ pub(crate) async fn dial(address: &str, patience: Duration) -> io::Result<TcpStr
         .map_err(|_late| io::Error::from(io::ErrorKind::TimedOut))??;
     prepare(&stream)?;
     Ok(stream)
+}
+
+/// How long a connection waits in the kernel's queue, where there is no descriptor for it.
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
+
+/// The next connection, and whose it is.
+pub(crate) async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => return (stream, canonical(peer)),
+            Err(_exhausted) => sleep(EXHAUSTED_PAUSE).await,
+        }
+    }
 }
 
 /// How long one of several that could be dialled is left alone.
@@ -114,7 +127,7 @@ mod tests {
     #[tokio::test]
     async fn what_a_listener_is_given_its_connections_have() {
         use nix::sys::socket::getsockopt;
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         prepare(&listener).unwrap();
         let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, _) = listener.accept().await.unwrap();
@@ -134,7 +147,7 @@ mod tests {
     #[tokio::test]
     async fn whatever_comes_is_read_however_it_is_cut_and_the_end_is_seen() {
         use tokio::io::AsyncWriteExt as _;
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (far, _) = listener.accept().await.unwrap();
         let mut buffer = [0; 8];
@@ -163,7 +176,7 @@ mod tests {
 
     #[tokio::test]
     async fn of_several_the_first_that_answers_is_taken() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let good = listener.local_addr().unwrap().to_string();
         let closed = "127.0.0.1:1".to_owned();
         // One that never answers: its queue is full.

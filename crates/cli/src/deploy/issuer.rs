@@ -81,8 +81,8 @@ pub(super) fn words(said: &Enrolment, cluster: &Cluster) -> Option<String> {
         Belief::Waits => {
             let seen = seen(cluster);
             format!(
-                "the bridge does not believe the keys by which this cluster signs tokens: pods whose \
-                 token is by one of them get nothing. Beside OpenBao:\n  {}{}",
+                "the bridge does not believe the keys by which this cluster signs tokens now: a pod \
+                 whose token is by one that it does not know gets nothing. Beside OpenBao:\n  {}{}",
                 asks(&key, &seen),
                 differs(keys, &seen)
             )

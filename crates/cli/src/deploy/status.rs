@@ -247,7 +247,14 @@ fn problems(status: &Status, of_bridge: Vec<String>) -> Vec<String> {
             [] => String::new(),
             roads => format!(", open: {}", roads.join(", ")),
         };
-        problems.push(format!("node {}: the agent is {}{roads}", node.name, node.agent));
+        // Where nothing was read, that is what is to be mended first.
+        let why = if node.agent == "not known" {
+            ": its metrics could not be read (`get` on pods/proxy in the agent's namespace), or it has \
+             just started"
+        } else {
+            ""
+        };
+        problems.push(format!("node {}: the agent is {}{roads}{why}", node.name, node.agent));
     }
     for node in status.nodes.iter().filter(|node| node.unlisted_loaders > 0) {
         problems.push(format!(

@@ -78,8 +78,16 @@ pub(crate) fn run(args: &DiscoverArgs) -> Result<ExitCode> {
         ui::line(&serde_json::to_string(&plan)?);
     } else {
         show(&plan);
-        if let Some(path) = &args.plan {
-            ui::note(&format!("the plan is in {}", path.display()));
+        match &args.plan {
+            None if plan.workloads.is_empty() => {}
+            None => ui::note("--plan FILE writes what takes the place of each, and what to decide"),
+            Some(path) => {
+                let path = path.display();
+                ui::note(&format!(
+                    "the plan is in {path}: read it, decide what is `by_hand`, then\n  cloudtaser migrate \
+                     --plan {path} --openbao https://HOST:PORT --token-file FILE"
+                ));
+            }
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -167,9 +175,18 @@ fn show(plan: &Plan) {
     ui::line(&table.to_string());
     let uses = plan.workloads.iter().flat_map(|workload| &workload.uses);
     let by_hand = uses.clone().filter(|each| each.by_hand.is_some()).count();
+    let counted = |count: usize, word: &str| match count {
+        1 => format!("1 {word}"),
+        count => format!("{count} {word}s"),
+    };
+    let decisions = match by_hand {
+        0 => "none needs a decision".to_owned(),
+        1 => "1 needs a decision".to_owned(),
+        count => format!("{count} need a decision"),
+    };
     ui::line(&format!(
-        "\n{} workloads, {} uses of Secrets; {by_hand} need a decision (--plan FILE says which)",
-        plan.workloads.len(),
-        uses.count()
+        "\n{}, {} of Secrets; {decisions}",
+        counted(plan.workloads.len(), "workload"),
+        counted(uses.count(), "use"),
     ));
 }

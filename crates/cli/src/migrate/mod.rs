@@ -29,8 +29,8 @@ Each Secret of the plan is written to its path in a KV engine of version 2, read
 The token needs create and read there. Then write label, annotations and references into your
 workloads, where they come from; nothing is changed on the cluster until --delete.
 
---delete removes each Secret that OpenBao has with the same values and that no workload, pod, Ingress
-or ServiceAccount uses. What custom resources use it cannot know.
+--delete removes each Secret that OpenBao has with the same values and that no workload, pod,
+Ingress or ServiceAccount uses. What custom resources use it cannot know.
 
 JSON: an array of {\"secret\", \"path\", \"state\": \"copied\"|\"there\"|\"deleted\"|\"kept\"|\"failed\", \"why\"}.
 

@@ -5,7 +5,6 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     io::copy_bidirectional,
     net::{TcpListener, TcpStream},
-    time::sleep,
 };
 use tracing::{info, warn};
 
@@ -46,10 +45,7 @@ impl Proxy {
     pub async fn serve(self, stop: impl Future<Output = ()>) {
         let accept = async {
             loop {
-                let Ok((stream, _)) = self.listener.accept().await else {
-                    sleep(Duration::from_millis(50)).await;
-                    continue;
-                };
+                let (stream, _) = net::accept(&self.listener).await;
                 tokio::spawn(carry(Arc::clone(&self.client), stream, self.patience));
             }
         };

@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -10,10 +9,7 @@ use std::{
 use cloudtaser_relay::{
     beacon::config::Limits,
     bridge::config::Enrolment,
-    broker::{
-        Broker, Desk, Limits as BrokerLimits,
-        keeper::{self, NotEnrolled, Standing},
-    },
+    broker::keeper::{self, NotEnrolled, Standing},
     client::{Client, ClientError},
     cluster::Home,
     enrol::{
@@ -21,58 +17,50 @@ use cloudtaser_relay::{
         state::{NewInvitation, hash_of},
     },
     proto::{
-        broker::{self, Answer, Pass},
-        credential::{Certificate, Credential, ENROLLED_PROTOCOL, Presentation, Reception},
+        credential::{Certificate, Reception},
         enrol::{Belief, DayBytes, Grant, InvitationId, InvitationSecret, KeySet, Refusal},
         invitation::Invitation,
         rendezvous::Epoch,
-        session::PROXY_PROTOCOL,
         ticket::{ClientTag, TicketSecret},
     },
 };
 use cloudtaser_tls::{
     Digest,
-    raw::{self, KeyPair, PublicKey},
+    raw::{KeyPair, PublicKey},
 };
-use rustls::pki_types::ServerName;
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
+    io::AsyncReadExt as _,
     time::{sleep, timeout},
 };
-use tokio_rustls::TlsConnector;
 
-use super::{
-    abuse::send,
-    support::{DOMAIN, Keys, PATIENCE, Place, Served, any, beacon, echo, echoes, get, serve},
-};
+use super::support::{DOMAIN, Keys, PATIENCE, Place, Served, any, beacon, echo, echoes, serve};
 
-fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     std::time::UNIX_EPOCH.elapsed().unwrap().as_secs()
 }
 
 /// A bridge at which clusters enrol.
-struct Realm {
-    keys: Keys,
-    place: Place,
+pub(crate) struct Realm {
+    pub(crate) keys: Keys,
+    pub(crate) place: Place,
     store: Store,
     folder: tempfile::TempDir,
-    _beacon: Served,
+    pub(crate) beacon: Served,
     _bridge: Served,
 }
 
 impl Realm {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let keys = Keys::new();
         let folder = tempfile::tempdir().unwrap();
         let store = Store::create(&folder.path().join("enrolment")).unwrap();
-        let (place, _beacon) = beacon(Limits::default(), any(), None);
+        let (place, beacon) = beacon(Limits::default(), any(), None);
         let mut config = keys.config(&[&place], echo().await);
         config.clients.clear();
         config.enrolment =
             Some(Enrolment { folder: folder.path().join("enrolment"), certificate_hours: 24 });
         let _bridge = serve(config);
-        Self { keys, place, store, folder, _beacon, _bridge }
+        Self { keys, place, store, folder, beacon, _bridge }
     }
 
     fn tickets(&self, tag: ClientTag, max_tunnels: u16) -> Vec<(u32, DayBytes)> {
@@ -85,7 +73,7 @@ impl Realm {
         (today..=today + 1).map(day).collect()
     }
 
-    fn invite(&self, name: &str, not_after: u64) -> Invitation {
+    pub(crate) fn invite(&self, name: &str, not_after: u64) -> Invitation {
         let mut random = [0; 48];
         cloudtaser_tls::random(&mut random).unwrap();
         let id = InvitationId(random[..16].try_into().unwrap());
@@ -116,7 +104,7 @@ impl Realm {
         }
     }
 
-    fn decide(&self, key: PublicKey, yes: bool) {
+    pub(crate) fn decide(&self, key: PublicKey, yes: bool) {
         let act = move |state: &mut cloudtaser_relay::enrol::State| {
             let act = if yes { state.approve(&key, now()) } else { state.revoke(&key) };
             ((), Some(act.unwrap()))
@@ -141,7 +129,7 @@ impl Realm {
     }
 
     /// A cluster that was let in.
-    async fn enrolled(&self, name: &str) -> Enrolled {
+    pub(crate) async fn enrolled(&self, name: &str) -> Enrolled {
         let cluster = Enrolled::invited(&self.invite(name, now() + 600));
         let joined = cluster.join_until_it_answers().await;
         assert_eq!(joined, Standing::Pending);
@@ -153,22 +141,22 @@ impl Realm {
 }
 
 /// The cluster's side.
-struct Enrolled {
-    home: Arc<Home>,
-    client: Arc<Client>,
+pub(crate) struct Enrolled {
+    pub(crate) home: Arc<Home>,
+    pub(crate) client: Arc<Client>,
     invitation: Invitation,
-    _folder: tempfile::TempDir,
+    pub(crate) folder: tempfile::TempDir,
 }
 
 impl Enrolled {
-    fn invited(invitation: &Invitation) -> Self {
+    pub(crate) fn invited(invitation: &Invitation) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let home = Arc::new(Home::prepare(&folder.path().join("cluster"), invitation).unwrap());
         let client = Arc::new(Client::new(home.key(), home.given().unwrap()).unwrap());
-        Self { home, client, invitation: invitation.clone(), _folder: folder }
+        Self { home, client, invitation: invitation.clone(), folder }
     }
 
-    fn key(&self) -> PublicKey {
+    pub(crate) fn key(&self) -> PublicKey {
         self.home.key().public()
     }
 
@@ -359,174 +347,4 @@ async fn where_the_state_cannot_be_read_nobody_is_let_in_until_it_can() {
     assert!(matches!(error, ClientError::TurnedAway(Reception::Revoked)), "{error:?}");
     fs::write(&path, good).unwrap();
     echoes(&mut cluster.client.open(PATIENCE).await.unwrap(), b"put back").await;
-}
-
-/// A broker of the cluster.
-async fn broker(cluster: &Enrolled, limits: BrokerLimits) -> (SocketAddr, SocketAddr) {
-    let free: SocketAddr = "127.0.0.1:0".parse().unwrap();
-    let key = cluster.home.key().clone();
-    let client = Arc::clone(&cluster.client);
-    let desk = Arc::new(Desk::of(client, key));
-    let broker = Broker::bind(desk, free, Some(free), limits).await.unwrap();
-    let addresses = (broker.address().unwrap(), broker.admin_address().unwrap());
-    tokio::spawn(broker.serve(std::future::pending()));
-    addresses
-}
-
-/// What a program does: shows a key, and is answered.
-async fn ask_broker(at: SocketAddr, key: PublicKey) -> Result<(TcpStream, Pass), Answer> {
-    let mut stream = TcpStream::connect(at).await.unwrap();
-    stream.write_all(&broker::request(&key)).await.unwrap();
-    if let Some(answer) = Answer::of(stream.read_u8().await.unwrap()).unwrap() {
-        return Err(answer);
-    }
-    let mut body = vec![0; stream.read_u16().await.unwrap().into()];
-    stream.read_exact(&mut body).await.unwrap();
-    Ok((stream, Pass::decode(&body).unwrap()))
-}
-
-type Opened = tokio_rustls::client::TlsStream<TcpStream>;
-
-async fn open(
-    stream: TcpStream,
-    pass: &Pass,
-    own: &KeyPair,
-    credential: Credential,
-) -> (Opened, Reception) {
-    let mut config = raw::client_config(own, pass.bridge).unwrap();
-    config.alpn_protocols = vec![pass.ticket.clone(), ENROLLED_PROTOCOL.to_vec()];
-    let name = ServerName::try_from(pass.server_name.clone()).unwrap();
-    let mut stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap();
-    let presentation = Presentation { protocol: PROXY_PROTOCOL.to_vec(), credential };
-    stream.write_all(&presentation.encode()).await.unwrap();
-    stream.flush().await.unwrap();
-    let reception = Reception::of(stream.read_u8().await.unwrap()).unwrap();
-    (stream, reception)
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_program_gets_a_session_by_the_broker_with_a_key_of_its_own() {
-    let realm = Realm::new().await;
-    let cluster = realm.enrolled("prod").await;
-    let (at, admin) = broker(&cluster, BrokerLimits::default()).await;
-    let (own, _) = KeyPair::generate().unwrap();
-    let (stream, pass) = ask_broker(at, own.public()).await.unwrap();
-    assert_eq!(pass.bridge, realm.keys.bridge.public());
-    let (mut session, reception) = open(stream, &pass, &own, pass.credential).await;
-    assert_eq!(reception, Reception::Admitted);
-    assert_eq!(session.read_u8().await.unwrap(), 0, "OpenBao is there");
-    echoes(&mut session, b"through the broker").await;
-    let metrics = get(admin, "/metrics").await;
-    assert!(metrics.contains("cloudtaser_broker_connections 1"), "{metrics}");
-    assert!(get(admin, "/readyz").await.starts_with("HTTP/1.1 200"));
-
-    // The pass of one key is of no use to another.
-    let (thief, _) = KeyPair::generate().unwrap();
-    let (stream, pass) = ask_broker(at, own.public()).await.unwrap();
-    let (_, reception) = open(stream, &pass, &thief, pass.credential).await;
-    assert_eq!(reception, Reception::Untrue);
-    // Nor is the certificate alone.
-    let (stream, pass) = ask_broker(at, own.public()).await.unwrap();
-    let alone = Credential { leaf: None, ..pass.credential };
-    let (_, reception) = open(stream, &pass, &own, alone).await;
-    assert_eq!(reception, Reception::Untrue);
-
-    realm.decide(cluster.key(), false);
-    let end = timeout(PATIENCE, session.read_to_end(&mut Vec::new())).await.expect("it is cut");
-    assert!(end.is_err(), "the program's session ends with its cluster");
-    let (stream, pass) = ask_broker(at, own.public()).await.unwrap();
-    let (_, reception) = open(stream, &pass, &own, pass.credential).await;
-    assert_eq!(reception, Reception::Revoked);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_broker_says_why_there_is_no_session() {
-    let realm = Realm::new().await;
-    let waiting = Enrolled::invited(&realm.invite("waits", now() + 600));
-    let (key, _) = KeyPair::generate().unwrap();
-    let (at, admin) = broker(&waiting, BrokerLimits::default()).await;
-    let answer = ask_broker(at, key.public()).await.map(drop).unwrap_err();
-    assert_eq!(answer, Answer::NotEnrolled);
-    assert!(get(admin, "/readyz").await.starts_with("HTTP/1.1 503"));
-
-    let cluster = realm.enrolled("prod").await;
-    let limits = BrokerLimits { connections: 1, ..BrokerLimits::default() };
-    let (at, _) = broker(&cluster, limits).await;
-    let _first = ask_broker(at, key.public()).await.unwrap();
-    let answer = ask_broker(at, key.public()).await.map(drop).unwrap_err();
-    assert_eq!(answer, Answer::Busy);
-
-    // One source has its share, and others theirs.
-    let limits = BrokerLimits { per_source: 2, ..BrokerLimits::default() };
-    let (at, _) = broker(&cluster, limits).await;
-    let from = async |address: &str| {
-        let socket = tokio::net::TcpSocket::new_v4().unwrap();
-        socket.bind(address.parse().unwrap()).unwrap();
-        let mut stream = socket.connect(at).await.unwrap();
-        stream.write_all(&broker::request(&key.public())).await.unwrap();
-        (Answer::of(stream.read_u8().await.unwrap()).unwrap(), stream)
-    };
-    let (first, second) = (from("127.0.0.9:0").await, from("127.0.0.9:0").await);
-    assert_eq!((first.0, second.0), (None, None), "a pass each");
-    assert_eq!(from("127.0.0.9:0").await.0, Some(Answer::Busy));
-    assert_eq!(from("127.0.0.8:0").await.0, None);
-
-    let (at, admin) = broker(&cluster, BrokerLimits::default()).await;
-    let garbage = &mut send(&Place { key, address: at, admin }, &[b'x'; 36]).await;
-    super::support::is_closed_in_silence(garbage).await;
-    let Realm { _beacon, .. } = realm;
-    _beacon.kill();
-    let (key, _) = KeyPair::generate().unwrap();
-    // What the beacon had begun goes on for a moment.
-    let began = Instant::now();
-    let answer = loop {
-        match ask_broker(at, key.public()).await.map(drop) {
-            Err(answer) => break answer,
-            Ok(()) => assert!(began.elapsed() < PATIENCE),
-        }
-        sleep(Duration::from_millis(10)).await;
-    };
-    assert_eq!(answer, Answer::NoBeacon);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_broker_that_stops_takes_nothing_new_and_lets_sessions_end() {
-    let realm = Realm::new().await;
-    let cluster = realm.enrolled("prod").await;
-    let free: SocketAddr = "127.0.0.1:0".parse().unwrap();
-    let key = cluster.home.key().clone();
-    let desk = Arc::new(Desk::of(Arc::clone(&cluster.client), key));
-    let bound = Broker::bind(desk, free, None, BrokerLimits::default());
-    let broker = bound.await.unwrap();
-    let at = broker.address().unwrap();
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let serving = tokio::spawn(broker.serve(async { drop(stopped.await) }));
-    let (own, _) = KeyPair::generate().unwrap();
-    let (stream, pass) = ask_broker(at, own.public()).await.unwrap();
-    let (mut session, _) = open(stream, &pass, &own, pass.credential).await;
-    assert_eq!(session.read_u8().await.unwrap(), 0);
-    stop.send(()).unwrap();
-    let began = Instant::now();
-    while TcpStream::connect(at).await.is_ok() {
-        assert!(began.elapsed() < PATIENCE);
-        sleep(Duration::from_millis(10)).await;
-    }
-    echoes(&mut session, b"while it drains").await;
-    assert!(!serving.is_finished());
-    drop(session);
-    timeout(PATIENCE, serving).await.expect("it ends with the last session").unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_program_with_an_admission_of_its_own_is_carried_by_a_broker_too() {
-    let realm = Realm::new().await;
-    let (cluster, other) = (realm.enrolled("prod").await, realm.enrolled("own").await);
-    let (at, _) = broker(&cluster, BrokerLimits::default()).await;
-    // The other one dials the broker as if it were the beacon.
-    let folder = other._folder.path().join("cluster/cluster.json");
-    let text = fs::read_to_string(&folder).unwrap();
-    let text = text.replace(&realm.place.address.to_string(), &at.to_string());
-    fs::write(&folder, text).unwrap();
-    let client = Client::new(other.home.key(), other.home.given().unwrap()).unwrap();
-    echoes(&mut client.open(PATIENCE).await.unwrap(), b"its own ticket").await;
 }

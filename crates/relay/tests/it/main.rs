@@ -5,6 +5,8 @@ mod abuse;
 #[cfg(test)]
 mod away;
 #[cfg(test)]
+mod broker;
+#[cfg(test)]
 mod bytes;
 #[cfg(test)]
 mod enrolled;
