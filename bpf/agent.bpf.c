@@ -24,6 +24,7 @@
 #include "lib/read.h"
 #include "lib/report.h"
 #include "lib/seal.h"
+#include "lib/signal.h"
 #include "lib/task.h"
 
 #include "bpf.bpf.c"
@@ -37,6 +38,7 @@
 #include "perf_event_open.bpf.c"
 #include "ptrace_access_check.bpf.c"
 #include "ptrace_traceme.bpf.c"
+#include "signal_deliver.bpf.c"
 #include "task_kill.bpf.c"
 #include "task_setrlimit.bpf.c"
 
@@ -46,6 +48,7 @@
 #include "bprm_check_security.bpf.c"
 #include "bprm_creds_for_exec.bpf.c"
 #include "file_receive.bpf.c"
+#include "file_send_sigiotask.bpf.c"
 #include "inode_free.bpf.c"
 #include "inode_rename.bpf.c"
 #include "inode_rmdir.bpf.c"

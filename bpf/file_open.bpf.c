@@ -33,6 +33,38 @@ static __always_inline void ct_learn_mount(struct file *file)
 		*known = (__u64)BPF_CORE_READ(file, f_path.mnt);
 }
 
+/*
+ * KERNEL: swapon passes no hook but that of opening what it is given. A caller under a tracer cannot
+ * be called something else here: nothing between its entry and this stops for a tracer.
+ */
+#define CT_SWAPON 167
+#define CT_SWAPON_32 87 /* of 64 bits: unlink, which opens nothing */
+#define CT_X32 0x40000000
+
+static __always_inline bool ct_is_swapon(void)
+{
+#ifdef CT_PROBE
+	return false; /* before Linux 5.15 nothing says which call it is */
+#else
+	struct pt_regs *regs = (void *)bpf_task_pt_regs(bpf_get_current_task_btf());
+	__u32 call = regs->orig_ax & ~CT_X32;
+
+	return call == CT_SWAPON || call == CT_SWAPON_32;
+#endif
+}
+
+/* Whether memory would be written to somewhere new, where other names lead to as well. */
+static __always_inline bool ct_is_more_swap(void)
+{
+	__u32 all = 0;
+	__u32 *marks;
+
+	if (!ct_is_swapon())
+		return false;
+	marks = bpf_map_lookup_elem(&ct_devices, &all);
+	return marks && *marks & CT_DEVICE_FOLLOWED;
+}
+
 CT_HOOK(file_open, struct file *file)
 {
 	enum ct_access access = CT_ACCESS_READ | CT_ACCESS_OPEN;
@@ -42,6 +74,10 @@ CT_HOOK(file_open, struct file *file)
 		access |= CT_ACCESS_WRITE;
 	ct_learn_mount(file);
 	finding = ct_judge_file(file, access);
+	if (access & CT_ACCESS_WRITE && !finding.denied && ct_is_more_swap()) {
+		finding.denied = true;
+		finding.grant.kind = CT_GRANT_DEVICES;
+	}
 	if (access & CT_ACCESS_WRITE &&
 	    (ct_marks(CT_AT(file, f_inode)) || ct_is_running(CT_AT(file, f_inode)) ||
 	     ct_is_others_code(CT_AT(file, f_inode)))) {

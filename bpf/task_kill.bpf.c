@@ -4,24 +4,9 @@
  *
  * A signal that the process handles or blocks dumps nothing, so SIGQUIT still asks a web server to
  * stop and a JVM for its threads. Signals of the kernel itself (a fault, a terminal's ^C) do not
- * come here. Not seen: cgroup.kill and the OOM killer, which do not ask.
+ * come here: signal_deliver sees what they would dump. Not seen: cgroup.kill and the OOM killer, which
+ * do not ask.
  */
-#define SIGQUIT 3
-#define SIGILL 4
-#define SIGTRAP 5
-#define SIGABRT 6
-#define SIGBUS 7
-#define SIGFPE 8
-#define SIGSEGV 11
-#define SIGTERM 15
-#define SIGCONT 18
-#define SIGXCPU 24
-#define SIGXFSZ 25
-#define SIGSYS 31
-
-static const __u32 ct_core_signals = 1u << SIGQUIT | 1u << SIGILL | 1u << SIGTRAP | 1u << SIGABRT |
-				     1u << SIGBUS | 1u << SIGFPE | 1u << SIGSEGV | 1u << SIGXCPU |
-				     1u << SIGXFSZ | 1u << SIGSYS;
 
 /*
  * What the process does with the signal. The place is worked out by hand: CO-RE moves fields, and
@@ -79,7 +64,7 @@ static __always_inline bool ct_all_block(struct task_struct *task, int signal)
 
 static __always_inline bool ct_would_dump(struct task_struct *task, int signal)
 {
-	if (signal < SIGQUIT || signal > SIGSYS || !(ct_core_signals & 1u << signal))
+	if (!ct_is_core_signal(signal))
 		return false;
 	if (ct_handler(task, signal)) /* not SIG_DFL */
 		return false;

@@ -32,6 +32,7 @@ enum { false = 0, true = 1 };
 enum bpf_map_type {
 	BPF_MAP_TYPE_HASH = 1,
 	BPF_MAP_TYPE_ARRAY = 2,
+	BPF_MAP_TYPE_PROG_ARRAY = 3,
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
 	BPF_MAP_TYPE_LRU_HASH = 9,
 	BPF_MAP_TYPE_LPM_TRIE = 11,
@@ -85,7 +86,7 @@ struct pt_regs {
 };
 
 struct bpf_raw_tracepoint_args {
-	__u64 args[2];
+	__u64 args[3];
 };
 
 enum lockdown_reason {
@@ -238,6 +239,7 @@ struct signal_struct {
 
 struct mm_struct {
 	struct file *exe_file;
+	unsigned long flags;
 };
 
 struct seccomp {
@@ -274,6 +276,7 @@ struct msghdr {
 };
 
 struct kernel_siginfo;
+struct fown_struct;
 struct cred;
 struct vm_area_struct;
 

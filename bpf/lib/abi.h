@@ -32,6 +32,9 @@ enum ct_hook {
 	CT_HOOK_SOCKET_CONNECT,
 	CT_HOOK_SOCKET_SENDMSG,
 	CT_HOOK_SOCKET_CREATE,
+	CT_HOOK_FILE_SEND_SIGIOTASK,
+	/* A tracepoint, which refuses nothing: the process that would dump core is ended. */
+	CT_HOOK_SIGNAL_DELIVER,
 	CT_HOOK_COUNT,
 };
 
@@ -83,6 +86,8 @@ enum ct_file_mark {
 	CT_FILE_LOADER = 1,
 	/* The agent's own: its processes may take over. */
 	CT_FILE_AGENT = 2,
+	/* Not a loader yet: nobody writes it while the agent reads what it holds. */
+	CT_FILE_HELD = 4,
 };
 
 /* A program by its content: SHA-256. Key of ct_contents. */
@@ -211,6 +216,8 @@ enum ct_device_mark {
 	CT_DEVICE_SWAP = 1,
 	/* Below the agent's own file or a listed loader: no write. */
 	CT_DEVICE_BELOW = 2,
+	/* Under key 0 alone: swap is followed, so that nobody turns more of it on. */
+	CT_DEVICE_FOLLOWED = 4,
 };
 
 /* Key of ct_egress: bits that count, and an IPv6 address or a mapped IPv4 one. */

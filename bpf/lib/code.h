@@ -24,6 +24,7 @@
 #define PROT_EXEC 0x4
 #define OVERLAYFS_SUPER_MAGIC 0x794c7630
 #define TMPFS_MAGIC 0x01021994
+#define HUGETLBFS_MAGIC 0x958458f6
 /* KERNEL: of s_flags: a file system that is mounted nowhere, as memfd's. */
 #define SB_KERNMOUNT (1 << 22)
 /* The kernel enters a mapping a moment after it has asked; a machine that is held still needs longer. */
@@ -103,31 +104,6 @@ static __always_inline bool ct_is_others_code(struct inode *inode)
 		return false;
 	return BPF_CORE_READ(inode, i_mapping, i_mmap.rb_root.rb_node) ||
 	       bpf_ktime_get_boot_ns() - known->at_ns < CT_CODE_FRESH_NS;
-}
-
-static __always_inline bool ct_is_memfd(struct inode *inode)
-{
-	return CT_AT(inode, i_sb, s_magic) == TMPFS_MAGIC &&
-	       CT_AT(inode, i_sb, s_flags) & SB_KERNMOUNT;
-}
-
-/*
- * Whose a memfd is: the group's that used it first, where that is a guarded one. 0: nobody's.
- * `full`: there is no room to enter it.
- */
-static __always_inline __u32 ct_owner_of_memfd(struct inode *inode, bool *full)
-{
-	struct ct_code_file key = ct_code_of(inode);
-	struct ct_code *known = bpf_map_lookup_elem(&ct_code, &key);
-	struct ct_task *actor;
-
-	if (known)
-		return known->group;
-	actor = ct_current();
-	if (!actor)
-		return 0;
-	*full = !ct_enter_code(inode, actor->group);
-	return actor->group;
 }
 
 #endif

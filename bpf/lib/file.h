@@ -16,6 +16,7 @@
 #define PROC_SUPER_MAGIC 0x9fa0
 #define TRACEFS_MAGIC 0x74726163
 #define DEBUGFS_MAGIC 0x64626720
+#define BINFMTFS_MAGIC 0x42494e4d
 #define BPF_FS_MAGIC 0xcafe4a11
 #define S_IFCHR 0020000
 #define S_IFDIR 0040000
@@ -184,23 +185,39 @@ static __always_inline void ct_judge_proc(struct file *file, enum ct_access acce
 	finding->denied = ct_is_kernel_file(dentry, &name, access);
 }
 
-/* A memfd of a guarded process, reopened by /proc/PID/fd. */
-static __always_inline void ct_judge_memfd(struct inode *inode, enum ct_access access,
-					   struct ct_finding *finding)
+/*
+ * Memory that is a file without a name, reopened by /proc/PID/fd or map_files. A memfd is the group's
+ * that used it first, where that is a guarded one. Shared memory without a file of the process's own
+ * making passes no hook when it is made; the kernel calls all of it by two names, and nobody has
+ * cause to open it.
+ */
+static __always_inline void ct_judge_memory(struct file *file, enum ct_access access,
+					    struct ct_finding *finding)
 {
-	bool full = false;
-	__u32 owner = ct_owner_of_memfd(inode, &full);
+	struct inode *inode = CT_AT(file, f_inode);
+	struct ct_code_file key = ct_code_of(inode);
+	struct ct_code *known = bpf_map_lookup_elem(&ct_code, &key);
+	struct ct_name name = {};
 	struct ct_task *actor;
 
-	finding->denied = full;
-	if (!(access & CT_ACCESS_OPEN) || !owner)
+	if (known && !(access & CT_ACCESS_OPEN))
 		return;
+	if (!known && access & CT_ACCESS_OPEN) {
+		ct_read_name(&name, CT_AT(file, f_path.dentry));
+		finding->denied = CT_IS(&name, "dev/zero") || CT_IS(&name, "anon_hugepage");
+		if (finding->denied)
+			return;
+	}
 	actor = ct_current();
-	if (actor && actor->group == owner)
+	if (!known) {
+		finding->denied = actor && !ct_enter_code(inode, actor->group);
+		return;
+	}
+	if (actor && actor->group == known->group)
 		return;
 	finding->denied = true;
 	finding->grant.kind = CT_GRANT_MEMORY;
-	finding->grant.group = owner;
+	finding->grant.group = known->group;
 }
 
 /* Ordered by how often it is asked: most files end at the second comparison. */
@@ -219,9 +236,13 @@ static __always_inline struct ct_finding ct_judge_file(struct file *file, enum c
 			/* uprobe_events and its like; a trace that is there may be read. */
 			finding.denied = access & CT_ACCESS_WRITE && !ct_is_loader();
 			finding.grant.kind = CT_GRANT_TRACING;
-		} else if (magic == TMPFS_MAGIC) {
-			if (ct_is_memfd(inode))
-				ct_judge_memfd(inode, access, &finding);
+		} else if (magic == TMPFS_MAGIC || magic == HUGETLBFS_MAGIC) {
+			if (CT_AT(inode, i_sb, s_flags) & SB_KERNMOUNT)
+				ct_judge_memory(file, access, &finding);
+		} else if (magic == BINFMTFS_MAGIC) {
+			/* Which program runs in the place of what a guarded process executes next. */
+			finding.denied = access & CT_ACCESS_WRITE;
+			finding.grant.kind = CT_GRANT_KERNEL;
 		} else if (magic == DEBUGFS_MAGIC) {
 			finding.denied = access & CT_ACCESS_WRITE &&
 					 ct_is_switch_of_probes(CT_AT(file, f_path.dentry));

@@ -12,15 +12,23 @@
 #include "report.h"
 #include "task.h"
 
-static __always_inline bool ct_is_granted(struct ct_grant_key key)
+/* The grant, whoever may use it; 0 where there is none, or its time is over. */
+static __always_inline struct ct_grant *ct_in_force(struct ct_grant_key key)
 {
 	struct ct_grant *grant;
-	struct pid *pid;
 
 	if (key.kind == CT_GRANT_NONE)
-		return false;
+		return 0;
 	grant = bpf_map_lookup_elem(&ct_grants, &key);
-	if (!grant || grant->until_ns <= bpf_ktime_get_boot_ns())
+	return grant && grant->until_ns > bpf_ktime_get_boot_ns() ? grant : 0;
+}
+
+static __always_inline bool ct_is_granted(struct ct_grant_key key)
+{
+	struct ct_grant *grant = ct_in_force(key);
+	struct pid *pid;
+
+	if (!grant)
 		return false;
 	pid = CT_AT(ct_this_task(), thread_pid);
 	if ((__u32)bpf_get_current_uid_gid() || !pid || CT_AT(pid, level) || ct_current())

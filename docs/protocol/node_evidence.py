@@ -13,6 +13,7 @@ KIND = "cloudtaser node evidence 1"
 MARK = bytes((0x00, 0x78, 26)) + KIND.encode()
 STATEMENT = b"cloudtaser node statement, version 1\n"
 QUOTE = b"cloudtaser node quote, version 1\n"
+REPORT = b"cloudtaser node report, version 1\n"
 MEMBERS = """
     v session sealing at boot kernel lockdown agent state tier reasons proved_s roads programs launch
 """.split()
@@ -202,6 +203,20 @@ def verify_quote(tpm, statement):
         need(replayed.get(register, bytes(32)) == value, f"an event log that leads to {register}")
 
 
+# Where a report has what it was made for: AMD's (publication 56860, table 23), and behind the header
+# of Intel's quotes (DCAP quoting library API, version 4).
+NAMED = {"sev_guest": 0x50, "tdx_guest": 48 + 520}
+
+
+def verify_report(report, statement):
+    need(report[0] in NAMED, "a report of a known kind")
+    at = NAMED[report[0]]
+    if report[0] == "tdx_guest" and report[1][:2] == bytes((5, 0)):
+        at += 6  # Version 5 says kind and length of what follows.
+    named = hashlib.sha512(REPORT + statement.encode()).digest()
+    need(report[1][at : at + 64] == named, "a report of this statement")
+
+
 # The document.
 
 
@@ -214,7 +229,17 @@ def is_hash(value):
 
 
 def has_shape(document):
-    if not (isinstance(document, dict) and {0, 1, 2, 3} <= document.keys() <= {0, 1, 2, 3, 4}):
+    members = {0, 1, 2, 3, 4, 5}
+    if not (isinstance(document, dict) and {0, 1, 2, 3} <= document.keys() <= members):
+        return False
+    report = document.get(5)
+    if report is not None and not (
+        isinstance(report, dict)
+        and report.keys() == {0, 1, 2}
+        and isinstance(report[0], str)
+        and is_bytes(report[1])
+        and is_bytes(report[2])
+    ):
         return False
     tpm = document.get(4)
     right = tpm is None or (
@@ -268,4 +293,6 @@ def verify(document, uses, ed25519_verifies):
         need(known is None or wrapper is None or known == wrapper, "a statement of this wrapper")
     if 4 in document:
         verify_quote(document[4], document[1])
-    return 4 in document
+    if 5 in document:
+        verify_report(document[5], document[1])
+    return 4 in document, 5 in document

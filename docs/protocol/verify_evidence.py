@@ -4,9 +4,13 @@
 A second reading of docs/protocol/evidence.md, by other means than the product: it is there so that
 an auditor needs to trust neither the product nor its language. It verifies signatures, quorum,
 proofs, chains, openings and documents (those of nodes by node_evidence.py, which lies beside it), and
-counts; it draws no claims.
+counts; it draws no claims. Of a report of a confidential machine it verifies what it was made for, and
+not AMD's and Intel's signatures: those are counted as not verified.
 
-    python3 verify_evidence.py EVIDENCE POLICY
+    python3 verify_evidence.py EVIDENCE POLICY [--later BUNDLE]...
+
+A later bundle of the same log shows that EVIDENCE is of its past, where the log's key was replaced
+since and no witness of the policy signed.
 
 Exit: 0 it verifies, 64 usage, 77 refused.
 """
@@ -221,13 +225,15 @@ def signed_until(signed, policy):
     raise Refused("a known log signed it")
 
 
-def believe(signed, policy):
+def place(signed):
+    return signed["origin"], signed["size"], signed["root"]
+
+
+def believe(signed, policy, past=()):
     """Checks a checkpoint against the policy; tells which witnesses signed it, and when."""
     witnesses, members, quorum = (policy[name] for name in ("witnesses", "members", "quorum"))
     until = signed_until(signed, policy)
     need(until is None or signed["size"] <= until, "a key that had not been replaced by then")
-    # The signature of a key that is out of use shows nothing by itself.
-    need(until is None or quorum != "none", "witnesses, where the log's key was replaced since")
     times = {name: signed_by(signed, key) for name, key in witnesses.items()}
     seen = {name: when for name, when in times.items() if when is not None}
 
@@ -238,6 +244,10 @@ def believe(signed, policy):
         return sum(met(member) for member in group) >= least
 
     need(quorum == "none" or met(quorum), "the policy's quorum")
+    if until is not None and quorum == "none":
+        # The signature of a key that is out of use shows nothing by itself.
+        need(place(signed) in past, "witnesses or a later bundle, where the log's key was replaced since")
+        return {}
     return seen
 
 
@@ -435,7 +445,7 @@ class Count:
         self.names = {}
         self.evidence = {}
         self.key_changes = {}
-        self.notices = self.nodes = self.quotes = 0
+        self.notices = self.nodes = self.quotes = self.reports = 0
         self.orders = {}
 
     def add(self, index, leaf):
@@ -531,22 +541,23 @@ def verify_key_change(document, size, origin, policy):
 
 
 def verify_document(document, count, origin, policy):
-    """One document, by what names it; whether a node signed it, and a TPM."""
+    """One document, by what names it; whether a node signed it, a TPM, and a processor."""
     name = sha256(document)
     if name in count.key_changes:
         verify_key_change(document, count.key_changes[name], origin, policy)
-        return False, False
+        return False, False, False
     if name in count.orders:
         verify_order(document, count.orders[name])
-        return False, False
+        return False, False, False
     need(name in count.evidence, "a document that a receipt names")
     if document[1:].startswith(node_evidence.MARK):
         content = decode_all(document)
         try:
-            return True, node_evidence.verify(content, count.evidence[name], ed25519_verifies)
+            found = node_evidence.verify(content, count.evidence[name], ed25519_verifies)
+            return True, *found
         except node_evidence.Odd as error:
             raise Refused(str(error)) from error
-    return False, False
+    return False, False, False
 
 
 def opening_hash(opening):
@@ -556,12 +567,12 @@ def opening_hash(opening):
     return sha256(b"cloudtaser name v1\0", opening[2], message)
 
 
-def verify_bundle(data, policy):
+def verify_bundle(data, policy, past=()):
     need(len(data) > 32 and sha256(data[:-32]) == data[-32:], "the hash at the end")
     bundle = decode_all(data[len(MAGIC) : -32])
     need(BUNDLE(bundle), "a bundle")
     signed = checkpoint(bundle[0])
-    seen = believe(signed, policy)
+    seen = believe(signed, policy, past)
     count, last = Count(), -1
     for item in bundle[1]:
         need(item[0] > last, "positions that rise")
@@ -576,9 +587,10 @@ def verify_bundle(data, policy):
         need(found is not None, "an opening of a name that is here")
         names[opening[0] + "#" + ",".join(opening[1])] = found
     for document in bundle[3]:
-        signed_it, quoted = verify_document(document, count, signed["origin"], policy)
+        signed_it, quoted, reported = verify_document(document, count, signed["origin"], policy)
         count.nodes += signed_it
         count.quotes += quoted
+        count.reports += reported
     grown = []
     for earlier in bundle[4]:
         older = checkpoint(earlier[0])
@@ -592,7 +604,16 @@ def verify_bundle(data, policy):
     return signed, seen, count, names, grown
 
 
-def verify_proof(text, policy):
+def proved_by(data, policy):
+    """Checkpoints that a later bundle proves: its own, and those that it grew from."""
+    need(data.startswith(MAGIC), "a later bundle")
+    verify_bundle(data, policy)
+    bundle = decode_all(data[len(MAGIC) : -32])
+    notes = [bundle[0], *(earlier[0] for earlier in bundle[4])]
+    return {place(checkpoint(note)) for note in notes}
+
+
+def verify_proof(text, policy, past=()):
     head, gap, note = text.partition("\n\n")
     lines = head.split("\n")
     need(gap and lines[0] == "c2sp.org/tlog-proof@v1" and len(lines) >= 3, "a tlog-proof")
@@ -601,7 +622,7 @@ def verify_proof(text, policy):
     path = [unbase64(line) for line in lines[3:]]
     need(len(path) <= 63 and all(len(other) == 32 for other in path), "hashes of a proof")
     signed = checkpoint(note)
-    seen = believe(signed, policy)
+    seen = believe(signed, policy, past)
     verify_inclusion(sha256(b"\0", leaf), index, signed["size"], signed["root"], path)
     count = Count()
     count.add(index, leaf)
@@ -609,27 +630,34 @@ def verify_proof(text, policy):
 
 
 def main(arguments):
-    if len(arguments) != 2:
+    given, later = arguments[:2], arguments[2::2]
+    files = arguments[3::2]
+    if len(given) != 2 or later != ["--later"] * len(files):
         print(__doc__, file=sys.stderr)
         return 64
     try:
-        with open(arguments[0], "rb") as file:
+        with open(given[0], "rb") as file:
             data = file.read()
-        with open(arguments[1], encoding="utf-8", newline="") as file:
+        with open(given[1], encoding="utf-8", newline="") as file:
             policy = file.read()
+        bundles = []
+        for name in files:
+            with open(name, "rb") as file:
+                bundles.append(file.read())
     except (OSError, ValueError) as error:
         print(f"cannot read: {error}", file=sys.stderr)
         return 64
     try:
         policy = parse_policy(policy)
+        past = set().union(*(proved_by(bundle, policy) for bundle in bundles))
         if data.startswith(MAGIC):
-            found = verify_bundle(data, policy)
+            found = verify_bundle(data, policy, past)
         else:
             try:
                 text = data.decode()
             except UnicodeDecodeError as error:
                 raise Refused("UTF-8") from error
-            found = verify_proof(text, policy)
+            found = verify_proof(text, policy, past)
     except Refused as error:
         print(f"refused: what is needed and not there: {error}", file=sys.stderr)
         return 77
@@ -644,6 +672,7 @@ def main(arguments):
         "notices": count.notices,
         "nodes": count.nodes,
         "quotes": count.quotes,
+        "reports_not_verified": count.reports,
         "keys_changed": len(count.key_changes),
         "missing": count.missing,
         "names": names,

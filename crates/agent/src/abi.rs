@@ -10,7 +10,7 @@ pub(crate) use grants::{Grant, GrantKey, GrantKind};
 pub(crate) use terms::{Authority, Ports, Room, net};
 
 /// Hooks in the order of `enum ct_hook`.
-pub(crate) const HOOKS: [&str; 23] = [
+pub(crate) const HOOKS: [&str; 25] = [
     "ptrace_access_check",
     "ptrace_traceme",
     "file_open",
@@ -34,13 +34,18 @@ pub(crate) const HOOKS: [&str; 23] = [
     "socket_connect",
     "socket_sendmsg",
     "socket_create",
+    "file_send_sigiotask",
+    "signal_deliver",
 ];
+
+/// A tracepoint, the same in every tier; the others are places where the kernel asks for a verdict.
+pub(crate) const TRACEPOINT: &str = "signal_deliver";
 
 /// Hooks that ask only where guarded processes may not connect as they like.
 pub(crate) const EGRESS_HOOKS: [&str; 3] = ["socket_connect", "socket_sendmsg", "socket_create"];
 
 /// Number of the maps' meaning: raised with every change that an older or newer agent would misread.
-pub(crate) const VERSION: u32 = 4;
+pub(crate) const VERSION: u32 = 5;
 
 /// The group of the agent (`CT_GROUP_AGENT`).
 pub(crate) const AGENT_GROUP: u32 = 1;
@@ -52,6 +57,8 @@ const ROLE_BY_HAND: u32 = 16;
 pub(crate) const FILE_LOADER: u32 = 1;
 /// `CT_FILE_AGENT`: its processes may take over.
 pub(crate) const FILE_AGENT: u32 = 2;
+/// `CT_FILE_HELD`: nobody writes it while its content is read.
+pub(crate) const FILE_HELD: u32 = 4;
 
 /// `CT_CONTENT_LOADER`: processes that run it may load programs.
 pub(crate) const CONTENT_LOADER: u32 = 1;

@@ -33,6 +33,9 @@ pub(crate) struct AttackArgs {
     /// Its descriptor of a memfd.
     #[arg(long)]
     memfd: i32,
+    /// Memory that it shares, as `/proc/PID/map_files` names it.
+    #[arg(long)]
+    shared: String,
     /// The agent.
     #[arg(long)]
     agent: i32,
@@ -140,6 +143,7 @@ fn roads_of(args: &AttackArgs, road: &mut Visit<'_>) {
     road("pidfd-getfd", &|| take(canary));
     road("ptrace", &|| Attached::to(canary).map(drop));
     road("memfd-read", &|| open(&format!("/proc/{canary}/fd/{}", args.memfd), true));
+    road("shared-memory", &|| open(&format!("/proc/{canary}/map_files/{}", args.shared), true));
     road("code-write", &|| open(&format!("/proc/{canary}/fd/{}", args.code), false));
     road("core-limit", &|| roads::rewrite_core_limit(canary));
     road("perf-sample", &|| roads::sample_stack(canary));
@@ -150,6 +154,9 @@ fn roads_of(args: &AttackArgs, road: &mut Visit<'_>) {
     road("dev-port", &|| open("/dev/port", true));
     road("ports", &|| roads::take_ports());
     road("swap", &|| open_swap());
+    // No device, so that nothing is swapped to where it is open.
+    road("more-swap", &|| roads::swap_to(Path::new("/dev/null")));
+    road("binfmt", &|| open("/proc/sys/fs/binfmt_misc/register", false));
     road("bpf-program", &|| roads::load_program());
     road("bpf-attach", &|| roads::attach_program(-1));
     road("init-module", &|| roads::offer_module());

@@ -28,7 +28,7 @@ pub(crate) struct Signer {
     pub(crate) key: NodeKey,
     /// SHA-256 of this program.
     program: Hash,
-    /// The node's TPM, where it has one.
+    /// What hardware of the node signs too, where there is some.
     pub(crate) quoting: Option<Quoting>,
 }
 
@@ -80,7 +80,8 @@ impl Agent {
             return Err("what there is to say does not fit into a statement".to_owned());
         }
         let signature = signer.key.sign(&text);
-        Ok(NodeEvidence { statement: text, key: signer.key.public(), signature, tpm: None })
+        let key = signer.key.public();
+        Ok(NodeEvidence { statement: text, key, signature, tpm: None, hardware: None })
     }
 }
 

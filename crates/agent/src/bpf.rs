@@ -23,6 +23,7 @@ use serde_json::json;
 
 use crate::abi::{self, Kind};
 use crate::events;
+use crate::host::signals;
 use crate::pins::Pins;
 
 pub(crate) use attached::{Attached, Counters};
@@ -212,7 +213,13 @@ fn try_load(
         let name = program.name().to_string_lossy().into_owned();
         let hook = ["lsm_", "fmod_", "probe_"].iter().find_map(|tier| name.strip_prefix(tier));
         let Some(hook) = hook else {
-            continue; // the life of tasks: the same in every tier
+            // The same in every tier: the life of tasks, and the signals that end one.
+            if name.ends_with(abi::TRACEPOINT) && !signals::are_deferred() {
+                missing
+                    .push(format!("{} (a real-time kernel with CVE-2025-21728)", abi::TRACEPOINT));
+                program.set_autoload(false);
+            }
+            continue;
         };
         let ours = name.starts_with(tier.prefix());
         // KERNEL: before 5.18 no program is told a file's hash, and nothing is known by its content.

@@ -15,7 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
-use cloudtaser_sys::roads::{self, Code};
+use cloudtaser_sys::roads::{self, Code, Shared};
 use nix::fcntl::OFlag;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::resource::{Resource, setrlimit};
@@ -78,7 +78,8 @@ pub(crate) fn wait() -> anyhow::Result<()> {
         Some(both) => both,
         None => (memfd.try_clone()?, Code::of(&memfd)?),
     };
-    writeln!(io::stdout(), "{} {}", file.as_raw_fd(), memfd.as_raw_fd())?;
+    let shared = Shared::with(b"0")?;
+    writeln!(io::stdout(), "{} {} {}", file.as_raw_fd(), memfd.as_raw_fd(), shared.name())?;
     io::stdin().read_to_end(&mut Vec::new())?;
     Ok(())
 }
@@ -130,11 +131,12 @@ pub(crate) fn round(
     canary.0.stdin.as_mut().context("no pipe")?.write_all(b"\n")?;
     let mut files = String::new();
     BufReader::new(ready).read_line(&mut files)?;
-    let (code, memfd) = files.trim().split_once(' ').context("the canary has no code")?;
+    let files: Vec<&str> = files.split_whitespace().collect();
+    let [code, memfd, shared] = files[..] else { bail!("the canary has no code") };
     let agent = Pid::this().to_string();
     let canary = pid.to_string();
     let arguments = ["attack", "--agent", &agent, "--canary", &canary];
-    let files = ["--code", code, "--memfd", memfd];
+    let files = ["--code", code, "--memfd", memfd, "--shared", shared];
     let numbers = [own.map, own.program, own.link].map(|id| id.to_string());
     let [map, program, link] = &numbers;
     let ids = ["--map", map, "--program", program, "--link", link];

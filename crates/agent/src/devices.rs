@@ -20,7 +20,8 @@ use crate::abi;
 const SWAP: u32 = 1;
 /// `CT_DEVICE_BELOW`.
 const BELOW: u32 = 2;
-/// Under [`ALL`]: swap is followed, also by who takes over. No mark of the programs'.
+/// `CT_DEVICE_FOLLOWED`, under [`ALL`]: swap is followed, also by who takes over, and no more of it
+/// is turned on.
 const FOLLOWED: u32 = 4;
 /// The key of all devices.
 const ALL: u32 = 0;

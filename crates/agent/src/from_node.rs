@@ -5,6 +5,8 @@
 //! and that copy is executed. While something is pinned, the copy that pinned it is executed,
 //! whatever the image holds: a new version takes effect at the node's next boot.
 
+mod known;
+
 use std::env;
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -20,6 +22,7 @@ use data_encoding::HEXLOWER;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
+use self::known::Known;
 use crate::events;
 use crate::pins::Pins;
 
@@ -46,19 +49,32 @@ pub(crate) fn run(args: &FromNodeArgs, socket: &Path) -> anyhow::Result<()> {
     let own = HEXLOWER.encode(&Sha256::digest(&image));
     let pinned = Pins::find().is_ok_and(|pins| pins.has_sets());
     let chosen = choose(pinned, recorded(folder)?.as_deref(), &own).to_owned();
+    let file = folder.join(&chosen);
+    let mut arguments = [&args.arguments[..], &more()?].concat();
     if chosen == own {
         place(folder, &own, &image)?;
     } else {
+        arguments = as_far_as_known(&file, &arguments);
         let why = "an earlier version is pinned until this node boots";
         events::write(&json!({"event": "from-node", "runs": chosen, "image": own, "why": why}));
     }
     drop(image);
-    let file = folder.join(&chosen);
     let mut command = Command::new(&file);
     // A process that is called by a digest is one that nobody knows.
-    command.arg0(PROGRAM).arg("--socket").arg(socket).args(&args.arguments).args(more()?);
+    command.arg0(PROGRAM).arg("--socket").arg(socket).args(&arguments);
     command.env_remove(ENV_AGENT_ARGUMENTS);
     Err(beginning::exec(&mut command)).with_context(|| format!("cannot run {}", file.display()))
+}
+
+/// The arguments that an earlier version takes; the others wait until it is not pinned any more.
+fn as_far_as_known(file: &Path, arguments: &[String]) -> Vec<String> {
+    let Known { kept, dropped } = known::of_program(file, arguments);
+    if !dropped.is_empty() {
+        let why =
+            "the version that is pinned does not know these: they count from the node's next boot";
+        events::write(&json!({"event": "from-node", "left_out": dropped, "why": why}));
+    }
+    kept
 }
 
 /// What the environment adds: a manifest that is a template has lists as one string only.

@@ -2,6 +2,8 @@
 //!
 //! Read, not believed: whether the programs run is shown by the canary alone.
 
+pub(crate) mod signals;
+
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::time::Duration;

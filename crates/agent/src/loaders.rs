@@ -1,6 +1,7 @@
 //! Programs that may load BPF: files of the node by inode and device, and programs of images by
 //! their content.
 
+pub(crate) mod admitted;
 pub(crate) mod content;
 pub(crate) mod replaced;
 pub(crate) mod running;
@@ -122,6 +123,22 @@ impl Wanted {
         &self.files
     }
 
+    /// Folders that were named, and their file systems. A slip is told: nothing else would show it.
+    pub(crate) fn homes(&self) -> anyhow::Result<Vec<(&Path, u64)>> {
+        ensure!(
+            self.homes.is_empty() || !self.contents.is_empty(),
+            "--loader-home says where files are known by their content, and no content is listed \
+             (--allow-loader sha256:HEX:SIZE)"
+        );
+        let each = self.homes.iter().map(|path| {
+            let data = on_node(path)
+                .with_context(|| format!("--loader-home {}: not on the node", path.display()))?;
+            ensure!(data.is_dir(), "--loader-home {} is no folder", path.display());
+            Ok((path.as_path(), data.dev()))
+        });
+        each.collect()
+    }
+
     /// What is listed by content.
     pub(crate) const fn contents(&self) -> &BTreeSet<Content> {
         &self.contents
@@ -150,14 +167,10 @@ impl Wanted {
 
     /// Lists contents, and the file systems where a content says what runs.
     fn list_contents(&self, loaded: &Loaded) -> anyhow::Result<BTreeSet<u64>> {
-        let mut devices = BTreeSet::new();
+        let named = self.homes()?.into_iter().map(|(_, device)| device);
+        let mut devices: BTreeSet<u64> = named.collect();
         if self.contents.is_empty() {
             return Ok(devices);
-        }
-        for path in &self.homes {
-            let data = on_node(path)
-                .with_context(|| format!("--loader-home {}: not on the node", path.display()))?;
-            devices.insert(data.dev());
         }
         devices.extend(HOMES.iter().filter_map(|path| Some(on_node(Path::new(path)).ok()?.dev())));
         let homes = loaded.map("ct_homes")?;
@@ -319,12 +332,21 @@ fn word(value: Option<Vec<u8>>) -> u32 {
 
 /// A file as the node's own processes find it: an absolute link leads to the node's file too.
 fn on_node(path: &Path) -> io::Result<Metadata> {
+    open_on_node(path, OFlag::O_PATH)?.metadata()
+}
+
+fn open_on_node(path: &Path, how: OFlag) -> io::Result<File> {
     let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
     // SECURITY: without it a containerised agent lists nobody, and the node's runc cannot start a
     // container any more, since that loads a program.
     let root = open(host::ROOT, flags | OFlag::O_DIRECTORY, Mode::empty())?;
-    let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_IN_ROOT);
-    File::from(openat2(root, path, how)?).metadata()
+    let how = OpenHow::new().flags(how | OFlag::O_CLOEXEC).resolve(ResolveFlag::RESOLVE_IN_ROOT);
+    Ok(File::from(openat2(root, path, how)?))
+}
+
+/// Whether a node has this program as a loader, so that one which is refused was replaced.
+pub(crate) fn is_of_a_node(path: &str) -> bool {
+    LOADERS.contains(&path)
 }
 
 #[cfg(test)]
@@ -339,6 +361,25 @@ mod tests {
         };
         assert!(found.is_file(), "links were followed");
         assert!(on_node(Path::new("/nowhere/runc")).is_err());
+    }
+
+    #[test]
+    fn a_home_that_cannot_be_meant_is_told() {
+        let content = "sha256:0707070707070707070707070707070707070707070707070707070707070707:1";
+        let content = content.parse::<Allowed>().unwrap();
+        let wanted = |allowed: &[Allowed], home: &str| Wanted::of(allowed, &[home.into()]);
+        let why = |wanted: Wanted| format!("{:#}", wanted.homes().unwrap_err());
+        assert!(why(wanted(&[], "/")).contains("no content is listed"));
+        if on_node(Path::new("/")).is_err() {
+            println!("SKIP: the root of process 1 may not be looked into here");
+            return;
+        }
+        let content = &[content];
+        assert!(why(wanted(content, "/nowhere/images")).contains("not on the node"));
+        assert!(why(wanted(content, "/etc/passwd")).contains("is no folder"));
+        let wanted = wanted(content, "/");
+        let homes = wanted.homes().unwrap();
+        assert_eq!(homes, [(Path::new("/"), on_node(Path::new("/")).unwrap().dev())]);
     }
 
     #[test]

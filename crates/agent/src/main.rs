@@ -30,6 +30,7 @@ mod keys;
 mod late;
 mod limit;
 mod loaders;
+mod machine;
 mod metrics;
 mod modules;
 mod neighbours;

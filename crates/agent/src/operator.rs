@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
 use cloudtaser_core::agent::Question;
-use cloudtaser_core::agent::content::Content;
 use cloudtaser_core::agent::order::{Act, Allow, ORDER_MAX, Order, Target};
 use cloudtaser_core::exit::Code;
 use cloudtaser_core::plan::Period;
@@ -18,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::caller::started;
 use crate::keys;
+use crate::loaders::{Allowed, admitted};
 use crate::orders::{Known, Shown};
 use crate::socket::ask;
 
@@ -94,9 +94,10 @@ pub(crate) struct UnloadArgs {
 /// Whom to admit.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct AdmitArgs {
-    /// A program of an image, as `cloudtaser-agent loader FILE` prints it.
-    #[arg(value_name = "sha256:HEX:SIZE")]
-    loader: Content,
+    /// A file of the node, such as the container runtime that an update replaced; or a program of an
+    /// image, as `cloudtaser-agent loader FILE` prints it.
+    #[arg(value_name = "PATH|sha256:HEX:SIZE")]
+    loader: Allowed,
     #[command(flatten)]
     common: Common,
 }
@@ -126,7 +127,11 @@ pub(crate) fn revoke(args: &RevokeArgs, socket: &Path) -> anyhow::Result<u8> {
 }
 
 pub(crate) fn admit(args: &AdmitArgs, socket: &Path) -> anyhow::Result<u8> {
-    order(Act::Admit { loader: args.loader }, &args.common, socket)
+    let act = match &args.loader {
+        Allowed::Content(loader) => Act::Admit { loader: *loader },
+        Allowed::File(path) => Act::AdmitFile { loader: admitted::content_of(path)? },
+    };
+    order(act, &args.common, socket)
 }
 
 pub(crate) fn unload(args: &UnloadArgs, socket: &Path) -> anyhow::Result<u8> {
@@ -218,6 +223,9 @@ fn describe(order: &Order) -> String {
         }
         Act::Revoke { order } => format!("end the grant of order {order}"),
         Act::Admit { loader } => format!("let {loader} load BPF until the node boots"),
+        Act::AdmitFile { loader } => {
+            format!("let the file of the node that holds {loader} load BPF until the node boots")
+        }
         Act::Unload => "unload the agent's programs".to_owned(),
     };
     let Order { instance, serial, reason, .. } = order;

@@ -1,6 +1,8 @@
 //! Orders of an operator: taken once, in turn, and only with a signature by the key that the set was
 //! loaded with. What they open ends in the kernel, by its own clock, whether an agent runs or not.
 
+use std::path::PathBuf;
+
 use anyhow::Context as _;
 use cloudtaser_core::agent::content::Content;
 use cloudtaser_core::agent::order::{Act, Allow, Order, OrderError, Target};
@@ -17,6 +19,7 @@ use crate::events;
 use crate::host;
 use crate::keys::OperatorKey;
 use crate::loaders::Contents;
+use crate::loaders::admitted::{self, Held};
 use crate::table::Table;
 use crate::terms;
 
@@ -132,12 +135,12 @@ impl Orders {
         text: &str,
         signature: &str,
         table: &Table,
-        loaders: &Contents,
+        (loaders, named): (&Contents, &[PathBuf]),
     ) -> Result<Taken, RefusedOrder> {
         let mut authority = terms::read(&self.authority)?;
         let order = accepted(&authority, text, signature)?;
         // Everything that can be refused is, before the number is used up.
-        let ready = self.prepare(&order, table, loaders)?;
+        let ready = self.prepare(&order, table, (loaders, named))?;
         authority.serial += 1;
         authority.unloading = matches!(ready, Ready::Unload);
         // SECURITY: first: whatever happens next, this order is not taken twice.
@@ -162,21 +165,28 @@ impl Orders {
                 loaders.admit(&loader)?;
                 Ok(Taken::Done(format!("order {}: {loader} may load BPF", order.serial)))
             }
+            Ready::AdmitFile(file) => {
+                let path = file.list()?;
+                Ok(Taken::Done(format!("order {}: {} may load BPF", order.serial, path.display())))
+            }
             Ready::Unload => Ok(Taken::Unload),
         }
     }
 
-    fn prepare(
+    fn prepare<'a>(
         &self,
         order: &Order,
         table: &Table,
-        loaders: &Contents,
-    ) -> Result<Ready, RefusedOrder> {
+        (loaders, named): (&'a Contents, &[PathBuf]),
+    ) -> Result<Ready<'a>, RefusedOrder> {
         match order.act {
             Act::Unload => Ok(Ready::Unload),
             Act::Admit { loader } => {
                 loaders.may_admit()?;
                 Ok(Ready::Admit(loader))
+            }
+            Act::AdmitFile { loader } => {
+                Ok(Ready::AdmitFile(admitted::find(loaders, named, &loader)?))
             }
             Act::Revoke { order } => {
                 let known = self.all()?;
@@ -263,10 +273,11 @@ impl Orders {
     }
 }
 
-enum Ready {
+enum Ready<'a> {
     Grant(GrantKey, Grant),
     Revoke(GrantKey, Grant),
     Admit(Content),
+    AdmitFile(Held<'a>),
     Unload,
 }
 

@@ -1,17 +1,20 @@
-//! Quotes beside the agent's loop: a TPM takes its time, and nobody else waits for it.
+//! What hardware signs of a statement, beside the agent's loop: a TPM and a processor take their time,
+//! and nobody else waits for them.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
 
 use cloudtaser_core::agent::Answer;
-use cloudtaser_core::node::{Hash, TpmEvidence, quoted_bytes};
+use cloudtaser_core::node::{HardwareEvidence, Hash, TpmEvidence, quoted_bytes, reported_bytes};
 use data_encoding::BASE64;
 use serde_json::json;
-use sha2::{Digest as _, Sha256};
+use sha2::{Digest as _, Sha256, Sha512};
 
 use crate::events;
+use crate::host;
+use crate::machine::{Absent, Files, Kernel, Machine, REPORTS, Report};
 use crate::peers::Asked;
 use crate::tpm::{EVENT_LOG, Quote, Tpm, Transport};
 
@@ -26,9 +29,15 @@ struct Waiting {
     answer: Answer,
 }
 
-/// A TPM that is asked on a thread of its own.
+/// TPM and processor, which are asked on a thread of their own.
 #[derive(Debug)]
 pub(crate) struct Quoting(SyncSender<Waiting>);
+
+/// What can sign here.
+struct Hardware<T, F> {
+    tpm: Option<Tpm<T>>,
+    machine: Option<Machine<F>>,
+}
 
 impl std::fmt::Debug for Waiting {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -37,34 +46,20 @@ impl std::fmt::Debug for Waiting {
 }
 
 impl Quoting {
-    /// Starts it, where there is a TPM; what is there or not is told.
+    /// Starts it, where there is something that signs; what is there or not is told.
     pub(crate) fn start(device: &Path) -> Option<Self> {
-        if !device.exists() {
-            events::write(&json!({"event": "no TPM", "device": device}));
+        let hardware = Hardware { tpm: tpm(device), machine: machine() };
+        if hardware.tpm.is_none() && hardware.machine.is_none() {
             return None;
         }
-        let opened = Tpm::open(device).and_then(|mut tpm| {
-            let name = Sha256::digest(&tpm.identity()?.attestation).into();
-            Ok((tpm, Hash::new(name)))
-        });
-        match opened {
-            Ok((tpm, key)) => {
-                events::write(&json!({"event": "TPM", "device": device, "key": key}));
-                let (tell, told) = sync_channel(WAITING);
-                let thread = thread::Builder::new().name("tpm".to_owned());
-                thread.spawn(move || serve(tpm, &told)).ok()?;
-                Some(Self(tell))
-            }
-            Err(error) => {
-                let why = format!("{error:#}");
-                events::write(&json!({"event": "the TPM cannot be used", "why": why}));
-                None
-            }
-        }
+        let (tell, told) = sync_channel(WAITING);
+        let thread = thread::Builder::new().name("hardware".to_owned());
+        thread.spawn(move || serve(hardware, &told)).ok()?;
+        Some(Self(tell))
     }
 
     /// Hands somebody over, who is answered by the thread. Where too many wait, the statement goes
-    /// without a quote.
+    /// as it is.
     pub(crate) fn hand_over(&self, asked: Asked, answer: Answer) {
         if let Err(TrySendError::Full(back) | TrySendError::Disconnected(back)) =
             self.0.try_send(Waiting { asked, answer })
@@ -75,19 +70,90 @@ impl Quoting {
     }
 }
 
-fn serve<T: Transport>(mut tpm: Tpm<T>, told: &Receiver<Waiting>) {
+fn tpm(device: &Path) -> Option<Tpm<File>> {
+    if !device.exists() {
+        events::write(&json!({"event": "no TPM", "device": device}));
+        return None;
+    }
+    let opened = Tpm::open(device).and_then(|mut tpm| {
+        let name = Sha256::digest(&tpm.identity()?.attestation).into();
+        Ok((tpm, Hash::new(name)))
+    });
+    match opened {
+        Ok((tpm, key)) => {
+            events::write(&json!({"event": "TPM", "device": device, "key": key}));
+            Some(tpm)
+        }
+        Err(error) => {
+            let why = format!("{error:#}");
+            events::write(&json!({"event": "the TPM cannot be used", "why": why}));
+            None
+        }
+    }
+}
+
+fn machine() -> Option<Machine<Kernel>> {
+    // In a pod the node's own is elsewhere.
+    let own = Path::new(REPORTS);
+    let nodes = Path::new(host::ROOT).join(REPORTS.trim_start_matches('/'));
+    let folder = if own.is_dir() { own } else { &nodes };
+    match Machine::open(folder, Kernel) {
+        Ok(machine) => {
+            let (event, kind) = ("confidential machine", machine.kind());
+            events::write(&json!({"event": event, "kind": kind}));
+            Some(machine)
+        }
+        Err(Absent::None(why)) => {
+            events::write(&json!({"event": "no confidential machine", "why": why}));
+            None
+        }
+        Err(Absent::Unusable(error)) => {
+            let why = format!("{error:#}");
+            events::write(
+                &json!({"event": "the confidential machine gives no reports", "why": why}),
+            );
+            None
+        }
+    }
+}
+
+fn serve<T: Transport, F: Files>(mut hardware: Hardware<T, F>, told: &Receiver<Waiting>) {
     while let Ok(Waiting { mut asked, mut answer }) = told.recv() {
-        if let Some(evidence) = &mut answer.evidence {
+        hardware.sign(&mut answer);
+        asked.answer(&answer);
+    }
+}
+
+impl<T: Transport, F: Files> Hardware<T, F> {
+    /// Adds what each signs; where one does not, the statement goes without.
+    fn sign(&mut self, answer: &mut Answer) {
+        let Some(evidence) = &mut answer.evidence else { return };
+        if let Some(tpm) = &mut self.tpm {
             let data = Sha256::digest(quoted_bytes(&evidence.statement)).into();
             match tpm.quote(&data) {
                 Ok(quote) => evidence.tpm = Some(packed(quote)),
-                Err(error) => {
-                    let why = format!("{error:#}");
-                    events::write(&json!({"event": "the TPM gave no quote", "why": why}));
-                }
+                Err(error) => failed("the TPM gave no quote", &error),
             }
         }
-        asked.answer(&answer);
+        if let Some(machine) = &mut self.machine {
+            let data = Sha512::digest(reported_bytes(&evidence.statement)).into();
+            match machine.report(&data) {
+                Ok(report) => evidence.hardware = Some(in_base64(&report)),
+                Err(error) => failed("the confidential machine gave no report", &error),
+            }
+        }
+    }
+}
+
+fn failed(event: &str, error: &anyhow::Error) {
+    events::write(&json!({"event": event, "why": format!("{error:#}")}));
+}
+
+fn in_base64(report: &Report) -> HardwareEvidence {
+    HardwareEvidence {
+        provider: report.provider.to_owned(),
+        report: BASE64.encode(&report.report),
+        table: BASE64.encode(&report.table),
     }
 }
 

@@ -78,6 +78,7 @@ const LATE: &[&str] = &[
 /// KERNEL: `environ` and `mem` are not among them: the kernel looks for a deadly signal before it
 /// touches foreign pages.
 const SHARED: &[&str] = &[
+    "binfmt",
     "bpf-attach",
     "bpf-program",
     "code-write",
@@ -95,6 +96,7 @@ const SHARED: &[&str] = &[
     "proc-smaps_rollup",
     "proc-stack",
     "proc-syscall",
+    "shared-memory",
     "uprobe",
 ];
 

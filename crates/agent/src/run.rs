@@ -153,6 +153,7 @@ pub(crate) fn run(args: &RunArgs, socket: PathBuf) -> anyhow::Result<Code> {
     // The kernel names a process by its file, which in a pod is a digest. Cut to what it keeps.
     drop(fs::write("/proc/self/comm", env!("CARGO_PKG_NAME")));
     let mut wrappers = Wrappers::open(&args.wrapper)?;
+    args.loaders().homes()?;
     let (sinks, listener) = if args.once { (None, None) } else { open(args)? };
     match start(args, &socket) {
         Ok((mut agent, listening)) => {

@@ -133,8 +133,8 @@ impl Agent {
 
     /// An update of the node's runtime leaves it without a loader, which nothing else would explain.
     fn look_at_loaders(&mut self) {
-        let forgotten = replaced::forget(&self.contents, &self.named);
-        self.loaders = self.loaders.saturating_sub(forgotten);
+        replaced::forget(&self.contents, &self.named);
+        self.loaders = self.contents.files();
         let unlisted = replaced::unlisted(&self.contents);
         if unlisted != self.unlisted {
             let words = replaced::words(&unlisted);
@@ -209,8 +209,10 @@ impl Agent {
                 String::new()
             }),
             Question::Order { text, signature } => {
-                let taken = self.orders.take(text, signature, &self.table, &self.contents);
+                let loaders = (&self.contents, &self.named[..]);
+                let taken = self.orders.take(text, signature, &self.table, loaders);
                 orders::log(text, &asked.caller, &taken);
+                self.look_at_loaders();
                 last = matches!(taken, Ok(Taken::Unload));
                 self.change(None);
                 taken.map_err(told).map(|taken| match taken {

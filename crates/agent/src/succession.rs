@@ -128,6 +128,16 @@ impl Earlier {
                 "weaker than what is pinned: --allow-loader of inode {inode}, which is not listed"
             );
         }
+        let wanted = args.loaders();
+        for (path, device) in wanted.homes()? {
+            let key = abi::device(device).to_ne_bytes();
+            let listed = self.pins.map("ct_homes")?.lookup(&key, MapFlags::ANY)?.is_some();
+            let shown = path.display();
+            ensure!(
+                listed,
+                "weaker than what is pinned: --loader-home {shown}, which is not listed"
+            );
+        }
         terms::accept(&self.authority, &self.pins.map("ct_egress")?, args)
     }
 

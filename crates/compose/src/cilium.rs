@@ -62,7 +62,7 @@ fn refused(desk: &Desk<'_>, spec: &Node) -> Option<Finding> {
     // A rule for all ports and the whole world is meant for something else when only ports are known.
     let (rule, peer) = denied
         .iter()
-        .find_map(|rule| Some((rule, peers.iter().find(|peer| reaches(rule, peer))?)))?;
+        .find_map(|rule| Some((rule, peers.iter().find(|peer| denies(rule, peer))?)))?;
     desk.finding(Draft {
         rule: "C2",
         severity: Severity::Breaks,
@@ -246,6 +246,26 @@ fn at(rule: &Node, key: &str, peer: &Peer) -> bool {
         (_, Some(_), _) => false,
         _ => true,
     }
+}
+
+/// Whether a rule that denies is certainly about this peer: one that names a few addresses, or pods,
+/// is most likely about others.
+fn denies(rule: &Node, peer: &Peer) -> bool {
+    let places: Vec<_> = PLACES.iter().filter(|key| rule.key(key).is_some()).collect();
+    if places.is_empty() || peer.address().is_some() {
+        return reaches(rule, peer);
+    }
+    let all = |cidr: Option<&str>| cidr.is_some_and(|cidr| cidr.ends_with("/0"));
+    has_port(rule, peer.port)
+        && places.iter().any(|key| match **key {
+            "toCIDR" => rule.words(key).iter().any(|cidr| all(Some(cidr))),
+            "toCIDRSet" => rule
+                .list(key)
+                .iter()
+                .any(|set| all(set.word("cidr")) && set.words("except").is_empty()),
+            "toEntities" => at(rule, key, &Peer { host: Some(String::new()), ..*peer }),
+            _ => false,
+        })
 }
 
 fn has_port(rule: &Node, port: u16) -> bool {

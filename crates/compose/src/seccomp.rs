@@ -89,7 +89,6 @@ fn applies(entry: &Node) -> bool {
 pub(crate) fn check(desk: &Desk<'_>) -> Vec<Finding> {
     let profile = profile(desk.object);
     let (mut ends, mut lowers, mut refused) = (Vec::new(), Vec::new(), Vec::new());
-    let mut words = Vec::new();
     for calls in NEEDS.calls.iter().filter(|calls| calls.program != Program::Agent) {
         for name in calls.names {
             match verdict(profile, name) {
@@ -100,13 +99,20 @@ pub(crate) fn check(desk: &Desk<'_>) -> Vec<Finding> {
             match calls.without {
                 Without::Ends => ends.push((*name, calls.step)),
                 Without::Lowers(without) | Without::Notes(without) => {
-                    lowers.push((*name, calls.step));
-                    words.push(without);
+                    lowers.push((*name, calls.step, without));
                 }
             }
         }
     }
-    words.dedup();
+    // What the wrapper cannot do without is said once, and so is each thing that is lost.
+    lowers.retain(|(name, ..)| !ends.iter().any(|(end, _)| end == name));
+    let mut words: Vec<&str> = Vec::new();
+    for (_, _, without) in &lowers {
+        if !words.contains(without) {
+            words.push(without);
+        }
+    }
+    let lowers: Vec<_> = lowers.into_iter().map(|(name, step, _)| (name, step)).collect();
     let mut found = Vec::new();
     found.extend(missing(desk, profile, "S1", &ends, &refused, "the wrapper cannot do without"));
     let without = format!("protection is lost without them ({})", words.join("; "));

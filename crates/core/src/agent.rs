@@ -31,8 +31,9 @@ pub const ANSWER_MAX: usize = 16 * 1024;
 /// No answer with a report is longer; one with all counts has about 4 KiB.
 pub const REPORT_MAX: usize = 64 * 1024;
 
-/// No answer is longer: evidence has the firmware's event log in it.
-pub const EVIDENCE_MAX: usize = 176 * 1024;
+/// No answer is longer: evidence has the firmware's event log in it, a report, and certificates. One
+/// packet of a socket takes 208 KiB.
+pub const EVIDENCE_MAX: usize = 192 * 1024;
 
 /// More reasons than an agent has hooks are none.
 const REASONS_MAX: usize = 16;

@@ -101,7 +101,7 @@ pub fn statement(text: &str) {
         assert_eq!(statement.to_text(), text);
         assert!(!text.contains(char::is_control) && text.len() <= STATEMENT_MAX);
         let words = {
-            let attested = Attested { key: statement.agent, statement, tpm: None };
+            let attested = Attested { key: statement.agent, statement, tpm: None, hardware: None };
             Demand::default().unmet(&Nodes::default(), Some(&attested))
         };
         assert!(!words.is_empty(), "a stranger's word counts");

@@ -32,6 +32,8 @@ const PURPOSE: &[u8] = b"cloudtaser node statement, version 1\n";
 
 /// The same for a quote.
 const QUOTE_PURPOSE: &[u8] = b"cloudtaser node quote, version 1\n";
+/// The same for a report of a confidential machine.
+const REPORT_PURPOSE: &[u8] = b"cloudtaser node report, version 1\n";
 
 /// 32 bytes, in hexadecimal where they are written: a SHA-256 or a public key.
 #[derive(Clone, Copy, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
@@ -141,6 +143,21 @@ pub struct NodeEvidence {
     /// What the node's TPM signed of it, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tpm: Option<TpmEvidence>,
+    /// What the processor of a confidential machine signed of it, where the node is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hardware: Option<HardwareEvidence>,
+}
+
+/// What a processor signed, as Linux hands it out (`configfs-tsm-report`), in base64.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct HardwareEvidence {
+    /// Linux's name for what the bytes are: `sev_guest`, `tdx_guest`.
+    pub provider: String,
+    /// The report or quote (`outblob`), over [`reported_bytes`].
+    pub report: String,
+    /// What the host gave along with it (`auxblob`): AMD's certificates. Often nothing.
+    pub table: String,
 }
 
 /// What a TPM 2.0 signed. Structures are the TPM's own, in base64.
@@ -285,6 +302,12 @@ impl NodeStatement {
 #[must_use]
 pub fn quoted_bytes(text: &str) -> Vec<u8> {
     [QUOTE_PURPOSE, text.as_bytes()].concat()
+}
+
+/// What is hashed (SHA-512) for a report over a statement.
+#[must_use]
+pub fn reported_bytes(text: &str) -> Vec<u8> {
+    [REPORT_PURPOSE, text.as_bytes()].concat()
 }
 
 /// What is signed of a text.

@@ -8,11 +8,12 @@
 //! a word that is not known is an error, and no error holds what was sent. Secret bytes stand behind
 //! a message's head and never in it, so that they pass through no JSON.
 //!
-//! Reading order: [`message`], [`frame`], [`policy`], [`nodes`], [`order`].
+//! Reading order: [`message`], [`frame`], [`policy`], [`nodes`], [`hardware`], [`order`].
 
 use data_encoding::HEXLOWER;
 
 pub mod frame;
+pub mod hardware;
 pub mod message;
 pub mod nodes;
 pub mod order;

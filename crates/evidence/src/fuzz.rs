@@ -5,7 +5,7 @@
 //! that is shipped.
 
 use crate::{
-    attest::{snp, tdx, tpm},
+    attest::{machine, snp, tdx, tpm},
     bundle::Bundle,
     checkpoint::SignedCheckpoint,
     key_change::KeyChange,
@@ -131,9 +131,47 @@ pub fn hardware(bytes: &[u8]) {
     let evidence = tpm::Evidence { key, quote: rest, signature: rest, values: &values, log: rest };
     assert!(tpm::verify(&evidence, b"").is_err());
     drop(tdx::verify(bytes, b"{}", THEN));
+    if let Some(found) = snp::Certificates::parse(bytes) {
+        assert_eq!(snp::Certificates::parse(&found.to_table()).as_ref(), Some(&found));
+        drop(snp::verify(bytes, &found.collateral(), THEN));
+    }
+    let files = [bytes.to_vec(), ASK.to_vec()];
+    for provider in ["sev_guest", "tdx_guest"] {
+        let complete = machine::complete(provider, bytes.to_vec(), bytes.to_vec(), &files, THEN);
+        let verified = complete.and_then(|report| report.verify(&[0; 64], THEN));
+        assert!(verified.is_err(), "{provider}");
+    }
     let (first, rest) = bytes.split_at(bytes.len().min(1360));
     drop(snp::verify(rest, &snp::Collateral { ask: ASK, vek: first, crl: None }, THEN));
     drop(snp::verify(rest, &snp::Collateral { ask: ASK, vek: VCEK, crl: Some(first) }, THEN));
+}
+
+/// Any bytes as the certificate of a TPM's key, an authority and a list of revoked certificates, cut
+/// apart by the first two: under a root whose key nobody has none of them is believed, but the ones
+/// that the sample has.
+pub fn endorsement(bytes: &[u8]) {
+    const ROOT: &[u8] = include_bytes!("../tests/vectors/ek_root.der");
+    const LEAF: &[u8] = include_bytes!("../tests/vectors/ek_leaf.der");
+    const KEY: &[u8] = include_bytes!("../tests/vectors/ek_public.bin");
+    const THEN: u64 = 1_800_000_000;
+    let Ok(key) = tpm::Public::parse(KEY) else { return };
+    let (first, rest) = bytes.split_at(bytes.len().min(4));
+    let cut = |at: usize, rest: &[u8]| {
+        let length = first.get(at..at + 2).and_then(|two| two.try_into().ok());
+        usize::from(length.map_or(0, u16::from_be_bytes)).min(rest.len())
+    };
+    let (certificate, rest) = rest.split_at(cut(0, rest));
+    let (authority, list) = rest.split_at(cut(2, rest));
+    let some = |der: &[u8]| if der.is_empty() { Vec::new() } else { vec![der.to_vec()] };
+    let given = tpm::endorsement::Given {
+        certificate,
+        between: &some(authority),
+        roots: &[ROOT.to_vec()],
+        revoked: &some(list),
+    };
+    if tpm::endorsement::verify(&given, &key, THEN).is_ok() {
+        assert_eq!(certificate, LEAF, "a certificate that nobody made is believed");
+    }
 }
 
 #[cfg(test)]
@@ -150,5 +188,6 @@ mod tests {
         replay("evidence_audit", super::audit);
         replay("evidence_hardware", super::hardware);
         replay("evidence_node", super::node);
+        replay("evidence_endorsement", super::endorsement);
     }
 }

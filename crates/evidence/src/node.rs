@@ -10,16 +10,24 @@
 
 use cloudtaser_core::{
     node::{
-        Hash, NodeEvidence, NodeStatement, StatementError, TpmEvidence, quoted_bytes, signed_bytes,
+        Hash, NodeEvidence, NodeStatement, StatementError, TpmEvidence, quoted_bytes,
+        reported_bytes, signed_bytes,
     },
-    release::nodes::{Attested, Quoted},
+    release::{
+        hardware::Hardware,
+        nodes::{Attested, Quoted},
+    },
 };
 use data_encoding::HEXLOWER;
 use ed25519_dalek::{Signature, VerifyingKey};
 use minicbor::{Decode, Encode, decode, to_vec};
+use sha2::{Digest as _, Sha512};
 
 use crate::{
-    attest::tpm::{self, TpmError},
+    attest::{
+        machine::{self, MachineError},
+        tpm::{self, TpmError},
+    },
     export::DOCUMENT_MAX,
     hash::{Digest, unbase64},
 };
@@ -51,6 +59,9 @@ pub enum NodeError {
     /// What its TPM is said to have signed.
     #[error("its TPM's quote is refused")]
     Tpm(#[from] TpmError),
+    /// What the processor of a confidential machine is said to have signed.
+    #[error("its report of a confidential machine is refused")]
+    Machine(#[from] MachineError),
     /// Somebody else has signed, or something else.
     #[error("its signature is not by its key")]
     Signature,
@@ -94,6 +105,9 @@ pub struct Document {
     /// What the node's TPM signed of the statement, where there is one.
     #[n(4)]
     pub tpm: Option<TpmDocument>,
+    /// What the processor of a confidential machine signed of it, where the node is one.
+    #[n(5)]
+    pub machine: Option<machine::Report>,
 }
 
 /// A quote, with what explains it. Structures are the TPM's own.
@@ -149,6 +163,8 @@ pub struct Signed {
     pub statement: NodeStatement,
     /// What the node's TPM signed of it.
     pub tpm: Option<tpm::Verified>,
+    /// What the processor of a confidential machine signed of it.
+    pub hardware: Option<Hardware>,
 }
 
 impl Document {
@@ -156,10 +172,11 @@ impl Document {
     #[must_use]
     pub fn new(statement: String, key: &Hash, signature: Vec<u8>) -> Self {
         let key = Digest::new(*key.as_bytes());
-        Self { kind: KIND.to_owned(), statement, key, signature, tpm: None }
+        Self { kind: KIND.to_owned(), statement, key, signature, tpm: None, machine: None }
     }
 
-    /// Takes what a node gave as it travels.
+    /// Takes what a node gave as it travels. A report of a confidential machine is left out: it may
+    /// come without what it is verified with ([`Self::take_report`]).
     ///
     /// # Errors
     /// [`NodeError::Signature`], [`NodeError::Form`] where something is not hexadecimal or base64.
@@ -169,6 +186,35 @@ impl Document {
         let mut document = Self::new(evidence.statement.clone(), &evidence.key, signature);
         document.tpm = evidence.tpm.as_ref().map(TpmDocument::of).transpose()?;
         Ok(document)
+    }
+
+    /// Takes the report of a confidential machine, where there is one and it holds as of `at`, with
+    /// what it was verified with. One that does not hold is left out, and shows nothing.
+    ///
+    /// # Errors
+    /// [`NodeError::Machine`] says why it was left out.
+    pub fn take_report(
+        &mut self,
+        evidence: &NodeEvidence,
+        files: &[Vec<u8>],
+        at: u64,
+    ) -> Result<(), NodeError> {
+        let Some(given) = &evidence.hardware else { return Ok(()) };
+        let bytes = |text: &str| unbase64(text).ok_or(MachineError::Kind);
+        let (report, table) = (bytes(&given.report)?, bytes(&given.table)?);
+        let report = machine::complete(&given.provider, report, table, files, at)?;
+        // The statement's own time too, which is what everybody who looks later goes by.
+        let said = NodeStatement::parse(&self.statement)?.at;
+        for at in [at, said] {
+            report.verify(&self.report_data(), at)?;
+        }
+        self.machine = Some(report);
+        Ok(())
+    }
+
+    /// What the processor has to have signed along.
+    fn report_data(&self) -> [u8; 64] {
+        Sha512::digest(reported_bytes(&self.statement)).into()
     }
 
     /// Whether these bytes say of themselves that they are one. What does not is not looked at.
@@ -218,7 +264,11 @@ impl Document {
         let statement = NodeStatement::parse(&self.statement)?;
         let data = Digest::of(&quoted_bytes(&self.statement));
         let tpm = self.tpm.as_ref().map(|tpm| tpm.verify(&data)).transpose()?;
-        Ok(Signed { key: self.key, statement, tpm })
+        // As of the moment that the statement names: years later the same certificates are too old.
+        let report = self.machine.as_ref();
+        let hardware =
+            report.map(|report| report.verify(&self.report_data(), statement.at)).transpose()?;
+        Ok(Signed { key: self.key, statement, tpm, hardware })
     }
 }
 
@@ -298,7 +348,8 @@ impl Signed {
             key: hash(&quote.key),
             registers: quote.registers.iter().map(|(at, value)| (*at, hash(value))).collect(),
         });
-        Attested { key: hash(&self.key), statement: self.statement.clone(), tpm }
+        let (statement, hardware) = (self.statement.clone(), self.hardware.clone());
+        Attested { key: hash(&self.key), statement, tpm, hardware }
     }
 }
 

@@ -32,8 +32,8 @@ mod python {
         verify::{self, Given, published},
     };
 
-    /// Flips every seventh byte of a bundle, mends the hash at the end, and expects a refusal; then
-    /// cuts it at some lengths. Anything but a refusal (an exception of another kind too) is told.
+    /// Flips bytes of a bundle, mends the hash at the end, and expects a refusal; then cuts it at some
+    /// lengths. Anything but a refusal (an exception of another kind too) is told.
     const FLIPS: &str = "
 import hashlib, sys
 sys.path.insert(0, sys.argv[1])
@@ -49,7 +49,7 @@ def refused(bent):
 v.verify_bundle(data, policy)
 body = data[:-32]
 tried = 0
-for at in range(len(v.MAGIC), len(body), 7):
+for at in range(len(v.MAGIC), len(body), int(sys.argv[4])):
     bent = bytearray(body)
     bent[at] ^= 1 << at % 8
     bent += hashlib.sha256(bent).digest()
@@ -351,28 +351,41 @@ print(tried)
         fs::write(file("older"), older.to_bytes().unwrap()).unwrap();
         fs::write(file("newer"), newer.to_bytes().unwrap()).unwrap();
         let (old, new) = (log_key().verifier(), new().verifier());
-        for (name, policy, expected) in [
-            ("newer", format!("log {new}\nwas {old} {size}\nquorum none\n"), true),
-            ("newer", format!("log {new}\nwas {old} {}\nquorum none\n", size + 1), false),
-            ("newer", format!("log {old}\nquorum none\n"), false),
+        let replaced = format!("log {new}\nwas {old} {size}\nquorum none\n");
+        for (name, policy, later, expected) in [
+            ("newer", format!("log {new}\nwas {old} {size}\nquorum none\n"), "", true),
+            ("newer", format!("log {new}\nwas {old} {}\nquorum none\n", size + 1), "", false),
+            ("newer", format!("log {old}\nquorum none\n"), "", false),
             // Nothing but a signature by a key that may have been stolen since.
-            ("older", format!("log {new}\nwas {old} {size}\nquorum none\n"), false),
-            ("older", format!("log {old}\nquorum none\n"), true),
-            ("older", format!("log {old}\nwas {old} {size}\nquorum none\n"), false),
+            ("older", format!("log {new}\nwas {old} {size}\nquorum none\n"), "", false),
+            ("older", format!("log {old}\nquorum none\n"), "", true),
+            ("older", format!("log {old}\nwas {old} {size}\nquorum none\n"), "", false),
+            ("older", replaced.clone(), "newer", true),
+            ("older", replaced.clone(), "older", false),
+            ("older", replaced, "policy", false),
         ] {
             fs::write(file("policy"), &policy).unwrap();
-            let arguments = [&script().display().to_string(), &file(name), &file("policy")];
-            let Some(theirs) = python(&arguments.map(String::as_str)) else { return };
+            let mut arguments = vec![script().display().to_string(), file(name), file("policy")];
+            if !later.is_empty() {
+                arguments.extend(["--later".to_owned(), file(later)]);
+            }
+            let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+            let Some(theirs) = python(&arguments) else { return };
             let bytes = fs::read(file(name)).unwrap();
-            let ours =
-                policy.parse().map(|policy| verify::bundle(&bytes, &policy, &Given::default()));
+            let ours = policy.parse().map(|policy| {
+                let past = match later {
+                    "" => Vec::new(),
+                    later => verify::past(&fs::read(file(later)).unwrap(), &policy)?,
+                };
+                verify::bundle(&bytes, &policy, &Given { past, ..Given::default() })
+            });
             let ours = matches!(ours, Ok(Ok(_)));
             let said = String::from_utf8_lossy(&theirs.stderr).into_owned();
             let code = if expected { 0 } else { 77 };
             assert_eq!(
                 (ours, theirs.status.code()),
                 (expected, Some(code)),
-                "{name} {policy} {said}"
+                "{name} {policy} {later} {said}"
             );
             if expected && name == "newer" {
                 assert_eq!(json(&theirs)["keys_changed"], 1);
@@ -385,11 +398,46 @@ print(tried)
         let evidence = evidence();
         let folder = script().parent().unwrap().display().to_string();
         let (bundle, policy) = (evidence.path("bundle"), evidence.path("policy"));
-        let Some(output) = python(&["-c", FLIPS, &folder, &bundle, &policy]) else { return };
+        let Some(output) = python(&["-c", FLIPS, &folder, &bundle, &policy, "7"]) else { return };
         let problem = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{problem}");
         let tried: usize = String::from_utf8_lossy(&output.stdout).trim().parse().unwrap();
         assert!(tried > 200, "{tried}");
+    }
+
+    /// The smallest bundle that has a receipt and a document: not one byte of it is anybody's to choose.
+    #[test]
+    fn both_verifiers_refuse_every_byte_that_is_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = Log::open(&folder.path().join("log"), log_key(), Options::default()).unwrap();
+        let key = NameKey::new([7; 32].into());
+        let evidence = Some(log.keep(b"a statement").unwrap());
+        log.append(Draft { evidence, ..draft(0, &key) }).unwrap();
+        drop(log);
+        let log = folder.path().join("log");
+        let bytes =
+            export(&log, &Selection::default(), Vec::new(), &[]).unwrap().to_bytes().unwrap();
+        let policy = format!("log {}\nquorum none\n", log_key().verifier());
+        let file = |name: &str| folder.path().join(name).display().to_string();
+        fs::write(file("policy"), &policy).unwrap();
+        fs::write(file("bundle"), &bytes).unwrap();
+        let policy = policy.parse().unwrap();
+        assert!(verify::bundle(&bytes, &policy, &Given::default()).is_ok());
+        let end = bytes.len() - 32;
+        for at in 0..end {
+            let mut bent = bytes[..end].to_vec();
+            bent[at] ^= 1 << (at % 8);
+            let hash = Digest::of(&bent);
+            bent.extend_from_slice(hash.as_bytes());
+            assert!(verify::bundle(&bent, &policy, &Given::default()).is_err(), "byte {at}");
+        }
+        let scripts = script().parent().unwrap().display().to_string();
+        let arguments = ["-c", FLIPS, &scripts, &file("bundle"), &file("policy"), "1"];
+        let Some(output) = python(&arguments) else { return };
+        let problem = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{problem}");
+        let tried: usize = String::from_utf8_lossy(&output.stdout).trim().parse().unwrap();
+        assert_eq!(tried, end - cloudtaser_evidence::bundle::MAGIC.len());
     }
 
     #[test]
@@ -403,11 +451,15 @@ print(tried)
         fs::write(&alone, format!("log {}\nquorum none\n", log_key().verifier())).unwrap();
         let output = python(&[&script, &evidence.path("proof"), &alone]).unwrap();
         assert_eq!(json(&output)["size"], 300);
+        let bundle = evidence.path("bundle");
         let mut bent = evidence.proof.into_bytes();
         bent[60] ^= 1;
         fs::write(evidence.folder.path().join("proof"), bent).unwrap();
         let path = evidence.folder.path().join("proof").display().to_string();
         assert_eq!(python(&[&script, &path, &alone]).unwrap().status.code(), Some(77));
-        assert_eq!(python(&[&script]).unwrap().status.code(), Some(64));
+        for slip in [vec![], vec![&*bundle], vec![&bundle, &alone, "--later"], vec![&bundle; 4]] {
+            let arguments = [&[&*script][..], &slip].concat();
+            assert_eq!(python(&arguments).unwrap().status.code(), Some(64), "{slip:?}");
+        }
     }
 }

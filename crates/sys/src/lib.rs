@@ -23,3 +23,4 @@ pub mod roads;
 pub mod secretmem;
 pub mod session;
 pub mod target;
+pub mod writers;

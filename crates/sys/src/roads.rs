@@ -15,6 +15,8 @@ mod kernel;
 mod memory;
 mod network;
 mod perf;
+mod shared;
+mod signal;
 mod tracing;
 
 #[cfg(test)]
@@ -24,11 +26,13 @@ pub use code::Code;
 pub use descriptor::{Descriptor, open_process, take_descriptor};
 pub use kernel::{
     BpfObject, attach_program, detach_link, load_program, load_tracer, offer_kernel, offer_module,
-    offer_module_file, open_bpf_object, open_pinned, take_ports, try_unmount, update_link,
+    offer_module_file, open_bpf_object, open_pinned, swap_to, take_ports, try_unmount, update_link,
 };
 pub use memory::{
     RawMemory, open_raw_memory, read_memory, rewrite_core_limit, rewrite_memory, shares_memory,
 };
 pub use network::{send_fast, send_unspecified};
 pub use perf::{place_uprobe, sample_stack};
+pub use shared::Shared;
+pub use signal::signal_by_file;
 pub use tracing::Attached;

@@ -96,6 +96,7 @@ agent = "enforcing"
             key: Hash::new(*key.public().as_bytes()),
             signature,
             tpm: None,
+            hardware: None,
         };
         script.last = Some(evidence.clone());
         evidence

@@ -18,6 +18,10 @@ ip link set lo up
 # Disks in memory, where the kernel has no driver of the machine's built in.
 [ ! -f /brd.ko ] || insmod /brd.ko rd_nr=2 rd_size=16384
 [ ! -f /overlay.ko ] || insmod /overlay.ko
+if [ -f /binfmt_misc.ko ]; then
+	insmod /binfmt_misc.ko
+	mount -t binfmt_misc none /proc/sys/fs/binfmt_misc
+fi
 if [ "$CT_WORK" = demo ]; then
 	CLOUDTASER_DEMO_C=/bin/app-c /bin/cloudtaser demo >/tmp/page 2>&1
 	code=$?

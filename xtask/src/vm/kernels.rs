@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 
 use crate::command::{find, program, read};
 use crate::place;
@@ -22,6 +22,10 @@ const DISKS: &str = "brd";
 /// What shows the layers of an image as one file system.
 const OVERLAY: &str = "overlay";
 
+/// What says which program runs in the place of others. Without it a machine is attacked on one road
+/// less.
+const BINFMT: &str = "binfmt_misc";
+
 /// What a machine boots.
 #[derive(Clone, Debug)]
 pub(super) struct Kernel {
@@ -35,24 +39,39 @@ pub(super) struct Kernel {
 pub(super) fn of(meta: &str) -> anyhow::Result<Kernel> {
     let home = place::tools().join("kernels");
     // Without the first, no driver of disks is built in.
-    let names = if REAL_TIME.contains(&meta) { &[DISKS, OVERLAY][..] } else { &[OVERLAY] };
+    let names =
+        if REAL_TIME.contains(&meta) { &[DISKS, OVERLAY, BINFMT][..] } else { &[OVERLAY, BINFMT] };
     let modules = names.iter().map(|name| (*name, home.join(format!("{meta}.{name}")))).collect();
-    let kernel = Kernel { image: home.join(meta), modules };
-    if kernel.image.is_file() && kernel.modules.iter().all(|(_, module)| module.is_file()) {
+    let mut kernel = Kernel { image: home.join(meta), modules };
+    let has = |(_, module): &(&str, PathBuf)| module.is_file();
+    if kernel.image.is_file() && kernel.modules.iter().all(has) {
         return Ok(kernel);
     }
+    match download(meta, &home, &kernel) {
+        // What was unpacked before that module was kept boots without it.
+        Err(error) if kernel.image.is_file() => {
+            ui::say(&format!("{meta} is booted without {BINFMT}: {error:#}"));
+            kernel.modules.retain(|module| module.0 != BINFMT || has(module));
+            ensure!(kernel.modules.iter().all(has), "{meta} lacks modules");
+            Ok(kernel)
+        }
+        done => done.map(|()| kernel),
+    }
+}
+
+/// Downloads a kernel, and keeps of it what is booted.
+fn download(meta: &str, home: &Path, kernel: &Kernel) -> anyhow::Result<()> {
     find("apt-get").context("there is no apt-get here")?;
-    fs::create_dir_all(&home).with_context(|| format!("in {}", home.display()))?;
+    fs::create_dir_all(home).with_context(|| format!("in {}", home.display()))?;
     let depends = read(program("apt-cache").args(["depends", meta]))?;
     let package = concrete(&depends).with_context(|| format!("{meta} names no kernel"))?;
     ui::say(&format!("downloading {package}"));
     let folder = home.join(format!("{meta}.{}", std::process::id()));
     fs::create_dir_all(&folder)?;
-    let done = unpack(package, &folder).and_then(|()| keep(&folder, &kernel));
+    let done = unpack(package, &folder).and_then(|()| keep(&folder, kernel));
     let cleaned = fs::remove_dir_all(&folder);
     done?;
-    cleaned.with_context(|| format!("cannot remove {}", folder.display()))?;
-    Ok(kernel)
+    cleaned.with_context(|| format!("cannot remove {}", folder.display()))
 }
 
 fn unpack(package: &str, folder: &Path) -> anyhow::Result<()> {

@@ -15,7 +15,7 @@ use crate::modules;
 use crate::orders;
 use crate::outlive::wait_for_end;
 use crate::processes::{
-    AGENT, GUEST, LOADER, NEEDLE, Running, denied, guard, plain, read, start_target, status,
+    AGENT, GUEST, LOADER, NEEDLE, Running, SMALL, denied, guard, plain, read, start_target, status,
     write_needle,
 };
 use crate::records;
@@ -25,6 +25,9 @@ use crate::second::{As, Second};
 
 /// A program of an image, as the operator lists it: the guest with other bytes behind it.
 const IMAGE: &str = "/bin/of-an-image";
+/// Who copies what processes write, or their functions are given.
+const TRACERS: [(As, &str); 3] =
+    [(As::Tracer, "tracer"), (As::Tail, "tail-call"), (As::Uprobe, "uprobe")];
 /// What starts containers, where nodes have it.
 const RUNTIME: &str = "/usr/bin/runc";
 /// The same after an update.
@@ -73,17 +76,24 @@ impl Scenario {
     /// A tracer that was there before the agent reads what guarded processes write: the agent
     /// cannot undo that, and says so.
     fn an_earlier_tracer_is_told(&mut self) {
-        let tracer = Second::start(GUEST, As::Tracer);
+        for (what, name) in TRACERS {
+            self.an_earlier_one_is_told(what, name);
+        }
+    }
+
+    fn an_earlier_one_is_told(&mut self, what: As, name: &str) {
+        let tracer = Second::start(GUEST, what);
         let pid = tracer.pid();
         let output = Command::new(AGENT).args(["run", "--once"]).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         let told = said.contains("DEGRADED")
-            && said.contains("can read the memory of processes: second_tracer")
+            && said.contains(&format!("can read the memory of processes: {}", what.programs()[0]))
             && said.contains(&format!("process {pid}"));
-        self.check("an-earlier-tracer-is-told", yes(told, || said.clone()));
-        let (mut writer, secret) = writer(false);
+        self.check(&format!("an-earlier-{name}-is-told"), yes(told, || said.clone()));
+        let (mut writer, secret) = if what == As::Uprobe { teller() } else { writer(false) };
         let copied = tracer.end_asked(&writer.pid().to_string());
-        self.check("and-does-read", yes(copied.contains(&secret), || copied.clone()));
+        let found = yes(copied.contains(&secret), || copied.clone());
+        self.check(&format!("an-earlier-{name}-does-read"), found);
         drop(writer.0.stdin.take());
     }
 
@@ -109,6 +119,50 @@ impl Scenario {
         // Another file gets its number, and must not be taken for it.
         let forgotten = until(|| yes(listed() + 1 == before, || listed().to_string()));
         self.check("what-it-replaced-is-forgotten", forgotten);
+        self.an_updated_runtime_is_admitted();
+    }
+
+    /// By an order that names what the new file holds, and no other content than that.
+    fn an_updated_runtime_is_admitted(&mut self) {
+        let order = format!("cloudtaser-agent admit {RUNTIME}");
+        let said = status();
+        self.check("status-names-the-order", yes(said.contains(&order), || said.clone()));
+        let records = || fs::read_to_string(records::FILE).unwrap_or_default();
+        let setting = format!("\"setting\":\"`{order}`");
+        let named = until(|| yes(records().contains(&setting), || setting.clone()));
+        self.check("record-names-the-order", named);
+        let admit = ["admit", RUNTIME, "--reason", "runc 2", "--key", orders::SECRET];
+        let refused = |why: &str| {
+            let output = orders::run(&admit);
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            yes(!output.status.success() && said.contains(why), || said.clone())
+        };
+        let writer = OpenOptions::new().append(true).open(RUNTIME).unwrap();
+        self.check("not-while-somebody-writes-it", refused("has /usr/bin/runc open for writing"));
+        drop(writer);
+        let unsigned = orders::run(&admit[..4]).stdout;
+        let signed = orders::fed(&["sign", "--key", orders::SECRET], &unsigned).stdout;
+        let mut file = OpenOptions::new().append(true).open(RUNTIME).unwrap();
+        file.write_all(b"x").unwrap();
+        drop(file);
+        let output = orders::fed(&["submit"], &signed);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let right = !output.status.success() && said.contains("no loader of this node");
+        self.check("not-what-was-changed-since", yes(right, || said.clone()));
+        let load = || read(plain(&[RUNTIME, "load"]));
+        let said = load();
+        self.check("and-does-not-load", yes(said == "Err(EPERM)", || said.clone()));
+        let written = OpenOptions::new().append(true).open(RUNTIME).map(drop);
+        self.check("and-is-anybodys-again", written.map_err(|error| error.to_string()));
+        let output = orders::run(&admit);
+        let words = || String::from_utf8_lossy(&output.stderr).into_owned();
+        self.check("updated-runtime-is-admitted", yes(output.status.success(), words));
+        let said = load();
+        self.check("admitted-runtime-loads", yes(said == "Ok(())", || said.clone()));
+        let written = OpenOptions::new().append(true).open(RUNTIME);
+        self.check("admitted-runtime-is-not-written", denied(written));
+        let said = status();
+        self.check("and-nothing-is-refused", yes(!said.contains("refused as a"), || said.clone()));
     }
 
     /// As runc ends a pod of the agent's: by one signal of a listed loader, and by no other.
@@ -120,7 +174,8 @@ impl Scenario {
             let name = format!("no-{signal}-of-{}", who.trim_start_matches("/bin/"));
             self.check(&name, yes(said == "Err(EPERM)", || said.clone()));
         }
-        let said = read(plain(&[LOADER, "signal", &pid, "SIGTERM"]));
+        // The one that an order admitted.
+        let said = read(plain(&[RUNTIME, "signal", &pid, "SIGTERM"]));
         self.check("its-runtime-asks-it-to-go", yes(said == "Ok(())", || said.clone()));
         self.check("and-it-goes", yes(wait_for_end(&mut agent.0), || "it stays".to_owned()));
         let environ = File::open(format!("/proc/{}/environ", target.pid()));
@@ -205,12 +260,13 @@ impl Scenario {
 
     /// The same tracer later: refused, and its record names the setting.
     fn a_later_tracer_is_refused(&mut self) {
-        let Err(refused) = Second::try_start(GUEST, As::Tracer) else {
-            self.check("a-later-tracer-is-refused", Err("it was let in".to_owned()));
-            return;
-        };
-        let right = refused.said.starts_with("refused");
-        self.check("a-later-tracer-is-refused", yes(right, || refused.said.clone()));
+        // They stay until they were looked at.
+        let tried = TRACERS.map(|(what, name)| (name, Second::try_start(GUEST, what)));
+        for (name, tried) in &tried {
+            let said = tried.as_ref().err().map_or("let in", |refused| &refused.said);
+            let right = said.starts_with("refused");
+            self.check(&format!("a-later-{name}-is-refused"), yes(right, || said.to_owned()));
+        }
         let recorded = until(|| {
             let text = fs::read_to_string(records::FILE).unwrap_or_default();
             let wanted = format!("\"setting\":\"--allow-loader {GUEST}\"");
@@ -282,6 +338,17 @@ impl Scenario {
             && contents["refused"].to_string().contains("other");
         self.check("status-counts-contents", yes(right, || contents.to_string()));
     }
+}
+
+/// Hands the secret to a function again and again, as a string.
+fn teller() -> (Running, String) {
+    let secret = fs::read_to_string(NEEDLE).unwrap();
+    let mut start = plain(&[SMALL, "tell"]);
+    start.env_clear().env("GUEST_SECRET", &secret).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut teller = Running(start.spawn().unwrap());
+    let mut lines = BufReader::new(teller.0.stdout.take().unwrap());
+    lines.read_line(&mut String::new()).unwrap();
+    (teller, secret)
 }
 
 /// Writes the secret again and again: what a tracer of writes copies.

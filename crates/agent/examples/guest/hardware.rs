@@ -32,6 +32,11 @@ pub(crate) fn swap() -> &'static str {
     disks()[0]
 }
 
+/// A disk that nothing is on.
+pub(crate) fn other() -> &'static str {
+    disks()[1]
+}
+
 /// Handles from before the agent.
 pub(crate) struct Before {
     swap: File,

@@ -40,6 +40,7 @@ pub(crate) fn run(expected: &str) {
     own.children_too();
     own.starts();
     own.programs();
+    own.cores();
     own.neighbours();
     let said = status();
     own.check("state-at-the-end", yes(said.starts_with(expected), || said.clone()));

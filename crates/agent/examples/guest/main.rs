@@ -4,7 +4,7 @@
 //! Lines, with tabs between the words: `@@ROW`, phase, attacker, road, result; `@@CHECK`, name, `ok`
 //! or what went wrong; and what the agent says of itself. It expects to be root in a machine of its
 //! own, which it leaves in any state. Reading order: [`scenario`], [`processes`], [`wrapped`],
-//! [`early`], [`hardware`], [`limited`], [`orders`], [`outlive`], [`halfway`]; [`refused`], [`scale`], [`strange`],
+//! [`early`], [`hardware`], [`around`], [`limited`], [`orders`], [`outlive`], [`halfway`]; [`refused`], [`scale`], [`strange`],
 //! [`killed`], [`beside`] with [`second`] and [`modules`], [`tools`] and [`attested`] in machines of their own; [`cost`] is for `cargo xtask bench agent`.
 
 #![forbid(unsafe_code)]
@@ -14,6 +14,7 @@
 #![expect(clippy::panic, reason = "it has nobody to hand an error to but the test")]
 #![expect(clippy::indexing_slicing, reason = "it reads JSON of ours")]
 
+mod around;
 mod attested;
 mod beside;
 mod code;
@@ -80,6 +81,8 @@ fn main() {
         ["ask", question] => wrapped::ask(question),
         ["crowd"] => wrapped::connect_without_end(),
         ["trace", pid] => wrapped::trace(pid),
+        ["share"] => around::share(),
+        ["huge"] => around::huge(),
         ["wait"] => thread::park(),
         _ => panic!("unknown: {words:?}"),
     }

@@ -144,6 +144,12 @@ impl Scenario {
         self.check("grant-of-devices", took(&granted));
         let opened = File::open(hardware::swap()).map(drop).map_err(|error| error.to_string());
         self.check("granted-swap", opened);
+        let mut more = plain(&["/bin/busybox", "mkswap", hardware::other()]);
+        assert!(more.stdout(Stdio::null()).status().unwrap().success());
+        let swapped = roads::swap_to(hardware::other().as_ref());
+        self.check("granted-swapon", swapped.map_err(|error| error.to_string()));
+        let off = plain(&["/bin/busybox", "swapoff", hardware::other()]).status().unwrap();
+        self.check("granted-swapoff", off.success().then_some(()).ok_or_else(|| off.to_string()));
         let said = status();
         let words = "open by order";
         self.check("status-says-so", said.contains(words).then_some(()).ok_or(said));
@@ -204,11 +210,13 @@ pub(crate) fn try_open(path: &str) {
     println!("{}", if denied(File::open(path)).is_ok() { "refused" } else { "open" });
 }
 
-fn run(arguments: &[&str]) -> Output {
+/// A verb of an operator.
+pub(crate) fn run(arguments: &[&str]) -> Output {
     Command::new(AGENT).args(arguments).stdin(Stdio::null()).output().unwrap()
 }
 
-fn fed(arguments: &[&str], input: &[u8]) -> Output {
+/// The same with something on its standard input.
+pub(crate) fn fed(arguments: &[&str], input: &[u8]) -> Output {
     let mut start = Command::new(AGENT);
     start.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = start.spawn().unwrap();

@@ -97,6 +97,7 @@ impl Scenario {
         own.missing_bpffs_is_said();
         own.limits(expected);
         own.attack("without", false);
+        own.shared_memory_is_open();
         let bao = wrapped::OpenBao::start();
         wrapped::without_agent(&mut own, &bao);
         let earlier = Earlier::open();
@@ -112,6 +113,7 @@ impl Scenario {
         own.storm(expected);
         own.core_files();
         own.hardware(&hardware);
+        own.around(&agent, expected);
         let left = own.code();
         own.self_guard(&agent);
         own.loaders(expected);
@@ -226,7 +228,8 @@ impl Scenario {
             let word = |key: &str| road[key].as_str().unwrap_or("?").to_owned();
             println!("@@CANARY\t{}\t{}\t{}", word("road"), word("before"), word("now"));
             // The canary makes these files itself: where the road is absent, it did not.
-            if matches!(&*word("road"), "code-write" | "memfd-read") {
+            if matches!(&*word("road"), "code-write" | "memfd-read" | "more-swap" | "shared-memory")
+            {
                 let was = word("before");
                 let name = format!("canary-has-{}", word("road"));
                 self.check(&name, (was == "open").then_some(()).ok_or(was));

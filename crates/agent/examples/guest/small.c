@@ -553,6 +553,25 @@ static void forbid_bpf(void)
 	call(__NR_prctl, PR_SET_SECCOMP, SECCOMP_MODE_FILTER, (word)&whole, 0, 0, 0);
 }
 
+/* What a tracer of strings is put at: a function that is given one. */
+__attribute__((noinline)) void told(const char *text)
+{
+	__asm__ volatile("" : : "r"(text) : "memory");
+}
+
+/* Its first variable, again and again. */
+static void tell(void)
+{
+	word moment[] = { 0, 10 * 1000 * 1000 };
+
+	told(environment[0]);
+	say("ready\n");
+	for (;;) {
+		told(environment[0]);
+		CALL(nanosleep, moment, 0, 0);
+	}
+}
+
 static void execute(char **command)
 {
 	CALL(execve, command[0], command, environment);
@@ -575,6 +594,8 @@ __attribute__((used)) void begin(word *stack)
 		name(with);
 		say("ready\n");
 		rest();
+	} else if (same(verb, "tell")) {
+		tell();
 	} else if (same(verb, "crowd")) {
 		crowd(parse(with));
 	} else if (same(verb, "bomb")) {

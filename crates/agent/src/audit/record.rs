@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::process::Process;
 use super::throttle::Source;
+use crate::loaders;
 
 /// Version of the form; fields are added, never renamed.
 const SCHEMA: u32 = 1;
@@ -140,6 +141,7 @@ pub(crate) fn road(hook: &str) -> &'static str {
         "bpf_prog" => "agent-program",
         "file_open" | "file_permission" => "file",
         "file_receive" => "sealed-file",
+        "file_send_sigiotask" => "signal",
         "inode_rename" | "inode_rmdir" | "inode_unlink" | "sb_umount" => "agent-file",
         "kernel_load_data" => "kernel-image",
         "kernel_read_file" => "kernel-module",
@@ -148,6 +150,7 @@ pub(crate) fn road(hook: &str) -> &'static str {
         "perf_event_open" => "perf",
         "ptrace_access_check" => "attach",
         "ptrace_traceme" => "traceme",
+        "signal_deliver" => "core-dump",
         "socket_connect" | "socket_create" | "socket_sendmsg" => "egress",
         "task_alloc" => "fork",
         "task_kill" => "signal",
@@ -167,6 +170,8 @@ pub(crate) fn setting(hook: &str, actor: &Process) -> Option<String> {
         format!(
             "--allow-loader sha256:HEX:SIZE, which `cloudtaser-agent loader FILE` prints for {exe} of its image"
         )
+    } else if let Some(replaced) = exe.filter(|exe| loaders::is_of_a_node(exe)) {
+        format!("`cloudtaser-agent admit {replaced}`, an operator's order")
     } else {
         format!("--allow-loader {}", exe.unwrap_or("PATH"))
     })

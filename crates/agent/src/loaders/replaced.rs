@@ -1,8 +1,9 @@
 //! Loaders of the node that are not listed: an update put another file in their place. And what is
 //! listed and is no loader any more: an update took it away, and its number is given to another file.
 //!
-//! SECURITY: such a file is not listed again. Whoever may update a node may also put there what he
-//! likes; that a loader is what it was when the programs were loaded is what the list is worth.
+//! SECURITY: such a file is not listed again by itself. Whoever may update a node may also put there
+//! what he likes; that a loader is what it was when the programs were loaded, or what an operator
+//! signed ([`super::admitted`]), is what the list is worth.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -69,10 +70,11 @@ fn among(
 
 /// What `status` says of them; nothing where there are none.
 pub(crate) fn words(unlisted: &[&str]) -> Option<String> {
-    (!unlisted.is_empty()).then(|| {
+    unlisted.first().map(|first| {
         format!(
             "replaced since the programs were loaded, and refused as a loader: {} (what needs it, \
-             such as the start of a container, fails until this node boots)",
+             such as the start of a container, fails until this node boots or an operator's order \
+             lists it: `cloudtaser-agent admit {first} --reason TEXT`)",
             unlisted.join(", ")
         )
     })
@@ -100,5 +102,6 @@ mod tests {
         assert_eq!(words(&[]), None);
         let words = words(&["/usr/sbin/runc"]).unwrap();
         assert!(words.contains("/usr/sbin/runc") && words.contains("boots"), "{words}");
+        assert!(words.contains("admit /usr/sbin/runc"), "{words}");
     }
 }

@@ -259,7 +259,8 @@ fn problems(status: &Status, of_bridge: Vec<String>) -> Vec<String> {
     for node in status.nodes.iter().filter(|node| node.unlisted_loaders > 0) {
         problems.push(format!(
             "node {}: an update replaced its runc or systemd, which the agent refuses as a loader of \
-             BPF programs: no container starts there until it boots",
+             BPF programs: no container starts there until it boots, or an operator's order lists \
+             the new file (`cloudtaser-agent admit PATH`, on the node)",
             node.name
         ));
     }

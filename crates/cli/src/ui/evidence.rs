@@ -97,6 +97,10 @@ pub(crate) fn report(report: &Report, audit: Option<&Reconciliation>) {
     }
 }
 
+/// Said wherever such a report is shown: what it is worth was tried on published ones alone.
+pub(crate) const UNTRIED: &str = "(how reports get here was tried with published ones and a stand-in for the kernel's files, never on \
+     such a machine)";
+
 /// What one node said of itself, and for whom.
 fn node(seen: &NodeSeen) {
     let key = seen.key.to_string();
@@ -111,6 +115,20 @@ fn node(seen: &NodeSeen) {
         seen.lockdown,
         seen.assurance.as_str()
     ));
+    match (&seen.tpm, &seen.machine) {
+        (_, Some(machine)) => {
+            let started = machine.measurement.get(..16).unwrap_or_default();
+            line(&format!(
+                "    the processor of a confidential machine signed it ({}, started with {started}…)",
+                machine.kind
+            ));
+            line(&format!("    {UNTRIED}"));
+        }
+        (Some(_), None) => {
+            line("    its TPM signed it; no processor of a confidential machine did")
+        }
+        (None, None) => line("    no hardware signed it: neither a TPM nor a confidential machine"),
+    }
 }
 
 /// Prints the same for programs.

@@ -191,6 +191,21 @@ fn is_below(host: &str, domain: &str) -> bool {
     host == domain || host.ends_with(&format!(".{domain}"))
 }
 
+/// Whether a rule that blocks is certainly about this peer. A quota blocks what is above it, and one
+/// that names a few addresses is most likely about others.
+fn blocks(rule: &Node, peer: &Peer) -> bool {
+    let whole = |to: &Node| {
+        let block = to.get("ipBlock");
+        block.is_some_and(|block| {
+            block.word("cidr").is_some_and(|cidr| cidr.ends_with("/0"))
+                && block.words("except").is_empty()
+        })
+    };
+    let to = rule.list("to");
+    let certain = peer.address().is_some() || to.is_empty() || to.iter().any(whole);
+    rule.get("limit").is_none() && certain && reaches(rule, peer)
+}
+
 /// K14: rules of the node's packet filter.
 pub(super) fn node_policy(desk: &Desk<'_>, spec: &Node) -> Vec<Finding> {
     // What uses the node's network: pods that say so.
@@ -203,7 +218,7 @@ pub(super) fn node_policy(desk: &Desk<'_>, spec: &Node) -> Vec<Finding> {
     let peers = desk.peers();
     let covered = |peer: &Peer| rules.iter().any(|rule| reaches(rule, peer));
     let hit = match action {
-        Action::Block => peers.iter().find(|peer| covered(peer)),
+        Action::Block => peers.iter().find(|peer| rules.iter().any(|rule| blocks(rule, peer))),
         _ => (!peers.iter().any(covered)).then(|| peers.first()).flatten(),
     };
     let Some(peer) = hit else { return Vec::new() };

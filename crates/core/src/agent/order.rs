@@ -59,6 +59,12 @@ pub enum Act {
         /// Which.
         loader: Content,
     },
+    /// Let a file of the node load BPF from now on, until the node boots: what an update put in the
+    /// place of a listed loader, such as the node's container runtime.
+    AdmitFile {
+        /// What it holds.
+        loader: Content,
+    },
     /// Take the programs out of the kernel.
     Unload,
 }
@@ -202,6 +208,10 @@ mod tests {
             (
                 Act::Admit { loader: Content { sha256: [0; 32], size: 7 } },
                 r#"{"admit":{"loader":"sha256:0000000000000000000000000000000000000000000000000000000000000000:7"}}"#,
+            ),
+            (
+                Act::AdmitFile { loader: Content { sha256: [0; 32], size: 7 } },
+                r#"{"admit-file":{"loader":"sha256:0000000000000000000000000000000000000000000000000000000000000000:7"}}"#,
             ),
             (Act::Unload, r#""unload""#),
         ];

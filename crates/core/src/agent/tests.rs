@@ -49,6 +49,7 @@ fn packets_are_these_bytes() {
         key: Hash::new([3; 32]),
         signature: "00".to_owned(),
         tpm: None,
+        hardware: None,
     };
     let attested = Answer { evidence: Some(signed), ..enforcing.clone() };
     let answers = [

@@ -15,6 +15,7 @@ const NO_FILES: &str = "an app that asks for secret files does not get them";
 const FIRST_IMAGE: &str = "programs that the app executes are not followed: the level says so";
 const UNKNOWN: &str = "one fact of the surroundings is unknown, and the level says so";
 const NO_AGENT: &str = "the level says agent=off";
+const NO_REPORT: &str = "no processor of a confidential machine signs what the node is worth";
 const NO_QUOTE: &str = "what the node signs is the word of its software alone (L0)";
 const DEGRADED: &str = "the agent's state is DEGRADED or OFF and says why";
 
@@ -355,6 +356,14 @@ const PATHS: &[PathNeed] = &[
         access: Access::Read,
         reason: "the log of what was measured, beside a quote",
         without: Notes(NO_QUOTE),
+    },
+    PathNeed {
+        program: Agent,
+        step: Step::Guard,
+        path: "/sys/kernel/config/tsm/report/",
+        access: Access::Write,
+        reason: "reports of a confidential machine",
+        without: Notes(NO_REPORT),
     },
     PathNeed {
         program: Agent,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::hardware::{Hardware, HardwareFile};
 use crate::{
     level::Agent,
     node::{Hash, Lockdown, NodeStatement},
@@ -70,6 +71,9 @@ pub struct Demand {
     /// Boots, any of which will do, as a TPM signed them; empty allows all.
     #[serde(default)]
     pub boots: Vec<String>,
+    /// Confidential machines, any of which will do, as the processor signed; empty allows all.
+    #[serde(default)]
+    pub hardware: Vec<String>,
 }
 
 /// How far evidence reaches (`L0` to `L4`), weakest first.
@@ -93,6 +97,7 @@ pub enum Assurance {
 pub struct Nodes {
     pub(super) nodes: Vec<NodeFile>,
     pub(super) boots: Vec<BootFile>,
+    pub(super) hardware: Vec<HardwareFile>,
 }
 
 /// What a node signed about a launch. Signature, session, sealing key and pod were checked.
@@ -104,6 +109,8 @@ pub struct Attested {
     pub statement: NodeStatement,
     /// What its TPM signed of it.
     pub tpm: Option<Quoted>,
+    /// What the processor of a confidential machine signed of it.
+    pub hardware: Option<Hardware>,
 }
 
 /// A TPM's quote that was verified, over this statement.
@@ -122,18 +129,52 @@ impl Nodes {
         self.nodes.iter().find(|node| node.key == *key)
     }
 
-    /// How far this reaches: without a TPM that the policy names it is the node's own word.
+    /// How far this reaches: without a TPM or a machine that the policy names it is the node's own
+    /// word.
     #[must_use]
     pub fn assurance(&self, attested: &Attested) -> Assurance {
-        let known = self.node(&attested.key).filter(|node| node.tpm.is_some());
+        let Some(node) = self.node(&attested.key) else { return Assurance::L0 };
         let quoted = attested.tpm.as_ref().map(|quoted| quoted.key);
-        match known {
-            Some(node) if node.tpm == quoted => match node.place {
-                Place::Own => Assurance::L4,
-                Place::Provider => Assurance::L1,
-            },
-            _ => Assurance::L0,
+        let by_tpm = match node.place {
+            _ if node.tpm.is_none() || node.tpm != quoted => Assurance::L0,
+            Place::Own => Assurance::L4,
+            Place::Provider => Assurance::L1,
+        };
+        let hardware = attested.hardware.as_ref();
+        let machines = self.hardware.iter().filter_map(|entry| entry.check(hardware?).ok());
+        machines.fold(by_tpm, Assurance::max)
+    }
+
+    /// Why the machine is none of these; nothing where it is one.
+    fn is_no_machine(&self, names: &[String], hardware: Option<&Hardware>) -> Option<String> {
+        let Some(hardware) = hardware else {
+            return Some("no processor has signed the statement".to_owned());
+        };
+        let mut why = Vec::new();
+        for entry in self.hardware.iter().filter(|entry| names.contains(&entry.name)) {
+            match entry.check(hardware) {
+                Ok(_) => return None,
+                Err(refusal) => why.push(format!("{}: {refusal}", entry.name)),
+            }
         }
+        Some(format!(
+            "the machine ({}) is none of the rule's: {}",
+            hardware.as_str(),
+            why.join("; ")
+        ))
+    }
+
+    /// What rules name and is not here: its kind, and the name.
+    pub(super) fn lacks<'a>(
+        &self,
+        demands: impl Iterator<Item = &'a Demand> + Clone,
+    ) -> Option<(&'static str, &'a str)> {
+        let mut boots = demands.clone().flat_map(|demand| &demand.boots);
+        let mut machines = demands.flat_map(|demand| &demand.hardware);
+        let boot = boots.find(|name| !self.boots.iter().any(|boot| boot.name == **name));
+        let machine = machines.find(|name| !self.hardware.iter().any(|entry| entry.name == **name));
+        let boot = boot.map(|name| ("boot", name.as_str()));
+        boot.or_else(|| machine.map(|name| ("hardware", name.as_str())))
     }
 
     /// What is wrong with them, and with which.
@@ -167,7 +208,19 @@ impl Nodes {
             };
             Err(("boot", boot.name.clone(), what))
         });
-        nodes.chain(boots).collect()
+        let machines = self.hardware.iter().enumerate().map(|(at, entry)| {
+            let what = if entry.name.trim().is_empty() {
+                "it has no name"
+            } else if self.hardware.iter().take(at).any(|other| other.name == entry.name) {
+                "there is another entry of this name"
+            } else {
+                return entry
+                    .slip()
+                    .map_or(Ok(()), |what| Err(("hardware", entry.name.clone(), what)));
+            };
+            Err(("hardware", entry.name.clone(), what))
+        });
+        nodes.chain(boots).chain(machines).collect()
     }
 
     /// Whether the registers are as this boot has them.
@@ -209,32 +262,12 @@ impl Demand {
                     .to_owned(),
             ];
         };
-        let Attested { key, statement, tpm } = attested;
+        let Attested { key, statement, .. } = attested;
         if nodes.node(key).is_none() {
             // Of what a stranger signs nothing is looked at.
             return vec![format!("the node's key {key} is none of those that the policy names")];
         }
-        let mut unmet = Vec::new();
-        let reached = nodes.assurance(attested);
-        if self.assurance.is_some_and(|least| reached < least) {
-            let why = match (tpm, nodes.node(key).and_then(|node| node.tpm)) {
-                (None, _) => ": there is no quote by a TPM",
-                (Some(_), None) => ": the policy names no TPM of this node",
-                (Some(quoted), Some(named)) if quoted.key != named => ": another TPM has signed",
-                _ => "",
-            };
-            let least = self.assurance.map_or("", Assurance::as_str);
-            unmet.push(format!("{least} is required, {} is reached{why}", reached.as_str()));
-        }
-        if !self.boots.is_empty() {
-            let known = tpm.as_ref().filter(|_quoted| reached > Assurance::L0);
-            let is_one =
-                |quoted: &Quoted| self.boots.iter().any(|name| nodes.is_boot(name, quoted));
-            if !known.is_some_and(is_one) {
-                let boots = self.boots.join(", ");
-                unmet.push(format!("no TPM that the policy names has signed a boot of {boots}"));
-            }
-        }
+        let mut unmet = self.unmet_by_hardware(nodes, attested);
         if self.agent.is_some_and(|least| statement.state < least) {
             let least = self.agent.map_or("", Agent::as_str);
             let mut words = format!(
@@ -268,6 +301,39 @@ impl Demand {
                 Some(is) => format!("the {what} {is} is none of those that the rule names"),
                 None => format!("the {what} is not known to the agent"),
             });
+        }
+        unmet
+    }
+
+    /// What of it hardware would have to sign.
+    fn unmet_by_hardware(&self, nodes: &Nodes, attested: &Attested) -> Vec<String> {
+        let Attested { key, tpm, hardware, .. } = attested;
+        let mut unmet = Vec::new();
+        let reached = nodes.assurance(attested);
+        if self.assurance.is_some_and(|least| reached < least) {
+            let why = match (tpm, nodes.node(key).and_then(|node| node.tpm)) {
+                _ if hardware.is_some() => ": no [[hardware]] of the policy is this machine",
+                (None, _) => {
+                    ": there is no quote by a TPM, and no report of a confidential machine"
+                }
+                (Some(_), None) => ": the policy names no TPM of this node",
+                (Some(quoted), Some(named)) if quoted.key != named => ": another TPM has signed",
+                _ => "",
+            };
+            let least = self.assurance.map_or("", Assurance::as_str);
+            unmet.push(format!("{least} is required, {} is reached{why}", reached.as_str()));
+        }
+        if !self.boots.is_empty() {
+            let known = tpm.as_ref().filter(|_quoted| reached > Assurance::L0);
+            let is_one =
+                |quoted: &Quoted| self.boots.iter().any(|name| nodes.is_boot(name, quoted));
+            if !known.is_some_and(is_one) {
+                let boots = self.boots.join(", ");
+                unmet.push(format!("no TPM that the policy names has signed a boot of {boots}"));
+            }
+        }
+        if !self.hardware.is_empty() {
+            unmet.extend(nodes.is_no_machine(&self.hardware, hardware.as_ref()));
         }
         unmet
     }

@@ -8,6 +8,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::hardware::HardwareFile;
 use super::nodes::{Assurance, Attested, BootFile, Demand, NodeFile, Nodes};
 use crate::{
     level::{ProtectionLevel, Requirement},
@@ -40,6 +41,9 @@ pub struct PolicyFile {
     /// The boots that rules name.
     #[serde(default)]
     pub boot: Vec<BootFile>,
+    /// The confidential machines that rules name.
+    #[serde(default)]
+    pub hardware: Vec<HardwareFile>,
 }
 
 /// A rule as it is written.
@@ -239,8 +243,8 @@ impl Policy {
     /// # Errors
     /// [`PolicyError`] names the rule.
     pub fn compile(file: PolicyFile) -> Result<Self, PolicyError> {
-        let PolicyFile { rule, signer: signers, break_glass, node: nodes, boot: boots } = file;
-        let nodes = Nodes { nodes, boots };
+        let PolicyFile { rule, signer: signers, break_glass, node, boot, hardware } = file;
+        let nodes = Nodes { nodes: node, boots: boot, hardware };
         let of_signers = |place: &str| {
             let place = place.to_owned();
             |what| PolicyError { place, what }
@@ -256,12 +260,11 @@ impl Policy {
                 return Err(rule.error("there is another rule of this name"));
             }
         }
-        let boots = rules.iter().filter_map(|rule| rule.node.as_ref()).flat_map(|node| &node.boots);
-        for name in boots {
-            if !nodes.boots.iter().any(|boot| boot.name == *name) {
-                let what = "no [[boot]] has this name".to_owned();
-                return Err(PolicyError { place: format!("boot {name:?}"), what });
-            }
+        let demands = rules.iter().filter_map(|rule| rule.node.as_ref());
+        if let Some((part, name)) = nodes.lacks(demands) {
+            let (place, what) =
+                (format!("{part} {name:?}"), format!("no [[{part}]] has this name"));
+            return Err(PolicyError { place, what });
         }
         if let Err((part, name, what)) = nodes.check() {
             return Err(PolicyError { place: format!("{part} {name:?}"), what: what.to_owned() });

@@ -3,17 +3,20 @@
 //! The chain is ARK (compiled in) → ASK or ASVK → VCEK or VLEK → report. Source: AMD publication
 //! 56860 (SEV-SNP firmware ABI) revision 1.58, 57230 (VCEK certificates).
 //!
-//! Reading order: [`report`] (bytes), [`chain`] (certificates), then [`verify`] and [`Policy`].
+//! Reading order: [`report`] (bytes), [`chain`] (certificates), [`table`] (where they come from), then
+//! [`verify`]. Whether a genuine report is enough is the release policy's word
+//! ([`cloudtaser_core::release::hardware`]).
 
 pub mod chain;
 pub mod report;
+pub mod table;
 
 pub use chain::{Collateral, Endorsement, Product};
-pub use report::{Report, Tcb};
+pub use report::Report;
+pub use table::Certificates;
 
+use cloudtaser_core::release::hardware::Snp;
 use p384::ecdsa::{Signature, VerifyingKey, signature::Verifier as _};
-
-use super::REPORT_DATA_LEN;
 
 /// Why a report shows nothing.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -50,36 +53,6 @@ pub enum SnpError {
     Signature,
 }
 
-/// Why a report that is genuine is not enough.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Refusal {
-    /// It does not name this session and this key.
-    #[error("the report was made for another session")]
-    Binding,
-    /// No such measurement is allowed.
-    #[error("the guest's measurement is not allowed")]
-    Measurement,
-    /// The host may read the guest with a debugger.
-    #[error("the guest may be debugged by the host")]
-    Debug,
-    /// A migration agent may carry the guest's memory elsewhere.
-    #[error("the guest may be migrated")]
-    Migration,
-    /// Not the privilege level that was asked for.
-    #[error("the report was made at VMPL {0}")]
-    Privilege(u32),
-    /// The firmware is older than allowed.
-    #[error("the {0} is older than allowed")]
-    Firmware(&'static str),
-    /// The chip is none of those that belong to the customer.
-    #[error("this chip is not on the list")]
-    Chip,
-    /// The key is the provider's own for a fleet of machines, not one chip's.
-    #[error("the report is signed by a key of the provider's fleet (VLEK), not of one chip (VCEK)")]
-    Fleet,
-}
-
 /// A report that the hardware made, and of which hardware.
 #[derive(Clone, Debug)]
 pub struct Verified {
@@ -89,31 +62,6 @@ pub struct Verified {
     pub product: Product,
     /// By which kind of key.
     pub endorsement: Endorsement,
-}
-
-/// What is demanded of a genuine report. The default allows none.
-#[derive(Clone, Debug, Default)]
-pub struct Policy {
-    /// Launch measurements, any of which will do.
-    pub measurements: Vec<[u8; report::MEASUREMENT_LEN]>,
-    /// No part of the firmware may be older than this.
-    pub minimum: Tcb,
-    /// Chips that the customer has to himself; empty allows all.
-    pub chips: Vec<[u8; report::CHIP_LEN]>,
-    /// Whether a key of the provider's fleet will do.
-    pub fleet: Fleet,
-    /// The privilege level at which the guest must have asked; 0 is the highest.
-    pub vmpl: u32,
-}
-
-/// Whether a VLEK, which the provider shares among its machines, is accepted.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum Fleet {
-    /// A VLEK will do.
-    Accept,
-    /// Only a chip's own key.
-    #[default]
-    Refuse,
 }
 
 /// Verifies that AMD hardware made this report, as of `at` (seconds since 1970).
@@ -139,46 +87,22 @@ pub fn verify(bytes: &[u8], collateral: &Collateral<'_>, at: u64) -> Result<Veri
     Ok(Verified { report, product: key.product, endorsement: key.endorsement })
 }
 
-impl Policy {
-    /// Checks a genuine report against this policy, and that it names `report_data`.
-    ///
-    /// # Errors
-    /// The first [`Refusal`].
-    pub fn check(
-        &self,
-        verified: &Verified,
-        report_data: &[u8; REPORT_DATA_LEN],
-    ) -> Result<(), Refusal> {
-        let report = &verified.report;
-        if report.report_data != *report_data {
-            return Err(Refusal::Binding);
+impl Verified {
+    /// What a policy is asked about.
+    #[must_use]
+    pub fn facts(&self) -> Snp {
+        let report = &self.report;
+        Snp {
+            measurement: report.measurement,
+            chip: report.chip,
+            vmpl: report.vmpl,
+            // SECURITY: the chip's name is signed for by a chip's own key alone.
+            by_fleet: self.endorsement != Endorsement::Vcek,
+            debug: report.debug_allowed(),
+            migration: report.migration_allowed(),
+            reported: self.product.tcb(report.reported_tcb),
+            committed: self.product.tcb(report.committed_tcb),
         }
-        if report.debug_allowed() {
-            return Err(Refusal::Debug);
-        }
-        if report.migration_allowed() {
-            return Err(Refusal::Migration);
-        }
-        if report.vmpl != self.vmpl {
-            return Err(Refusal::Privilege(report.vmpl));
-        }
-        if verified.endorsement == Endorsement::Vlek && self.fleet == Fleet::Refuse {
-            return Err(Refusal::Fleet);
-        }
-        if !self.measurements.contains(&report.measurement) {
-            return Err(Refusal::Measurement);
-        }
-        // SECURITY: the committed version is the one that the firmware cannot be rolled back behind;
-        // the reported one is what the key was derived from. Both must be new enough.
-        for tcb in [report.reported_tcb, report.committed_tcb] {
-            if let Some(part) = verified.product.tcb(tcb).older_than(self.minimum) {
-                return Err(Refusal::Firmware(part));
-            }
-        }
-        if !self.chips.is_empty() && !self.chips.contains(&report.chip) {
-            return Err(Refusal::Chip);
-        }
-        Ok(())
     }
 }
 

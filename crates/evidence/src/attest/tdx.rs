@@ -6,14 +6,11 @@
 //!
 //! Intel's collateral is valid for 30 days: it must be of the time of the release, and so must `at`.
 
-use dcap_qvl::{
-    QuoteCollateralV3, quote::TDAttributes, tcb_info::TcbStatus, verify::QuoteVerifier,
-};
+use cloudtaser_core::release::hardware::{Digits, Tdx, TdxMeasurements};
+use dcap_qvl::{QuoteCollateralV3, quote::TDAttributes, verify::QuoteVerifier};
 
 use super::REPORT_DATA_LEN;
 
-/// Length of each measurement, SHA-384.
-pub const MEASUREMENT_LEN: usize = 48;
 /// A quote with its certificates has some 5 kB.
 pub const QUOTE_MAX: usize = 64 * 1024;
 /// Collateral has some 20 kB.
@@ -49,41 +46,11 @@ pub enum TdxError {
     Quote(String),
 }
 
-/// Why a quote that is genuine is not enough.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Refusal {
-    /// It does not name this session and this key.
-    #[error("the quote was made for another session")]
-    Binding,
-    /// No such set of measurements is allowed.
-    #[error("the trust domain's measurements are not allowed")]
-    Measurement,
-    /// The trust domain may be moved to another machine.
-    #[error("the trust domain may be migrated")]
-    Migration,
-    /// The platform's firmware is not what Intel calls good.
-    #[error("Intel says of the platform: {0}")]
-    Platform(String),
-    /// The processor is none of those that belong to the customer.
-    #[error("this processor is not on the list")]
-    Processor,
-}
-
-/// What a trust domain consists of.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Measurements {
-    /// The first memory image: firmware.
-    pub mr_td: [u8; MEASUREMENT_LEN],
-    /// What the firmware, boot loader, kernel and system measured after it.
-    pub rtmr: [[u8; MEASUREMENT_LEN]; 4],
-}
-
 /// A quote that the hardware made.
 #[derive(Clone, Debug)]
 pub struct Verified {
     /// What it runs.
-    pub measurements: Measurements,
+    pub measurements: TdxMeasurements,
     /// What it had signed along.
     pub report_data: [u8; REPORT_DATA_LEN],
     /// Intel's word on the platform: `UpToDate`, `OutOfDate`, …
@@ -93,17 +60,6 @@ pub struct Verified {
     /// Which processor (PPID, encrypted identity of the platform).
     pub processor: Vec<u8>,
     migratable: bool,
-}
-
-/// What is demanded of a genuine quote. The default allows none.
-#[derive(Clone, Debug, Default)]
-pub struct Policy {
-    /// Sets of measurements, any of which will do.
-    pub measurements: Vec<Measurements>,
-    /// What else than `UpToDate` is accepted of the platform.
-    pub tolerated: Vec<String>,
-    /// Processors that the customer has to himself; empty allows all.
-    pub processors: Vec<Vec<u8>>,
 }
 
 /// Verifies that Intel hardware made this quote, as of `at` (seconds since 1970).
@@ -131,9 +87,9 @@ pub fn verify(quote: &[u8], collateral: &[u8], at: u64) -> Result<Verified, TdxE
     let attributes = TDAttributes::parse(report.td_attributes)
         .map_err(|error| TdxError::Quote(error.to_string()))?;
     Ok(Verified {
-        measurements: Measurements {
-            mr_td: report.mr_td,
-            rtmr: [report.rt_mr0, report.rt_mr1, report.rt_mr2, report.rt_mr3],
+        measurements: TdxMeasurements {
+            mr_td: Digits(report.mr_td),
+            rtmr: [report.rt_mr0, report.rt_mr1, report.rt_mr2, report.rt_mr3].map(Digits),
         },
         report_data: report.report_data,
         status: found.status,
@@ -193,34 +149,16 @@ fn misfit() -> TdxError {
     TdxError::Quote("its parts do not have the lengths that it says".to_owned())
 }
 
-impl Policy {
-    /// Checks a genuine quote against this policy, and that it names `report_data`.
-    ///
-    /// # Errors
-    /// The first [`Refusal`].
-    pub fn check(
-        &self,
-        verified: &Verified,
-        report_data: &[u8; REPORT_DATA_LEN],
-    ) -> Result<(), Refusal> {
-        if verified.report_data != *report_data {
-            return Err(Refusal::Binding);
+impl Verified {
+    /// What a policy is asked about.
+    #[must_use]
+    pub fn facts(&self) -> Tdx {
+        Tdx {
+            measurements: self.measurements,
+            status: self.status.clone(),
+            processor: self.processor.clone(),
+            migration: self.migratable,
         }
-        if verified.migratable {
-            return Err(Refusal::Migration);
-        }
-        if !self.measurements.contains(&verified.measurements) {
-            return Err(Refusal::Measurement);
-        }
-        let good = verified.status == TcbStatus::UpToDate.to_string()
-            || self.tolerated.contains(&verified.status);
-        if !good {
-            return Err(Refusal::Platform(verified.status.clone()));
-        }
-        if !self.processors.is_empty() && !self.processors.contains(&verified.processor) {
-            return Err(Refusal::Processor);
-        }
-        Ok(())
     }
 }
 

@@ -112,3 +112,50 @@ fn an_old_statement_and_one_of_tomorrow_are_told_by_their_date() {
     let ahead = NodeError::Time { seconds: 301, way: "ahead" };
     assert_eq!(signed.is_recent(1_799_999_699, 300), Err(ahead));
 }
+
+/// Real hardware's report, of somebody else's statement: all of it holds, and it is refused.
+#[test]
+fn a_genuine_report_of_another_statement_is_refused_and_one_that_does_not_hold_is_left_out() {
+    use crate::attest::snp::table::tests::{certificates, report};
+    use cloudtaser_core::node::HardwareEvidence;
+    // A statement of when the certificates were valid.
+    const THEN: u64 = 1_704_067_200;
+    let mut statement = NodeStatement::parse(&ours().statement).unwrap();
+    statement.at = THEN;
+    let plain = signed(statement.to_text(), 7);
+    let base64 = |bytes: &[u8]| data_encoding::BASE64.encode(bytes);
+    let given = |report: &[u8], table: &[u8]| NodeEvidence {
+        statement: plain.statement.clone(),
+        key: Hash::new(*plain.key.as_bytes()),
+        signature: HEXLOWER.encode(&plain.signature),
+        tpm: None,
+        hardware: Some(HardwareEvidence {
+            provider: "sev_guest".to_owned(),
+            report: base64(report),
+            table: base64(table),
+        }),
+    };
+    let take = |evidence: &NodeEvidence| {
+        let mut document = Document::of(evidence).unwrap();
+        let taken = document.take_report(evidence, &[], THEN);
+        assert_eq!(document.machine.is_some(), taken.is_ok());
+        assert!(document.verify().is_ok(), "the statement itself holds");
+        taken.unwrap_err()
+    };
+    let table = certificates().to_table();
+    let binding = NodeError::Machine(MachineError::Binding);
+    assert_eq!(take(&given(&report(), &table)), binding);
+    let mut bent = report();
+    bent[0x90] ^= 1;
+    let error = take(&given(&bent, &table));
+    assert!(matches!(error, NodeError::Machine(MachineError::Snp(_))), "{error}");
+    let error = take(&given(&report(), b""));
+    assert!(matches!(error, NodeError::Machine(MachineError::Collateral(_))), "{error}");
+    // One that is in a document all the same makes all of it worth nothing.
+    let archived =
+        machine::Report { provider: "sev_guest".to_owned(), report: report(), collateral: table };
+    let document = Document { machine: Some(archived), ..plain };
+    let read = Document::parse(&document.to_bytes().unwrap()).unwrap();
+    assert_eq!(read, document);
+    assert_eq!(read.verify(), Err(binding));
+}

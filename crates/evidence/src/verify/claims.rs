@@ -162,11 +162,24 @@ fn measured(tally: &Tally) -> (Standing, String) {
         return (Standing::Fail, why);
     }
     if all > 0 && by_strong == all {
-        let why = format!(
-            "of all {all} releases a TPM that the policy calls the customer's own signed the boot, \
-             the statement and the key (L4)"
-        );
-        return (Standing::Pass, why);
+        let own = from(Assurance::L4);
+        let mut why = match own {
+            0 => String::new(),
+            own => format!(
+                "of {own} releases a TPM that the policy calls the customer's own signed the boot, \
+                 the statement and the key (L4); "
+            ),
+        };
+        if own < all {
+            let third = from(Assurance::L3) - own;
+            why.push_str(&format!(
+                "of {} the processor of a confidential machine did, as the policy allows it, over \
+                 the statement and the key ({third} with nothing of the provider's inside, L3, the \
+                 others L2); ",
+                all - own
+            ));
+        }
+        return (Standing::Pass, format!("{why}all {all} releases have evidence of this kind"));
     }
     let weakest = tally.weakest().map_or("none", Assurance::as_str);
     let mut why =
@@ -180,7 +193,7 @@ fn measured(tally: &Tally) -> (Standing, String) {
     }
     if tally.unjudged > 0 {
         why.push_str(&format!(
-            "; for {} a TPM signed, and the release policy that says whose it is was not given",
+            "; for {} hardware signed, and the release policy that says whose it is was not given",
             tally.unjudged
         ));
     }

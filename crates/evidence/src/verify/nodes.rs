@@ -61,6 +61,8 @@ pub struct NodeSeen {
     pub assurance: Assurance,
     /// The key of the TPM that signed, and the registers, where there was one.
     pub tpm: Option<TpmSeen>,
+    /// What the processor of a confidential machine signed, where there was one.
+    pub machine: Option<MachineSeen>,
     /// How many statements.
     pub statements: u64,
     /// Releases that name one of them.
@@ -78,9 +80,18 @@ pub struct TpmSeen {
     pub resets: u32,
 }
 
+/// A confidential machine.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+pub struct MachineSeen {
+    /// `SEV-SNP` or `TDX`.
+    pub kind: &'static str,
+    /// What it was started with, in hexadecimal.
+    pub measurement: String,
+}
+
 /// What statements of one boot have in common, and what each of them shows.
 type Same = (Digest, String, Hash, &'static str, Option<String>);
-type Shown = (Assurance, Option<String>, Option<Digest>);
+type Shown = (Assurance, Option<String>, Option<Digest>, Option<MachineSeen>);
 
 /// All that were found.
 #[derive(Debug, Default)]
@@ -90,7 +101,7 @@ pub(super) struct Nodes {
     pub(super) attested: u64,
     /// Of those, releases whose receipt says more than the statement shows.
     pub(super) overstated: u64,
-    /// Of those, releases that a TPM signed for, and whose policy was not given.
+    /// Of those, releases that hardware signed for, and whose policy was not given.
     pub(super) unjudged: u64,
     /// Of those, releases for which evidence of hardware reaches so far.
     pub(super) hardware: BTreeMap<Assurance, u64>,
@@ -158,12 +169,17 @@ impl Nodes {
 
     fn count(&mut self, signed: Signed, uses: &Uses, policies: &[ReleasePolicy]) {
         let assurance = shown(&signed, uses, policies).unwrap_or(Assurance::L0);
-        let Signed { key, statement, tpm } = signed;
+        let Signed { key, statement, tpm, hardware } = signed;
+        let machine = hardware.as_ref().map(|hardware| MachineSeen {
+            kind: hardware.as_str(),
+            measurement: hardware.measurement(),
+        });
         let state = statement.state.as_str();
         let name = name_of(key, uses, policies);
         let same = (key, statement.boot.clone(), statement.agent, state, statement.tier.clone());
         // A statement that shows less, or whose policy is not here, does not speak for the others.
-        let place = (same, (assurance, name.clone(), tpm.as_ref().map(|tpm| tpm.key)));
+        let shown = (assurance, name.clone(), tpm.as_ref().map(|tpm| tpm.key), machine.clone());
+        let place = (same, shown);
         let seen = self.seen.entry(place).or_insert_with(|| NodeSeen {
             name,
             key,
@@ -179,6 +195,7 @@ impl Nodes {
                 registers: tpm.registers,
                 resets: tpm.resets,
             }),
+            machine,
             statements: 0,
             releases: 0,
         });
@@ -191,10 +208,10 @@ impl Nodes {
     }
 }
 
-/// How far it reaches by every policy that decided; unknown where a TPM signed and one of them is not
-/// here to say whose TPM it is.
+/// How far it reaches by every policy that decided; unknown where hardware signed and one of them is
+/// not here to say whose it is.
 fn shown(signed: &Signed, uses: &Uses, policies: &[ReleasePolicy]) -> Option<Assurance> {
-    if signed.tpm.is_none() {
+    if signed.tpm.is_none() && signed.hardware.is_none() {
         return Some(Assurance::L0);
     }
     let attested = signed.attested();

@@ -224,6 +224,16 @@ pub fn take_ports() -> Result<(), Errno> {
     Err(Errno::ENOSYS)
 }
 
+/// Asks the kernel to swap to a file or a device.
+///
+/// # Errors
+/// `EPERM` where it is forbidden, `EINVAL` where the kernel looked at what it was given.
+pub fn swap_to(path: &Path) -> Result<(), Errno> {
+    let path = c_string(path)?;
+    // SAFETY: the path is null-terminated and lives until the call has returned.
+    Errno::result(unsafe { libc::swapon(path.as_ptr(), 0) }).map(drop)
+}
+
 /// Asks for an unmount with flags that contradict each other, so that nothing is unmounted.
 ///
 /// # Errors

@@ -250,6 +250,7 @@ fn what_cannot_work_is_looked_at_or_refused_and_never_taken() {
         ("init_module", offer_module(), Errno::ENOEXEC),
         ("finit_module", offer_module_file(&program), Errno::ENOEXEC),
         ("kexec_load", offer_kernel(), Errno::EINVAL),
+        ("swapon", swap_to("/dev/null".as_ref()), Errno::EINVAL),
     ] {
         match outcome {
             Err(reason @ (Errno::EPERM | Errno::ENOSYS)) => {
@@ -326,4 +327,34 @@ fn code_is_mapped_and_given_back() {
     assert!(line.is_some_and(|line| line.contains(" r-xp ")), "{at}");
     drop(code);
     assert!(!mappings().lines().any(|line| line.starts_with(&at) && line.contains(" r-xp ")));
+}
+
+#[test]
+fn shared_memory_is_a_file_below_map_files() {
+    use std::io::Read as _;
+
+    let shared = Shared::with(VALUE).unwrap();
+    let path = format!("/proc/self/map_files/{}", shared.name());
+    let mut file = match std::fs::File::open(&path) {
+        Ok(file) => file,
+        Err(error) => {
+            println!("SKIP: {path}: {error}");
+            return;
+        }
+    };
+    let mut got = [0; VALUE.len()];
+    file.read_exact(&mut got).unwrap();
+    assert_eq!(&got, VALUE);
+    drop((file, shared));
+    assert!(std::fs::File::open(&path).is_err());
+}
+
+#[test]
+fn a_file_sends_the_signal_that_was_chosen() {
+    use std::os::unix::process::ExitStatusExt as _;
+
+    let mut child = std::process::Command::new("sleep").arg("300").spawn().unwrap();
+    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
+    signal_by_file(pid, Signal::SIGTERM).unwrap();
+    assert_eq!(child.wait().unwrap().signal(), Some(Signal::SIGTERM as i32));
 }

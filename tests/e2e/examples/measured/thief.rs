@@ -30,6 +30,7 @@ pub(crate) fn with_quote(pod: &Pod, model: &NodeEvidence, tpm: Option<TpmEvidenc
             key: Hash::new(*key.public().as_bytes()),
             statement: text,
             tpm: tpm.clone(),
+            hardware: None,
         }
     })
 }

@@ -2,6 +2,7 @@ use super::*;
 use crate::{
     level::{Attach, Environ, Facets, Memory, ProtectionLevel, Release, Supervisor, Transport},
     node::{Outcome, Programs, tests::statement},
+    release::hardware,
     release::policy::{
         Action, Asked, Decision, Identity, Policy, PolicyFile, RuleFile, terms::Standing,
     },
@@ -12,7 +13,7 @@ const KEY: Hash = Hash::new([7; 32]);
 fn attested(change: impl FnOnce(&mut NodeStatement)) -> Attested {
     let mut statement = statement();
     change(&mut statement);
-    Attested { key: KEY, statement, tpm: None }
+    Attested { key: KEY, statement, tpm: None, hardware: None }
 }
 
 fn node(name: &str, key: Hash) -> NodeFile {
@@ -20,7 +21,7 @@ fn node(name: &str, key: Hash) -> NodeFile {
 }
 
 fn nodes() -> Nodes {
-    Nodes { nodes: vec![node("worker-1", KEY)], boots: Vec::new() }
+    Nodes { nodes: vec![node("worker-1", KEY)], ..Nodes::default() }
 }
 
 fn unmet(demand: &Demand, change: impl FnOnce(&mut NodeStatement)) -> String {
@@ -151,7 +152,7 @@ fn with_tpm(place: Place) -> Nodes {
     let node = NodeFile { tpm: Some(AK), place, ..node("worker-1", KEY) };
     let registers = [("4".to_owned(), Hash::new([4; 32]))].into();
     let boots = vec![BootFile { name: "debian".to_owned(), registers }];
-    Nodes { nodes: vec![node], boots }
+    Nodes { nodes: vec![node], boots, ..Nodes::default() }
 }
 
 #[test]
@@ -184,6 +185,43 @@ fn a_level_and_a_boot_that_are_demanded_are_held_against_the_quote() {
     assert!(words(&boots, &quoted(AK, 5)).contains("a boot of debian"), "another register");
     assert!(words(&boots, &quoted(KEY, 4)).contains("a boot of debian"), "another TPM");
     assert!(words(&boots, &attested(|_| ())).contains("a boot of debian"));
+}
+
+#[test]
+fn a_machine_that_is_demanded_is_held_against_the_report() {
+    let nodes = Nodes { hardware: vec![hardware::tests::entry()], ..nodes() };
+    let report = |change: fn(&mut hardware::Snp)| {
+        let mut report = hardware::tests::report();
+        change(&mut report);
+        Attested { hardware: Some(Hardware::Snp(report)), ..attested(|_| ()) }
+    };
+    let demand = Demand { hardware: vec!["image-7".to_owned()], ..Demand::default() };
+    let words =
+        |demand: &Demand, attested: &Attested| demand.unmet(&nodes, Some(attested)).join("; ");
+    assert_eq!(words(&demand, &report(|_| ())), "");
+    assert_eq!(nodes.assurance(&report(|_| ())), Assurance::L2);
+    assert!(words(&demand, &attested(|_| ())).contains("no processor has signed"));
+    let other = report(|report| report.measurement[0] ^= 1);
+    assert!(words(&demand, &other).contains("image-7: its measurement is not allowed"));
+    assert_eq!(nodes.assurance(&other), Assurance::L0);
+    let stranger = Attested { key: AK, ..report(|_| ()) };
+    assert_eq!(nodes.assurance(&stranger), Assurance::L0, "a node that the policy does not name");
+    let level = Demand { assurance: Some(Assurance::L2), ..Demand::default() };
+    assert_eq!(words(&level, &report(|_| ())), "");
+    assert!(words(&level, &other).contains("no [[hardware]] of the policy is this machine"));
+    assert!(words(&level, &attested(|_| ())).contains("no report of a confidential machine"));
+    let rule = |hardware: &str| {
+        let text = format!(
+            r#"{{"hardware":[{hardware}],"rule":[{{"name":"a","paths":["a"],"identities":["*:*/*"],
+               "node":{{"hardware":["image-7"]}}}}]}}"#
+        );
+        Policy::compile(serde_json::from_str(&text).unwrap()).map(drop).map_err(|e| e.to_string())
+    };
+    assert!(rule("").unwrap_err().contains("no [[hardware]] has this name"));
+    let one =
+        format!(r#"{{"name":"image-7","sev-snp":{{"measurements":["{}"]}}}}"#, "07".repeat(48));
+    assert_eq!(rule(&one), Ok(()));
+    assert!(rule(&format!("{one},{one}")).unwrap_err().contains("another entry of this name"));
 }
 
 #[test]

@@ -21,7 +21,12 @@ use x509_cert::{
     time::Time,
 };
 
-use super::{SnpError, report::Tcb};
+use cloudtaser_core::release::hardware::Tcb;
+
+use super::{
+    SnpError,
+    report::{classic, turin},
+};
 
 pub(super) const VEK: &str = "VCEK or VLEK";
 const ASK: &str = "ASK";
@@ -34,8 +39,8 @@ const TEE: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.3704.1.3
 const SNP: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.3704.1.3.3");
 const MICROCODE: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.3704.1.3.8");
 const FMC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.3704.1.3.9");
-const CHIP: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.3704.1.4");
-const PROVIDER: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.3704.1.5");
+pub(super) const CHIP: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.3704.1.4");
+pub(super) const PROVIDER: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.3704.1.5");
 
 /// What must be archived with a report.
 #[derive(Clone, Copy, Debug)]
@@ -93,8 +98,8 @@ impl Product {
 
     pub(super) const fn tcb(self, bytes: [u8; 8]) -> Tcb {
         match self {
-            Self::Genoa | Self::Milan => Tcb::classic(bytes),
-            Self::Turin => Tcb::turin(bytes),
+            Self::Genoa | Self::Milan => classic(bytes),
+            Self::Turin => turin(bytes),
         }
     }
 }

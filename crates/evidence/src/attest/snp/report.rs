@@ -2,15 +2,13 @@
 
 use std::fmt;
 
+use cloudtaser_core::release::hardware::{CHIP_LEN, MEASUREMENT_LEN, Tcb};
+
 use super::{SnpError, chain::Endorsement};
 use crate::attest::REPORT_DATA_LEN;
 
 /// Length of a report.
 pub const REPORT_LEN: usize = 0x4a0;
-/// Length of a launch measurement, SHA-384.
-pub const MEASUREMENT_LEN: usize = 48;
-/// Length of a chip's identity.
-pub const CHIP_LEN: usize = 64;
 
 /// What the signature covers.
 const SIGNED_LEN: usize = 0x2a0;
@@ -25,21 +23,6 @@ const VERSIONS: std::ops::RangeInclusive<u32> = 2..=5;
 const POLICY_MIGRATION: u64 = 1 << 18;
 const POLICY_DEBUG: u64 = 1 << 19;
 const KEY_CHIP_MASKED: u32 = 1 << 1;
-
-/// The versions of the firmware's parts.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Tcb {
-    /// Firmware of the management controller; Turin and later.
-    pub fmc: u8,
-    /// Boot loader of the secure processor.
-    pub bootloader: u8,
-    /// Its operating system.
-    pub tee: u8,
-    /// The SNP firmware.
-    pub snp: u8,
-    /// Microcode of the cores.
-    pub microcode: u8,
-}
 
 /// What a report says. Genuine only as part of [`super::Verified`].
 #[derive(Clone)]
@@ -162,30 +145,16 @@ impl fmt::Debug for Report {
     }
 }
 
-impl Tcb {
-    /// Milan and Genoa.
-    pub(super) const fn classic(bytes: [u8; 8]) -> Self {
-        let [bootloader, tee, _, _, _, _, snp, microcode] = bytes;
-        Self { fmc: 0, bootloader, tee, snp, microcode }
-    }
+/// The versions of the firmware's parts, as Milan and Genoa have them.
+pub(super) const fn classic(bytes: [u8; 8]) -> Tcb {
+    let [bootloader, tee, _, _, _, _, snp, microcode] = bytes;
+    Tcb { fmc: 0, bootloader, tee, snp, microcode }
+}
 
-    /// Turin.
-    pub(super) const fn turin(bytes: [u8; 8]) -> Self {
-        let [fmc, bootloader, tee, snp, _, _, _, microcode] = bytes;
-        Self { fmc, bootloader, tee, snp, microcode }
-    }
-
-    /// The first part that is older than in `other`.
-    pub(super) fn older_than(self, other: Self) -> Option<&'static str> {
-        let parts = [
-            (self.fmc, other.fmc, "firmware of the management controller"),
-            (self.bootloader, other.bootloader, "boot loader"),
-            (self.tee, other.tee, "secure processor's system"),
-            (self.snp, other.snp, "SNP firmware"),
-            (self.microcode, other.microcode, "microcode"),
-        ];
-        parts.into_iter().find(|(is, least, _)| is < least).map(|(_, _, name)| name)
-    }
+/// The same of Turin.
+pub(super) const fn turin(bytes: [u8; 8]) -> Tcb {
+    let [fmc, bootloader, tee, snp, _, _, _, microcode] = bytes;
+    Tcb { fmc, bootloader, tee, snp, microcode }
 }
 
 fn array_at<const N: usize>(bytes: &[u8; REPORT_LEN], at: usize) -> Result<[u8; N], SnpError> {

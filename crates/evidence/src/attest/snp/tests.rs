@@ -1,7 +1,10 @@
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 
-use super::{Collateral, Endorsement, Fleet, Policy, Product, Refusal, SnpError, Tcb, verify};
-use crate::attest::REPORT_DATA_LEN;
+use cloudtaser_core::release::hardware::{
+    Digits, Hardware, HardwareFile, Refusal, SnpFile, Stack, Tcb,
+};
+
+use super::{Collateral, Endorsement, Product, SnpError, verify};
 
 /// A report of a Milan machine and its certificates, published with the `sev` crate.
 const ASK: &[u8] = include_bytes!("../../../tests/vectors/ask_milan.der");
@@ -14,15 +17,6 @@ const GOOD: Collateral<'_> = Collateral { ask: ASK, vek: VCEK, crl: None };
 fn report() -> Vec<u8> {
     let digits: Vec<u8> = REPORT.iter().copied().filter(u8::is_ascii_hexdigit).collect();
     HEXLOWER_PERMISSIVE.decode(&digits).unwrap()
-}
-
-fn named() -> [u8; REPORT_DATA_LEN] {
-    report().get(0x50..0x90).unwrap().try_into().unwrap()
-}
-
-fn allowing() -> Policy {
-    let measurement = report().get(0x90..0xc0).unwrap().try_into().unwrap();
-    Policy { measurements: vec![measurement], ..Policy::default() }
 }
 
 #[test]
@@ -101,40 +95,30 @@ fn a_moment_outside_of_a_certificate_is_refused() {
     assert!(verify(&report(), &GOOD, 1_680_549_823).is_ok());
 }
 
+/// What a policy is asked about is what the report says, byte for byte.
 #[test]
-fn a_policy_that_says_nothing_allows_nothing() {
+fn a_policy_is_asked_about_what_the_report_says() {
     let verified = verify(&report(), &GOOD, THEN).unwrap();
-    assert_eq!(Policy::default().check(&verified, &named()), Err(Refusal::Measurement));
-}
-
-#[test]
-fn a_policy_refuses_by_each_of_its_lines() {
-    let verified = verify(&report(), &GOOD, THEN).unwrap();
-    let policy = allowing();
-    assert_eq!(policy.check(&verified, &named()), Ok(()));
-
-    assert_eq!(policy.check(&verified, &[7; 64]), Err(Refusal::Binding));
-    let lower = Policy { vmpl: 1, ..policy.clone() };
-    assert_eq!(lower.check(&verified, &named()), Err(Refusal::Privilege(0)));
-    let newer = Policy { minimum: Tcb { snp: 9, ..Tcb::default() }, ..policy.clone() };
-    assert_eq!(newer.check(&verified, &named()), Err(Refusal::Firmware("SNP firmware")));
-    let microcode = Tcb { microcode: 0x74, ..Tcb::default() };
-    let newest = Policy { minimum: microcode, ..policy.clone() };
-    assert_eq!(newest.check(&verified, &named()), Err(Refusal::Firmware("microcode")));
-    let elsewhere = Policy { chips: vec![[1; 64]], ..policy.clone() };
-    assert_eq!(elsewhere.check(&verified, &named()), Err(Refusal::Chip));
-    let here = Policy { chips: vec![verified.report.chip], ..policy.clone() };
-    assert_eq!(here.check(&verified, &named()), Ok(()));
-
+    let facts = verified.facts();
+    assert_eq!(facts.measurement, report()[0x90..0xc0]);
+    assert_eq!(facts.chip, report()[0x1a0..0x1e0]);
+    assert_eq!(facts.reported, Tcb { bootloader: 3, snp: 8, microcode: 115, ..Tcb::default() });
+    assert!(!facts.by_fleet && !facts.debug && !facts.migration);
+    let snp = SnpFile {
+        measurements: vec![Digits(facts.measurement)],
+        chips: vec![Digits(facts.chip)],
+        minimum: facts.reported,
+        ..SnpFile::default()
+    };
+    let entry = HardwareFile { stack: Stack::Own, snp: Some(snp), ..HardwareFile::default() };
+    assert_eq!(entry.check(&Hardware::Snp(facts)).unwrap().as_str(), "L3");
     let mut fleet = verified.clone();
     fleet.endorsement = Endorsement::Vlek;
-    assert_eq!(policy.check(&fleet, &named()), Err(Refusal::Fleet));
-    let any = Policy { fleet: Fleet::Accept, ..policy.clone() };
-    assert_eq!(any.check(&fleet, &named()), Ok(()));
+    assert_eq!(entry.check(&Hardware::Snp(fleet.facts())), Err(Refusal::Fleet));
     let mut debug = verified.clone();
     debug.report.policy |= 1 << 19;
-    assert_eq!(policy.check(&debug, &named()), Err(Refusal::Debug));
+    assert_eq!(entry.check(&Hardware::Snp(debug.facts())), Err(Refusal::Debug));
     let mut migrated = verified;
     migrated.report.policy |= 1 << 18;
-    assert_eq!(policy.check(&migrated, &named()), Err(Refusal::Migration));
+    assert_eq!(entry.check(&Hardware::Snp(migrated.facts())), Err(Refusal::Migration));
 }

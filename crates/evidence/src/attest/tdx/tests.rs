@@ -1,4 +1,6 @@
-use super::{COLLATERAL_MAX, Policy, QUOTE_MAX, Refusal, TdxError, Verified, verify};
+use cloudtaser_core::release::hardware::{Digits, Hardware, HardwareFile, Refusal, Stack, TdxFile};
+
+use super::{COLLATERAL_MAX, QUOTE_MAX, TdxError, Verified, verify};
 
 /// A quote of a real trust domain with Intel's collateral of that week, published with `dcap-qvl`.
 const QUOTE: &[u8] = include_bytes!("../../../tests/vectors/tdx_quote");
@@ -16,8 +18,13 @@ fn verified() -> Verified {
     verify(QUOTE, COLLATERAL, THEN).unwrap()
 }
 
-fn allowing(verified: &Verified) -> Policy {
-    Policy { measurements: vec![verified.measurements], ..Policy::default() }
+fn allowing(verified: &Verified) -> HardwareFile {
+    let tdx = TdxFile { measurements: vec![verified.measurements], ..TdxFile::default() };
+    HardwareFile { tdx: Some(tdx), ..HardwareFile::default() }
+}
+
+fn check(entry: &HardwareFile, verified: &Verified) -> Result<&'static str, Refusal> {
+    entry.check(&Hardware::Tdx(verified.facts())).map(|level| level.as_str())
 }
 
 #[test]
@@ -25,8 +32,8 @@ fn a_real_quote_is_genuine_and_its_platform_is_up_to_date() {
     let verified = verified();
     assert_eq!(verified.status, "UpToDate");
     assert!(verified.advisories.is_empty(), "{:?}", verified.advisories);
-    assert_ne!(verified.measurements.mr_td, [0; 48]);
-    assert_eq!(allowing(&verified).check(&verified, &verified.report_data), Ok(()));
+    assert_ne!(verified.measurements.mr_td, Digits([0; 48]));
+    assert_eq!(check(&allowing(&verified), &verified), Ok("L2"));
 }
 
 /// Intel's collateral is good for 30 days: neither before nor after does it show anything.
@@ -84,30 +91,16 @@ fn what_is_too_long_is_not_read() {
 }
 
 #[test]
-fn a_policy_refuses_by_each_of_its_lines() {
+fn a_policy_is_asked_about_what_the_quote_says() {
     let verified = verified();
-    let named = verified.report_data;
-    let policy = allowing(&verified);
-    assert_eq!(Policy::default().check(&verified, &named), Err(Refusal::Measurement));
-    assert_eq!(policy.check(&verified, &[3; 64]), Err(Refusal::Binding));
-    let elsewhere = Policy { processors: vec![vec![1; 16]], ..policy.clone() };
-    assert_eq!(elsewhere.check(&verified, &named), Err(Refusal::Processor));
-    let here = Policy { processors: vec![verified.processor.clone()], ..policy.clone() };
-    assert_eq!(here.check(&verified, &named), Ok(()));
-    for index in 0..4 {
-        let mut other = verified.clone();
-        other.measurements.rtmr[index][0] ^= 1;
-        assert_eq!(policy.check(&other, &named), Err(Refusal::Measurement), "RTMR {index}");
-    }
-    let mut old = verified.clone();
-    old.status = "OutOfDate".to_owned();
-    let refused = Refusal::Platform("OutOfDate".to_owned());
-    assert_eq!(policy.check(&old, &named), Err(refused));
-    let tolerant = Policy { tolerated: vec!["OutOfDate".to_owned()], ..policy.clone() };
-    assert_eq!(tolerant.check(&old, &named), Ok(()));
+    let processor: [u8; 16] = verified.processor.clone().try_into().unwrap();
+    let mut entry = allowing(&verified);
+    entry.stack = Stack::Own;
+    entry.tdx.as_mut().unwrap().processors = vec![Digits(processor)];
+    assert_eq!(check(&entry, &verified), Ok("L3"));
     let mut moved = verified;
     moved.migratable = true;
-    assert_eq!(policy.check(&moved, &named), Err(Refusal::Migration));
+    assert_eq!(check(&entry, &moved), Err(Refusal::Migration));
 }
 
 /// The second sample is of a platform whose firmware Intel no longer calls good.
@@ -116,8 +109,7 @@ fn a_platform_that_is_out_of_date_does_not_pass_by_itself() {
     match verify(OUTDATED, OUTDATED_COLLATERAL, OUTDATED_THEN) {
         Ok(verified) => {
             assert_ne!(verified.status, "UpToDate");
-            let named = verified.report_data;
-            let refused = allowing(&verified).check(&verified, &named);
+            let refused = check(&allowing(&verified), &verified);
             assert!(matches!(refused, Err(Refusal::Platform(_))), "{refused:?}");
         }
         Err(error) => assert!(error.to_string().contains("TCB"), "{error}"),

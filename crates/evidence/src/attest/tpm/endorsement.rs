@@ -108,6 +108,7 @@ pub fn verify(given: &Given<'_>, key: &Public, at: u64) -> Result<String, Endors
         if let Some(root) = roots.iter().find(|root| signed(current, root)) {
             is_valid(root, at)?;
             not_revoked(current, root, &revoked, at)?;
+            all_of(&revoked, roots.iter().chain(&between))?;
             return Ok(root.tbs_certificate().subject().to_string());
         }
         let above = between.iter().find(|above| is_authority(above) && signed(current, above));
@@ -134,7 +135,16 @@ fn certificate(der: &[u8]) -> Result<Certificate, EndorsementError> {
 fn list(der: &[u8]) -> Result<CertificateList, EndorsementError> {
     let odd = EndorsementError::Form("what was given is no list of revoked certificates");
     let list = (der.len() <= DER_MAX).then(|| CertificateList::from_der(der).ok());
-    list.flatten().ok_or(odd)
+    let list = list.flatten().ok_or(odd)?;
+    // SECURITY: a list of changes, or of some certificates only, says in such an extension that what is
+    // not on it may be revoked all the same.
+    let mut extensions = list.tbs_cert_list.crl_extensions.iter().flatten();
+    if extensions.any(|one| one.critical) {
+        return Err(EndorsementError::Form(
+            "a list of revoked certificates is a part of one, or demands what is not known here",
+        ));
+    }
+    Ok(list)
 }
 
 /// SECURITY: the point is compared, so that no certificate speaks for a key that it does not have.
@@ -183,7 +193,20 @@ fn signed(certificate: &Certificate, by: &Certificate) -> bool {
         })
 }
 
-/// Lists that are this authority's must be genuine and of that time; others are not looked at.
+/// A list that speaks for nobody would look like one that was asked.
+fn all_of<'a>(
+    lists: &[CertificateList],
+    by: impl Iterator<Item = &'a Certificate> + Clone,
+) -> Result<(), EndorsementError> {
+    let issued = |list: &CertificateList| {
+        let issuer = &list.tbs_cert_list.issuer;
+        by.clone().any(|by| by.tbs_certificate().subject() == issuer)
+    };
+    let odd = EndorsementError::Form("a list of revoked certificates is of nobody who was given");
+    if lists.iter().all(issued) { Ok(()) } else { Err(odd) }
+}
+
+/// Lists that are this authority's must be genuine and of that time.
 fn not_revoked(
     certificate: &Certificate,
     by: &Certificate,

@@ -1,6 +1,8 @@
 //! What a node has signed about a launch: judged when the launch logs in, kept with its receipts.
 
 use std::{
+    fs, io,
+    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -11,14 +13,23 @@ use cloudtaser_core::{
 };
 use cloudtaser_evidence::{
     Digest,
+    attest::machine::MachineError,
     node::{Document, Launch, NodeError},
     receipt::Assurance,
 };
 
+use tracing::warn;
+
 use super::receipt::Kept;
+use crate::log::chain;
 
 /// Clocks of nodes that are kept differ by seconds; the nonce is what makes a statement fresh.
 const CLOCKS_DIFFER: u64 = 300;
+
+/// Certificates and collateral of all machines that a cluster has.
+const FILES_MAX: usize = 256;
+/// Intel's collateral has 20 kB.
+const FILE_MAX: u64 = 512 * 1024;
 
 /// What a statement must have been made for.
 #[derive(Clone, Copy, Debug)]
@@ -40,13 +51,23 @@ pub(super) struct Evidence {
 }
 
 impl Evidence {
-    /// Verifies what a launch brought.
+    /// Verifies what a launch brought; `files` are what reports of machines are verified with.
     pub(super) fn judge(
         signed: &NodeEvidence,
         place: &Place<'_>,
+        files: &[Vec<u8>],
         now: u64,
     ) -> Result<Self, NodeError> {
-        let document = Document::of(signed)?;
+        let mut document = Document::of(signed)?;
+        match document.take_report(signed, files, now) {
+            // SECURITY: a genuine report of another launch is somebody who tries.
+            Err(error @ NodeError::Machine(MachineError::Binding)) => return Err(error),
+            // Collateral gets old by itself: then it counts as none, and rules that want one say so.
+            Err(error) => {
+                warn!(why = chain(&error), "a report of a confidential machine counts as none");
+            }
+            Ok(()) => {}
+        }
         let found = document.verify()?;
         let (session, sealing) = (Digest::new(place.session), Digest::new(place.sealing));
         found.is_of(&Launch { session, sealing, pod: place.pod })?;
@@ -77,4 +98,28 @@ impl Evidence {
     pub(super) fn is_older_than(&self, limit: Duration) -> bool {
         self.since.elapsed() > limit
     }
+}
+
+/// The files of a folder: certificates as DER, collateral as JSON. Read anew each time, since Intel's
+/// is good for a month; what cannot be read is left out.
+pub(super) fn files(folder: Option<&Path>) -> Vec<Vec<u8>> {
+    let Some(folder) = folder else { return Vec::new() };
+    let read = || -> io::Result<Vec<Vec<u8>>> {
+        let mut names: Vec<_> =
+            fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;
+        names.sort();
+        let fits = |path: &&std::path::PathBuf| {
+            fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() <= FILE_MAX)
+        };
+        Ok(names
+            .iter()
+            .filter(fits)
+            .take(FILES_MAX)
+            .filter_map(|path| fs::read(path).ok())
+            .collect())
+    };
+    read().unwrap_or_else(|error| {
+        warn!(folder = %folder.display(), error = chain(&error), "no collateral can be read");
+        Vec::new()
+    })
 }

@@ -44,6 +44,9 @@ pub struct ReleaseConfig {
     pub metrics_file: Option<PathBuf>,
     /// OpenBao's audit log, where workloads are told of new values.
     pub openbao_audit: Option<PathBuf>,
+    /// What reports of confidential machines are verified with: AMD's certificates where they do not
+    /// come along, Intel's collateral.
+    pub hardware_dir: Option<PathBuf>,
 }
 
 /// The Merkle log of receipts.
@@ -162,6 +165,7 @@ pub(crate) struct Section {
     openbao_audit: Option<PathBuf>,
     audit: Option<AuditSection>,
     metrics_file: Option<PathBuf>,
+    hardware_dir: Option<PathBuf>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -295,6 +299,7 @@ impl Section {
             }),
             metrics_file: self.metrics_file.map(|path| beside(file, &path)),
             openbao_audit: self.openbao_audit.map(|path| beside(file, &path)),
+            hardware_dir: self.hardware_dir.map(|path| beside(file, &path)),
         })
     }
 }

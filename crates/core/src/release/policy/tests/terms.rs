@@ -43,6 +43,7 @@ fn file() -> PolicyFile {
         break_glass: Some(quorum(2, &["dora", "emil", "anna"])),
         node: Vec::new(),
         boot: Vec::new(),
+        hardware: Vec::new(),
     }
 }
 

@@ -128,7 +128,9 @@ impl Dialogue {
                     pod: &bearer.pod,
                     wrapper: claims.statement.wrapper.as_deref(),
                 };
-                let signed = Evidence::judge(signed, &place, now);
+                let folder = releaser.config.hardware_dir.as_deref();
+                let files = signed.hardware.as_ref().map(|_| attest::files(folder));
+                let signed = Evidence::judge(signed, &place, &files.unwrap_or_default(), now);
                 Some(signed.map_err(|error| {
                     deny(Denial::Evidence, format!("the node's statement: {}", chain(&error)))
                 })?)

@@ -123,6 +123,7 @@ fn config_in(folder: &std::path::Path, openbao: String) -> ReleaseConfig {
         },
         audit: None,
         openbao_audit: None,
+        hardware_dir: None,
         metrics_file: None,
     }
 }

@@ -48,7 +48,7 @@ pub(super) fn statement(number: u8) -> NodeStatement {
 
 pub(super) fn signed_by(key: &KeyPair, text: String) -> NodeEvidence {
     let signature = HEXLOWER.encode(&key.sign(&signed_bytes(&text)).unwrap());
-    NodeEvidence { statement: text, key: public(key), signature, tpm: None }
+    NodeEvidence { statement: text, key: public(key), signature, tpm: None, hardware: None }
 }
 
 pub(super) fn with(number: u8, node: NodeEvidence) -> WrapperToBridge {
@@ -229,4 +229,52 @@ fn a_session_that_lasts_is_asked_for_another_statement_and_goes_on_with_its_logi
     session.lost();
     assert!(entered(place.session(2).next(hello(2))).resumed);
     assert_eq!(place.asked("POST /v1/auth/jwt/login"), 1, "it is one login");
+}
+
+/// A report and certificates of a real machine, which were made for another statement.
+#[test]
+fn a_report_of_a_machine_counts_where_it_holds_and_is_of_this_launch() {
+    const VECTORS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../evidence/tests/vectors/");
+    let vector = |name: &str| std::fs::read(format!("{VECTORS}{name}")).unwrap();
+    let machine = format!(
+        "hardware = [\"image-7\"]\n[[hardware]]\nname = \"image-7\"\n\
+         [hardware.sev-snp]\nmeasurements = [\"{}\"]\n",
+        "07".repeat(48)
+    );
+    let fresh = || {
+        let place = place();
+        let policy = place.folder.path().join("policy.toml");
+        let text = std::fs::read_to_string(&policy).unwrap() + &machine;
+        std::fs::write(&policy, text).unwrap();
+        place.releaser.reload().unwrap();
+        place
+    };
+    let words = asked(&fresh(), 1, stating(1, |_| ()));
+    assert!(words.contains("no processor has signed the statement"), "{words}");
+
+    let hex = vector("report_milan.hex");
+    let digits: Vec<u8> = hex.into_iter().filter(u8::is_ascii_hexdigit).collect();
+    let report = data_encoding::HEXLOWER_PERMISSIVE.decode(&digits).unwrap();
+    let found = cloudtaser_evidence::attest::snp::Certificates {
+        ask: vector("ask_milan.der"),
+        vek: vector("vcek_milan.der"),
+        crl: None,
+    };
+    let brought = |number: u8, report: &[u8]| {
+        let mut signed = signed_by(node_key(), statement(number).to_text());
+        signed.hardware = Some(node::HardwareEvidence {
+            provider: "sev_guest".to_owned(),
+            report: data_encoding::BASE64.encode(report),
+            table: data_encoding::BASE64.encode(&found.to_table()),
+        });
+        with(number, signed)
+    };
+    // Genuine, and of another session: somebody who tries.
+    let refused = format!("{:?}", fresh().session(2).next(brought(2, &report)));
+    assert!(refused.contains("made for another statement"), "{refused}");
+    // One that does not hold counts as none.
+    let mut bent = report;
+    bent[0x90] ^= 1;
+    let words = asked(&fresh(), 3, brought(3, &bent));
+    assert!(words.contains("no processor has signed the statement"), "{words}");
 }
