@@ -24,8 +24,9 @@ const WRAPPER_MAX_BYTES: u64 = 4 << 20;
 /// Beacon and broker face others: what is in them is what can be attacked.
 const BEACON_MAX_BYTES: u64 = 5 << 20;
 
-/// The bridge listens on nothing; it speaks HTTP and JSON to OpenBao, seals, and keeps the log.
-const BRIDGE_MAX_BYTES: u64 = 9 << 20;
+/// The bridge listens on nothing; it speaks HTTP and JSON to OpenBao, seals, keeps the log, and verifies
+/// what the makers of TPMs and of confidential machines signed, Intel's quotes with their collateral.
+const BRIDGE_MAX_BYTES: u64 = 11 << 20;
 
 /// What a user starts; the demo and the bench need no more.
 #[derive(Debug)]
