@@ -137,6 +137,8 @@ mod tests {
             let (agent, double) = (Agent::start(answer), Double::good());
             let begin = Instant::now();
             let launch = agent.launch(&double).flag("--require=agent=enforcing");
+            // One that does not answer may be about to: it is asked again for so long.
+            let launch = launch.env("VAULT_CLIENT_TIMEOUT", "3s");
             refused(&launch.run(APP), 77, &[required, reason]);
             assert!(begin.elapsed() < Duration::from_secs(15), "{reason}");
             assert!(double.seen().is_empty(), "OpenBao was asked: {:?}", double.seen());
@@ -146,6 +148,17 @@ mod tests {
         let nobody = nobody.flag("--require=agent=degraded").run(APP);
         refused(&nobody, 77, &["agent=degraded is required, agent=off", "nobody listens at"]);
         assert!(double.seen().is_empty(), "OpenBao was asked: {:?}", double.seen());
+    }
+
+    #[test]
+    fn an_agent_that_takes_over_and_does_not_answer_yet_is_waited_for() {
+        if !is_ready() {
+            return;
+        }
+        let (agent, double) = (Agent::start(&[SILENCE, ENFORCING]), Double::good());
+        let launch = agent.launch(&double).flag("--require=agent=enforcing");
+        let output = launch.run(APP).ok();
+        assert_eq!((output.text().as_str(), agent.asked()), ("started\n", 3));
     }
 
     #[test]

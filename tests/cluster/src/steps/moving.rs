@@ -64,7 +64,10 @@ pub(super) fn all(world: &mut World) -> anyhow::Result<Said> {
     })?;
     pods::has(&world.home, &pod, "app", "PASSWORD", &value)?;
     // The old ReplicaSet is still there, with nobody in it; its template is not what runs.
-    state(&world.answer(&kept, 0)?, "deleted")?;
+    // The old pod, which is on its way out, may use it for a moment more.
+    until("nobody to use the Secret", PATIENCE, || {
+        Ok(state(&world.answer(&kept, 0)?, "deleted").ok())
+    })?;
     ensure!(world.home.get(&["secret", "legacy"]).is_err(), "the Secret is still there");
     world.home.delete("deployment", "legacy")?;
     done(reference)
