@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cloudtaser_core::Secret;
+use cloudtaser_core::{Secret, names::kubernetes::ISSUER_KEYS_PATH};
 use cloudtaser_tls::{TlsClient, TlsOptions, Trust, explain};
 use data_encoding::BASE64;
 use serde::Deserialize;
@@ -359,6 +359,9 @@ fn wanted_of(path: &str) -> &'static str {
         "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
     } else if path.contains("/secrets/") {
         "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+    } else if path == ISSUER_KEYS_PATH {
+        // The API server has them in this form alone, and answers 406 to who wants JSON.
+        "application/jwk-set+json"
     } else {
         EVERYTHING
     }

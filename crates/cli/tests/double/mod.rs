@@ -192,6 +192,9 @@ fn serve(stream: TcpStream, config: Arc<ServerConfig>, store: &Mutex<Store>) {
         let Some((status, body)) = answer(&mut store, &request, certified) else { return };
         let wanted = request.headers.get("accept").cloned().unwrap_or_default();
         let body = if wanted.contains("as=PartialObjectMetadata") { bare(body) } else { body };
+        let refuses = request.target == "/openid/v1/jwks" && wanted != "application/jwk-set+json";
+        let (status, body) =
+            if refuses { (406, "406: Not Acceptable".into()) } else { (status, body) };
         let date = store.date();
         drop(store);
         // Logs and what is proxied are no JSON.

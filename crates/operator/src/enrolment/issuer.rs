@@ -76,9 +76,15 @@ impl Issuer {
         if self.said.as_ref() == Some(&keys) {
             return None;
         }
-        match keys.standing {
-            Belief::Believed | Belief::NotNeeded => info!(?keys, "the bridge was shown the keys"),
-            _ => warn!(?keys, "tokens of this cluster are not believed by the keys that sign them"),
+        let IssuerKeys { standing, issuer, fingerprint, why } = &keys;
+        match standing {
+            Belief::Believed | Belief::NotNeeded => {
+                info!(?standing, issuer, fingerprint, "the bridge was shown the keys");
+            }
+            _ => {
+                let what = "tokens of this cluster are not believed by the keys that sign them";
+                warn!(?standing, issuer, fingerprint, why, "{what}");
+            }
         }
         self.said = Some(keys.clone());
         Some(keys)
