@@ -2,9 +2,10 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 
 /// Far longer than anything takes.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -12,15 +13,21 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// Both ends of one tunnel.
 pub(crate) type Tunnel = (TcpStream, TcpStream);
 
+/// The port that is tried next. Each is offered once: one that was only looked for is somebody's soon.
+static NEXT: AtomicU16 = AtomicU16::new(20_000);
+/// Below the range of ports from which connections take theirs.
+const LAST: u16 = 32_000;
+
 /// A listener behind a relay.
 pub(crate) fn listener() -> anyhow::Result<(TcpListener, SocketAddr)> {
-    // Below the range of ports from which connections take theirs.
-    let listener = (20_000..32_000_u16)
-        .step_by(7)
-        .find_map(|port| TcpListener::bind(("127.0.0.1", port)).ok())
-        .context("no port is free")?;
-    let address = listener.local_addr()?;
-    Ok((listener, address))
+    loop {
+        let port = NEXT.fetch_add(7, Ordering::Relaxed);
+        ensure!(port < LAST, "no port is free");
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
+            let address = listener.local_addr()?;
+            return Ok((listener, address));
+        }
+    }
 }
 
 /// A port that nobody has just now.
