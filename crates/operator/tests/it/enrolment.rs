@@ -102,6 +102,28 @@ fn knock(broker: SocketAddr) -> Option<u8> {
 const PASS: Option<u8> = Some(0);
 const NOT_ENROLLED: Option<u8> = Some(1);
 
+fn until_it_vouches(operator: &Operator) {
+    until("its broker vouches", LONG, || (knock(operator.broker()) == PASS).then_some(()));
+}
+
+/// An operator of a cluster that is let in by an invitation that people approved beforehand, and the
+/// cluster's key.
+fn let_in(cluster: &Cluster, road: &Road) -> (Operator, String) {
+    bring(cluster, &road.invite("prod", &["--approved"]));
+    let operator = operator(cluster, road, "op-0");
+    operator.wait_until_ready();
+    let key = text(&until_standing(cluster, "enrolled"), "key");
+    until_it_vouches(&operator);
+    (operator, key)
+}
+
+/// Puts the cluster out, which says so.
+fn put_out(cluster: &Cluster, road: &Road, key: &str) {
+    road.says("revoke", &[key]);
+    let out = until_standing(cluster, "refused");
+    assert!(text(&out, "why").contains("revoked"), "{out}");
+}
+
 #[test]
 fn an_invitation_makes_a_key_that_a_person_lets_in_and_both_replicas_vouch() {
     let (cluster, road) = (bridged(), Road::start());
@@ -119,7 +141,7 @@ fn an_invitation_makes_a_key_that_a_person_lets_in_and_both_replicas_vouch() {
     let enrolled = until_standing(&cluster, "enrolled");
     assert!(enrolled["good_until"].as_u64().is_some());
     for operator in [&first, &second] {
-        until("its broker vouches", LONG, || (knock(operator.broker()) == PASS).then_some(()));
+        until_it_vouches(operator);
         let until = operator.metric("cloudtaser_broker_certificate_not_after_seconds");
         assert!(until > 1.0);
     }
@@ -148,7 +170,7 @@ fn whoever_was_approved_beforehand_is_in_at_once_and_survives_every_operator() {
     drop(first);
     let next = operator(&cluster, &road, "op-1");
     next.wait_until_ready();
-    until("its broker vouches", LONG, || (knock(next.broker()) == PASS).then_some(()));
+    until_it_vouches(&next);
     assert_eq!(kept(&cluster, "key").unwrap(), key);
     assert_eq!(road.clusters(), [(text(&enrolled, "key"), "approved".to_owned())]);
     // Another invitation of the same bridge changes nothing, and does not stay.
@@ -160,15 +182,9 @@ fn whoever_was_approved_beforehand_is_in_at_once_and_survives_every_operator() {
 #[test]
 fn a_bridge_that_dials_the_cluster_lets_it_in_and_puts_it_out_by_a_beacon_in_the_cluster() {
     let (cluster, road) = (bridged(), Road::start_reverse());
-    bring(&cluster, &road.invite("prod", &["--approved"]));
-    let operator = operator(&cluster, &road, "op-0");
-    operator.wait_until_ready();
-    let key = text(&until_standing(&cluster, "enrolled"), "key");
-    until("its broker vouches", LONG, || (knock(operator.broker()) == PASS).then_some(()));
+    let (_operator, key) = let_in(&cluster, &road);
     // It is asked again and again, by the same way.
-    road.says("revoke", &[&key]);
-    let out = until_standing(&cluster, "refused");
-    assert!(text(&out, "why").contains("revoked"), "{out}");
+    put_out(&cluster, &road, &key);
     assert!(road.has_logged("bridge registered"));
 }
 
@@ -179,19 +195,13 @@ fn text(value: &Value, field: &str) -> String {
 #[test]
 fn a_cluster_that_is_put_out_says_so_and_comes_back_by_an_invitation_with_another_key() {
     let (cluster, road) = (bridged(), Road::start());
-    bring(&cluster, &road.invite("prod", &["--approved"]));
-    let operator = operator(&cluster, &road, "op-0");
-    operator.wait_until_ready();
-    let first = text(&until_standing(&cluster, "enrolled"), "key");
-    until("its broker vouches", LONG, || (knock(operator.broker()) == PASS).then_some(()));
-    road.says("revoke", &[&first]);
-    let out = until_standing(&cluster, "refused");
-    assert!(text(&out, "why").contains("revoked"), "{out}");
+    let (operator, first) = let_in(&cluster, &road);
+    put_out(&cluster, &road, &first);
     until("nobody vouches", LONG, || (knock(operator.broker()) == NOT_ENROLLED).then_some(()));
     bring(&cluster, &road.invite("prod", &["--approved"]));
     let second = text(&until_standing(&cluster, "enrolled"), "key");
     assert_ne!(first, second);
-    until("its broker vouches", LONG, || (knock(operator.broker()) == PASS).then_some(()));
+    until_it_vouches(&operator);
 }
 
 #[test]
