@@ -16,7 +16,7 @@ use cloudtaser_tls::{
 };
 use data_encoding::{BASE64, BASE64URL_NOPAD};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     bytes::Reader,
@@ -91,6 +91,24 @@ impl KeySet {
         let Discovery { issuer } =
             serde_json::from_slice(discovery).map_err(|_odd| NotShown::Discovery)?;
         Self::new(&issuer, &Jwks::parse(keys).ok_or(NotShown::Keys)?)
+    }
+
+    /// What an API server says, which `get` asks by path, with what people compare of it.
+    ///
+    /// # Errors
+    /// Why there is nothing to show, in words.
+    pub fn ask(
+        get: impl Fn(&'static str) -> Result<Option<Value>, String>,
+    ) -> Result<(Self, Fingerprint), String> {
+        let get = |path| {
+            let answer = get(path)?.ok_or_else(|| format!("the API server has no {path}"))?;
+            Ok::<_, String>(answer.to_string())
+        };
+        let shown = Self::read(get(DISCOVERY_PATH)?.as_bytes(), get(KEYS_PATH)?.as_bytes());
+        let shown = shown.map_err(|error| error.to_string())?;
+        let digest = Digest::new().map_err(|error| error.to_string())?;
+        let print = shown.fingerprint(digest);
+        Ok((shown, print))
     }
 
     /// These keys of this issuer.

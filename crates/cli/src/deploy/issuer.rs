@@ -3,10 +3,8 @@
 //! People beside OpenBao compare what is printed here with what came to the bridge by the tunnel. So
 //! it is read here, and not taken from what the operator says that it showed (`docs/adr/0059`).
 
-use cloudtaser_core::names::kubernetes::{DISCOVERY_PATH, ISSUER_KEYS_PATH};
 use cloudtaser_k8s::enrolment::{Belief, Enrolment, IssuerKeys};
 use cloudtaser_road::issuer::{Fingerprint, KeySet};
-use cloudtaser_tls::Digest;
 
 use crate::{cluster::Cluster, ui};
 
@@ -21,20 +19,8 @@ pub(super) enum Seen {
 
 /// Reads them.
 pub(super) fn seen(cluster: &Cluster) -> Seen {
-    read(cluster).map_or_else(Seen::Not, |(shown, print)| Seen::Shown(Box::new(shown), print))
-}
-
-fn read(cluster: &Cluster) -> Result<(KeySet, Fingerprint), String> {
-    let get = |path| match cluster.get(path) {
-        Ok(Some(value)) => Ok(value.to_string()),
-        Ok(None) => Err(format!("the API server has no {path}")),
-        Err(error) => Err(error.to_string()),
-    };
-    let shown = KeySet::read(get(DISCOVERY_PATH)?.as_bytes(), get(ISSUER_KEYS_PATH)?.as_bytes());
-    let shown = shown.map_err(|error| error.to_string())?;
-    let digest = Digest::new().map_err(|error| error.to_string())?;
-    let print = shown.fingerprint(digest);
-    Ok((shown, print))
+    let read = KeySet::ask(|path| cluster.get(path).map_err(|error| error.to_string()));
+    read.map_or_else(Seen::Not, |(shown, print)| Seen::Shown(Box::new(shown), print))
 }
 
 /// What people at the bridge have to compare and to say, for a cluster of this key.

@@ -7,11 +7,10 @@
 
 use std::time::{Duration, Instant};
 
-use cloudtaser_core::names::kubernetes::{DISCOVERY_PATH, ISSUER_KEYS_PATH};
 use cloudtaser_k8s::enrolment::{Belief, IssuerKeys};
 use cloudtaser_relay::{broker::keeper::NotEnrolled, client::ClientError, proto::enrol};
 use cloudtaser_road::issuer::{Fingerprint, KeySet};
-use cloudtaser_tls::{Digest, raw::PublicKey};
+use cloudtaser_tls::raw::PublicKey;
 use tracing::{info, warn};
 
 use super::{bridge::Bridge, member::Member};
@@ -63,7 +62,8 @@ impl Issuer {
         if self.not_before.is_some_and(|at| now < at) {
             return None;
         }
-        let keys = match read(cluster) {
+        let read = KeySet::ask(|path| cluster.get(path).map_err(|error| chain(&error)));
+        let keys = match read {
             Ok((shown, print)) => show(bridge, member, &shown, print),
             Err(why) => {
                 let (issuer, fingerprint) = (None, None);
@@ -112,18 +112,4 @@ fn show(bridge: &Bridge, member: &Member, shown: &KeySet, print: Fingerprint) ->
 fn stands(shown: &KeySet, print: Fingerprint, standing: Belief, why: Option<String>) -> IssuerKeys {
     let (issuer, fingerprint) = (Some(shown.issuer().to_owned()), Some(print.to_string()));
     IssuerKeys { standing, issuer, fingerprint, why }
-}
-
-/// What the API server publishes at this moment.
-fn read(cluster: &Cluster) -> Result<(KeySet, Fingerprint), String> {
-    let get = |path| match cluster.get(path) {
-        Ok(Some(value)) => Ok(value.to_string()),
-        Ok(None) => Err(format!("the API server has no {path}")),
-        Err(error) => Err(chain(&error)),
-    };
-    let shown = KeySet::read(get(DISCOVERY_PATH)?.as_bytes(), get(ISSUER_KEYS_PATH)?.as_bytes());
-    let shown = shown.map_err(|error| chain(&error))?;
-    let digest = Digest::new().map_err(|error| chain(&error))?;
-    let print = shown.fingerprint(digest);
-    Ok((shown, print))
 }
