@@ -61,10 +61,9 @@ pub(super) fn run(machine: &Machine<'_>, cli: &Path) -> anyhow::Result<Vec<Strin
         fs::remove_dir_all(&home)?;
     }
     fs::create_dir_all(&home)?;
-    let [variables, kept, programs] = ["variables", "kept", "programs"].map(|name| home.join(name));
+    let [variables, kept] = ["variables", "kept"].map(|name| home.join(name));
     fs::copy(FIRMWARE[1], &variables)?;
     File::create(&kept)?.set_len(KEPT_BYTES)?;
-    fs::write(&programs, elsewhere()?)?;
     let state = home.join("tpm");
     fs::create_dir(&state)?;
     let mut setup = program("swtpm_setup");
@@ -80,7 +79,7 @@ pub(super) fn run(machine: &Machine<'_>, cli: &Path) -> anyhow::Result<Vec<Strin
         let measured = Measured { firmware, tpm: tpm.socket(), kept: kept.clone() };
         let said = qemu::run(&Machine {
             log,
-            disks: vec![programs.clone()],
+            disks: machine.disks.clone(),
             measured: Some(measured),
             parameters: machine.parameters.clone(),
             ..*machine
@@ -97,8 +96,9 @@ pub(super) fn run(machine: &Machine<'_>, cli: &Path) -> anyhow::Result<Vec<Strin
 }
 
 /// The programs that are no part of a node, as a disk.
-pub(super) fn elsewhere() -> anyhow::Result<Vec<u8>> {
+pub(super) fn disk() -> anyhow::Result<PathBuf> {
     const BLOCK: usize = 512;
+    let disk = place::target().join("vm/elsewhere");
     let relay = artifacts::build_relay()?;
     let mut archive = Initramfs::default();
     archive.directory("eu");
@@ -109,7 +109,8 @@ pub(super) fn elsewhere() -> anyhow::Result<Vec<u8>> {
     with_libraries(&mut archive, &find("openssl").context("no openssl")?)?;
     let mut bytes = archive.finish();
     bytes.resize(bytes.len().next_multiple_of(BLOCK), 0);
-    Ok(bytes)
+    fs::write(&disk, bytes)?;
+    Ok(disk)
 }
 
 /// A TPM that is on for one boot, with a folder of its own for its socket: paths of sockets are short.

@@ -72,7 +72,9 @@ pub(crate) fn run(wanted: &Wanted, outcome: &mut Outcome) -> anyhow::Result<()> 
                 let log = home.join(format!("{name}.log"));
                 let archive = archives.of(boot.work, meta, &modules)?;
                 let cli = archives.guest.cli.clone();
-                jobs.push(Job { boot, kernel, archive, log, name, cli });
+                let is_measured = boot.work == Work::Measured;
+                let disk = is_measured.then(measured::disk).transpose()?;
+                jobs.push(Job { boot, kernel, archive, disk, log, name, cli });
             }
             Err(error) => outcome.skip(&name, &format!("{error:#}")),
         }
@@ -115,6 +117,8 @@ struct Job {
     boot: &'static Boot,
     kernel: PathBuf,
     archive: PathBuf,
+    /// A disk of its own, in the place of those that all others share.
+    disk: Option<PathBuf>,
     log: PathBuf,
     name: String,
     /// The command line, which runs on this host as well.
@@ -161,9 +165,9 @@ impl Job {
         fs::read(&self.kernel)?.hash(&mut hasher);
         fs::read(&self.archive)?.hash(&mut hasher);
         (self.boot.parameters(), self.boot.work.memory()).hash(&mut hasher);
-        if self.boot.work == Work::Measured {
-            // What else it needs: the programs on its disk, and who verifies afterwards.
-            measured::elsewhere()?.hash(&mut hasher);
+        if let Some(disk) = &self.disk {
+            fs::read(disk)?.hash(&mut hasher);
+            // Who verifies afterwards.
             fs::read(&self.cli)?.hash(&mut hasher);
         }
         Ok(format!("@@INPUTS {:016x}", hasher.finish()))
@@ -178,7 +182,7 @@ impl Job {
             log: &self.log,
             clock: Clock::Host,
             memory: self.boot.work.memory(),
-            disks: disks.to_vec(),
+            disks: self.disk.as_ref().map_or_else(|| disks.to_vec(), |disk| vec![disk.clone()]),
             measured: None,
         };
         let lines = match self.boot.work {
