@@ -213,10 +213,10 @@ impl Nodes {
                 "it has no name"
             } else if self.hardware.iter().take(at).any(|other| other.name == entry.name) {
                 "there is another entry of this name"
+            } else if let Some(what) = entry.slip() {
+                what
             } else {
-                return entry
-                    .slip()
-                    .map_or(Ok(()), |what| Err(("hardware", entry.name.clone(), what)));
+                return Ok(());
             };
             Err(("hardware", entry.name.clone(), what))
         });
