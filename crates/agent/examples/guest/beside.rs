@@ -129,7 +129,13 @@ impl Scenario {
         self.check("status-names-the-order", yes(said.contains(&order), || said.clone()));
         let records = || fs::read_to_string(records::FILE).unwrap_or_default();
         let setting = format!("\"setting\":\"`{order}`");
-        let named = until(|| yes(records().contains(&setting), || setting.clone()));
+        let load = || read(plain(&[RUNTIME, "load"]));
+        // A record names a program that still runs when it is made; one that is gone by then asks
+        // again, as a runtime does.
+        let named = until(|| {
+            let is_named = records().contains(&setting);
+            yes(is_named, || format!("{setting}, and last {}", load()))
+        });
         self.check("record-names-the-order", named);
         let admit = ["admit", RUNTIME, "--reason", "runc 2", "--key", orders::SECRET];
         let refused = |why: &str| {
@@ -149,7 +155,6 @@ impl Scenario {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         let right = !output.status.success() && said.contains("no loader of this node");
         self.check("not-what-was-changed-since", yes(right, || said.clone()));
-        let load = || read(plain(&[RUNTIME, "load"]));
         let said = load();
         self.check("and-does-not-load", yes(said == "Err(EPERM)", || said.clone()));
         let written = OpenOptions::new().append(true).open(RUNTIME).map(drop);
