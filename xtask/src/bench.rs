@@ -62,7 +62,11 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
         }
         Some("relay") => {
             apt::ensure(Need::Bench);
-            bench.env("CLOUDTASER_BEACON", artifacts::build_relay()?.beacon);
+            let relay = artifacts::build_relay()?;
+            bench.env("CLOUDTASER_BEACON", relay.beacon);
+            bench.env("CLOUDTASER_BRIDGE", relay.bridge);
+            bench.env("CLOUDTASER_BROKER", relay.broker);
+            artifacts::build_programs()?.announce(&mut bench);
             bench.env("CLOUDTASER_BENCH_TOOLS", rathole());
         }
         Some("webhook") => {

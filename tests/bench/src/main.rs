@@ -109,7 +109,7 @@ fn failed(error: &anyhow::Error) -> ExitCode {
 /// The longest that a bench may take; it is ended with all its processes then.
 const fn limit(effort: Effort) -> Duration {
     match effort {
-        Effort::Full => Duration::from_secs(900),
+        Effort::Full => Duration::from_secs(1800),
         Effort::Quick => Duration::from_secs(180),
     }
 }

@@ -6,8 +6,10 @@
 //! ticket check and its pairing to do, which the others have not; rathole's second half, its client,
 //! is not counted.
 
+mod alone;
 mod beacon;
 mod ends;
+mod fetch;
 mod kernel;
 mod measure;
 mod peers;
@@ -19,6 +21,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use serde_json::{Value, json};
 
+use crate::relay::fetch::Fetch;
 use crate::relay::measure::Figures;
 use crate::relay::peers::Relay;
 use crate::relay::storm::Storm;
@@ -30,6 +33,11 @@ const SIZES: [usize; 4] = [64, 1024, 4096, 16_384];
 /// Tunnels that carry bulk at once.
 const BULK: [usize; 3] = [1, 8, 64];
 
+/// What stands before the rows of [`Fetch`].
+const FETCHED: &str = "\nAn app's start by the wrapper, least / median, with a login by the pod's \
+                       token each time; through the road a receipt is on the disk before a value \
+                       leaves:\n\n| way | with one secret | each further one |\n|---|---:|---:|\n";
+
 /// How much is done.
 #[derive(Clone, Copy, Debug)]
 struct Rounds {
@@ -39,6 +47,7 @@ struct Rounds {
     setup_ms: u64,
     idle: &'static [usize],
     storm: usize,
+    starts: usize,
 }
 
 impl Rounds {
@@ -49,8 +58,9 @@ impl Rounds {
                 bulk_ms: 1000,
                 pings: 3000,
                 setup_ms: 1500,
-                idle: &[1000, 4000],
-                storm: 9000,
+                idle: &[1000, 10_000, 36_000],
+                storm: 10_000,
+                starts: 30,
             },
             Effort::Quick => Self {
                 rounds: 1,
@@ -59,6 +69,7 @@ impl Rounds {
                 setup_ms: 400,
                 idle: &[500],
                 storm: 1000,
+                starts: 3,
             },
         }
     }
@@ -69,7 +80,9 @@ pub(crate) fn run(effort: Effort, out: &Path, scratch: &Path) -> anyhow::Result<
     let machine = machine::describe();
     ui::say(&format!("load before: {}", machine::load()));
     let rounds = Rounds::of(effort);
-    let mut relays = peers::all(scratch)?;
+    // Before there is a second thread.
+    let most = alone::begin()?;
+    let mut relays = peers::all(scratch, most)?;
     let mut figures: Vec<Figures> =
         relays.iter().map(|relay| Figures::of(relay.name(), relay.version())).collect();
     for round in 0..rounds.rounds {
@@ -84,24 +97,37 @@ pub(crate) fn run(effort: Effort, out: &Path, scratch: &Path) -> anyhow::Result<
         }
     }
     for tunnels in rounds.idle {
+        // As many as there are descriptors for, where that is fewer.
+        let tunnels = most.min(*tunnels);
+        ui::say(&format!("{tunnels} idle tunnels"));
         for (relay, figures) in relays.iter_mut().zip(&mut figures) {
-            measure::idle(relay.as_mut(), *tunnels, figures)
+            measure::idle(relay.as_mut(), tunnels, figures)
                 .with_context(|| format!("idle tunnels of {}", relay.name()))?;
         }
     }
     drop(relays);
     ui::say("all clients of a beacon that was killed come back");
-    // As many as one process of this bench may have descriptors for.
-    let storm = storm::run(scratch, rounds.storm)?;
+    let storm = storm::run(scratch, most.min(rounds.storm))?;
+    ui::say("apps start by the whole road");
+    let fetch = fetch::run(scratch, rounds.starts)?;
+    if let Err(why) = &fetch {
+        ui::say(&format!("SKIP: apps start by no road: {why}"));
+    }
+    let fetch = fetch.ok();
     let record = json!({
         "what": "bytes, messages and tunnels through a relay on the loopback, per second of its CPU",
         "machine": machine,
         "load_after": machine::load(),
         "relays": figures.iter().map(Figures::to_json).collect::<Vec<_>>(),
         "storm": storm.to_json(),
+        "fetch": fetch.as_ref().map(Fetch::to_json),
     });
     report::write(out, "relay.json", &format!("{record:#}\n"))?;
-    let text = table(&record, &figures, &storm)?;
+    let mut text = table(&record, &figures, &storm)?;
+    if let Some(fetch) = &fetch {
+        text.push_str(FETCHED);
+        text.push_str(&fetch.rows());
+    }
     report::write(out, "relay.md", &text)?;
     ui::say(&text);
     Ok(())
@@ -128,25 +154,31 @@ fn table(record: &Value, all: &[Figures], storm: &Storm) -> anyhow::Result<Strin
     );
     writeln!(text, "{}\n", markdown::place(record))?;
     text.push_str(
-        "| relay | bulk, 1 tunnel | 8 | 64 | set-ups | memory per idle tunnel: user | kernel |\n",
+        "| relay | bulk, 1 tunnel | 8 | 64 | set-ups | memory per idle tunnel: user | kernel | CPU of \
+         all idle tunnels |\n",
     );
-    text.push_str("|---|---:|---:|---:|---:|---:|---:|\n");
+    text.push_str("|---|---:|---:|---:|---:|---:|---:|---:|\n");
     let number = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), short);
     for figures in all {
-        let bulk: Vec<String> = BULK.iter().map(|n| number(figures.bulk(*n))).collect();
+        let gbit = |n: &usize| figures.bulk(*n).map(|gbit| format!("{} Gbit", short(gbit)));
+        let bulk: Vec<String> =
+            BULK.iter().map(|n| gbit(n).unwrap_or_else(|| "–".to_owned())).collect();
         let idle: Vec<String> = figures
             .idle()
             .map(|(tunnels, idle)| format!("{} B ({tunnels})", short(idle.user)))
             .collect();
-        let kernel = figures.idle().last().and_then(|(_, idle)| idle.kernel);
+        let most = figures.idle().last();
+        let cpu = most.map_or_else(
+            || "–".to_owned(),
+            |(tunnels, idle)| format!("{} ms/s ({tunnels})", short(idle.cpu_ms)),
+        );
+        let kernel = most.and_then(|(_, idle)| idle.kernel);
         let kernel = kernel.map_or_else(|| "–".to_owned(), |bytes| format!("{} B", short(bytes)));
         writeln!(
             text,
-            "| {} | {} Gbit | {} Gbit | {} Gbit | {} | {} | {kernel} |",
+            "| {} | {} | {} | {} | {kernel} | {cpu} |",
             figures.shown(),
-            bulk.first().map_or("–", |text| text),
-            bulk.get(1).map_or("–", |text| text),
-            bulk.get(2).map_or("–", |text| text),
+            bulk.join(" | "),
             number(figures.setups()),
             if idle.is_empty() { "–".to_owned() } else { idle.join(", ") },
         )?;

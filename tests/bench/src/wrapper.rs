@@ -21,7 +21,7 @@ use crate::server::Server;
 use crate::subject::{Stage, Subject, Transport};
 use crate::{Effort, machine, random, report, ui};
 pub(crate) use figures::{Figure, Figures, Unit};
-pub(crate) use start::Case;
+pub(crate) use start::{Case, milliseconds};
 pub(crate) use storm::Storm;
 
 /// How many secrets the largest case has.

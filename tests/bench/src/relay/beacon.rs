@@ -77,7 +77,7 @@ impl Beacon {
         fs::write(scratch.join("beacon.pem"), pem.expose())?;
         let port = free_port()?;
         let config = format!(
-            "listen = \"127.0.0.1:{port}\"\nkey_file = \"beacon.pem\"\nany_bridge = true\n\
+            "listen = \"0.0.0.0:{port}\"\nkey_file = \"beacon.pem\"\nany_bridge = true\n\
              [limits]\npending_per_source = 10000\nwaiting_per_bridge = 10000\n"
         );
         fs::write(scratch.join("beacon.toml"), config)?;

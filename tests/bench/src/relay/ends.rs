@@ -2,7 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU16, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
@@ -18,14 +18,16 @@ static NEXT: AtomicU16 = AtomicU16::new(20_000);
 /// Below the range of ports from which connections take theirs.
 const LAST: u16 = 32_000;
 
+/// Addresses that one relay is dialled by; all listen on every address.
+const ADDRESSES: u8 = 4;
+
 /// A listener behind a relay.
 pub(crate) fn listener() -> anyhow::Result<(TcpListener, SocketAddr)> {
     loop {
         let port = NEXT.fetch_add(7, Ordering::Relaxed);
         ensure!(port < LAST, "no port is free");
-        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
-            let address = listener.local_addr()?;
-            return Ok((listener, address));
+        if let Ok(listener) = TcpListener::bind(("0.0.0.0", port)) {
+            return Ok((listener, SocketAddr::from(([127, 0, 0, 1], port))));
         }
     }
 }
@@ -35,8 +37,12 @@ pub(crate) fn free_port() -> anyhow::Result<u16> {
     Ok(listener()?.1.port())
 }
 
-/// Dials, with what all ends have.
+/// Dials, with what all ends have; by another address of the loopback each time, so that ports do
+/// not run out.
 pub(crate) fn dial(address: SocketAddr) -> anyhow::Result<TcpStream> {
+    static TURN: AtomicU8 = AtomicU8::new(0);
+    let last = TURN.fetch_add(1, Ordering::Relaxed) % ADDRESSES + 1;
+    let address = SocketAddr::from(([127, 0, 0, last], address.port()));
     prepared(TcpStream::connect(address).with_context(|| format!("cannot connect to {address}"))?)
 }
 

@@ -2,7 +2,6 @@
 //! them. Counted in the process, and multiplied by the sizes that the kernel tells of its objects,
 //! since what all processes together have changes by the second.
 
-use std::collections::BTreeMap;
 use std::fs;
 
 /// Each socket is one of each.
@@ -12,9 +11,7 @@ const OF_A_WATCH: [&str; 2] = ["eventpoll_epi", "eventpoll_pwq"];
 
 /// Bytes that the kernel keeps for this process; `None` where it does not say (it says it to root).
 pub(crate) fn kept_for(pid: u32) -> Option<u64> {
-    let told = fs::read_to_string("/proc/slabinfo").ok()?;
-    let sizes = sizes(&told);
-    let sum = |names: &[&str]| names.iter().map(|name| sizes.get(*name)).sum::<Option<u64>>();
+    let sum = |names: &[&str]| names.iter().map(|name| size(name)).sum::<Option<u64>>();
     let (mut sockets, mut watches) = (0, 0);
     for entry in fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten() {
         let Ok(link) = fs::read_link(entry.path()) else { continue };
@@ -30,23 +27,9 @@ pub(crate) fn kept_for(pid: u32) -> Option<u64> {
     Some(sockets * sum(&OF_A_SOCKET)? + watches * sum(&OF_A_WATCH)?)
 }
 
-/// Name and size of each kind of object.
-fn sizes(slabinfo: &str) -> BTreeMap<&str, u64> {
-    let of = |line| {
-        let mut words = str::split_ascii_whitespace(line);
-        Some((words.next()?, words.nth(2)?.parse().ok()?))
-    };
-    slabinfo.lines().filter_map(of).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_are_those_of_objects() {
-        let text = "slabinfo - version: 2.1\n# name  <active_objs> <num_objs> <objsize> …\n\
-                    TCP  108  117  2496  13 8 : tunables 0 0 0 : slabdata 9 9 0\n";
-        assert_eq!(sizes(text).get("TCP"), Some(&2496));
-    }
+/// Bytes of one object of a kind. By sysfs, which has a name also for kinds that the kernel keeps
+/// together with others of their size; `/proc/slabinfo` has not.
+fn size(name: &str) -> Option<u64> {
+    let text = fs::read_to_string(format!("/sys/kernel/slab/{name}/slab_size")).ok()?;
+    text.trim().parse().ok()
 }

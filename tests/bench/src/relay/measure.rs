@@ -19,6 +19,10 @@ use crate::stats::Samples;
 /// Ends that open and close tunnels at once.
 pub(crate) const OPENERS: usize = 16;
 const BULK_LEN: usize = 256 << 10;
+/// The longest that messages of one size are sent: who waits for acknowledgements takes 40 ms for each.
+const LATENCY: Duration = Duration::from_secs(5);
+/// How long idle tunnels are looked at.
+const IDLE: Duration = Duration::from_secs(2);
 const BITS: f64 = 8.0;
 
 /// All of one relay.
@@ -39,6 +43,8 @@ pub(crate) struct Idle {
     pub(crate) user: f64,
     /// Bytes of the kernel's for the relay, where that is told.
     pub(crate) kernel: Option<f64>,
+    /// Milliseconds of CPU in each second, for all of them.
+    pub(crate) cpu_ms: f64,
 }
 
 impl Figures {
@@ -77,7 +83,7 @@ impl Figures {
     pub(crate) fn to_json(&self) -> Value {
         let bulk = |(tunnels, samples): (&usize, &Samples)| json!({ "tunnels": tunnels, "gbit_per_relay_cpu_s": samples.to_json() });
         let latency = |(size, (p50, p99)): (&usize, &(Samples, Samples))| json!({ "bytes": size, "p50_us": p50.to_json(), "p99_us": p99.to_json() });
-        let idle = |(tunnels, idle): (&usize, &Idle)| json!({ "tunnels": tunnels, "user_bytes_per_tunnel": idle.user, "kernel_bytes_per_tunnel": idle.kernel });
+        let idle = |(tunnels, idle): (&usize, &Idle)| json!({ "tunnels": tunnels, "user_bytes_per_tunnel": idle.user, "kernel_bytes_per_tunnel": idle.kernel, "cpu_ms_per_s": idle.cpu_ms });
         json!({
             "relay": self.name,
             "version": self.version,
@@ -145,8 +151,12 @@ pub(crate) fn latency(
         while far.read_exact(&mut message).is_ok() && far.write_all(&message).is_ok() {}
     });
     let (mut message, mut took) = (vec![0x5a; size], Samples::default());
+    let end = Instant::now() + LATENCY;
     for turn in 0..pings + pings / 10 {
         let began = Instant::now();
+        if began > end {
+            break;
+        }
         near.write_all(&message)?;
         near.read_exact(&mut message)?;
         // The first tenth warms up.
@@ -171,40 +181,59 @@ pub(crate) fn setups(
     if relay.pid().is_none() {
         return Ok(());
     }
-    let (over, opened) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-    let mut ends = Vec::new();
+    let opened = Arc::new(AtomicU64::new(0));
+    let mut openers = Crowd::default();
     for _ in 0..OPENERS {
-        let (mut open, told) = (relay.near()?, Arc::clone(&over));
-        let count = Arc::clone(&opened);
-        ends.push(thread::spawn(move || {
-            while !told.load(Ordering::Relaxed) {
-                if open().is_ok() {
-                    count.fetch_add(1, Ordering::Relaxed);
-                }
+        let (mut open, count) = (relay.near()?, Arc::clone(&opened));
+        openers.add(move || {
+            if open().is_ok() {
+                count.fetch_add(1, Ordering::Relaxed);
             }
-        }));
+        });
     }
+    let mut answerers = Crowd::default();
     for _ in 0..relay.answerers() {
-        let (mut answer, told) = (relay.far()?, Arc::clone(&over));
-        ends.push(thread::spawn(move || {
-            while !told.load(Ordering::Relaxed) {
-                // Nobody came in time, or the near end has gone.
-                let _again = answer();
-            }
-        }));
+        let mut answer = relay.far()?;
+        // Nobody came in time, or the near end has gone: again.
+        answerers.add(move || drop(answer()));
     }
     thread::sleep(Duration::from_millis(200));
     let (before, cpu) = (opened.load(Ordering::Relaxed), used(relay)?);
     thread::sleep(Duration::from_millis(for_ms));
     let (count, cpu) = (opened.load(Ordering::Relaxed) - before, used(relay)? - cpu);
-    over.store(true, Ordering::Relaxed);
-    for thread in ends {
-        ensure!(thread.join().is_ok(), "an end failed");
-    }
+    // Whoever is on his way is still answered.
+    openers.end()?;
+    answerers.end()?;
     ensure!(count > 0 && cpu > 0.0, "no tunnel was opened");
     #[expect(clippy::cast_precision_loss, reason = "a figure of three digits comes of it")]
     figures.setups.push(count as f64 / cpu);
     Ok(())
+}
+
+/// Threads that do one thing again and again.
+#[derive(Default)]
+struct Crowd {
+    over: Arc<AtomicBool>,
+    threads: Vec<thread::JoinHandle<()>>,
+}
+
+impl Crowd {
+    fn add(&mut self, mut work: impl FnMut() + Send + 'static) {
+        let over = Arc::clone(&self.over);
+        self.threads.push(thread::spawn(move || {
+            while !over.load(Ordering::Relaxed) {
+                work();
+            }
+        }));
+    }
+
+    fn end(self) -> anyhow::Result<()> {
+        self.over.store(true, Ordering::Relaxed);
+        for thread in self.threads {
+            ensure!(thread.join().is_ok(), "an end failed");
+        }
+        Ok(())
+    }
 }
 
 /// Tunnels on which nothing happens.
@@ -221,11 +250,14 @@ pub(crate) fn idle(
     }
     thread::sleep(Duration::from_millis(500));
     let (after, kernel_after) = (resident(pid)?, kernel::kept_for(pid));
+    let cpu = cpu_of(pid)?;
+    thread::sleep(IDLE);
+    let cpu_ms = (cpu_of(pid)? - cpu) * 1e3 / IDLE.as_secs_f64();
     #[expect(clippy::cast_precision_loss, reason = "a figure of three digits comes of it")]
     let each =
         |before: u64, after: u64| (after.saturating_sub(before) as f64 / tunnels as f64).round();
     let kernel = kernel_before.zip(kernel_after).map(|(before, after)| each(before, after));
-    figures.idle.insert(tunnels, Idle { user: each(before, after), kernel });
+    figures.idle.insert(tunnels, Idle { user: each(before, after), kernel, cpu_ms });
     drop(kept);
     thread::sleep(Duration::from_millis(500));
     Ok(())

@@ -45,9 +45,11 @@ pub(crate) const WAIT_MS: u16 = 100;
 
 /// As long as a hello of the hybrid exchange, so that all relays carry the same to begin with.
 const HELLO_LEN: usize = 1600;
+/// What a tunnel begins with where there is no hello.
+const MARK_LEN: usize = 8;
 
 /// All that can be had here; says which cannot.
-pub(crate) fn all(scratch: &Path) -> anyhow::Result<Vec<Box<dyn Relay>>> {
+pub(crate) fn all(scratch: &Path, most: usize) -> anyhow::Result<Vec<Box<dyn Relay>>> {
     let mut relays: Vec<Box<dyn Relay>> = vec![Box::new(Plain::direct()?)];
     relays.push(Box::new(Beacon::start(scratch)?));
     let made: [(&str, Made); 4] = [
@@ -58,14 +60,14 @@ pub(crate) fn all(scratch: &Path) -> anyhow::Result<Vec<Box<dyn Relay>>> {
     ];
     for (program, make) in made {
         match found(program) {
-            Some(path) => relays.push(Box::new(make(&path, scratch)?)),
+            Some(path) => relays.push(Box::new(make(&path, scratch, most)?)),
             None => ui::say(&format!("SKIP: there is no {program} here")),
         }
     }
     Ok(relays)
 }
 
-type Made = fn(&Path, &Path) -> anyhow::Result<Plain>;
+type Made = fn(&Path, &Path, usize) -> anyhow::Result<Plain>;
 
 fn found(program: &str) -> Option<PathBuf> {
     let folders = std::env::var_os("CLOUDTASER_BENCH_TOOLS").into_iter().map(PathBuf::from);
@@ -82,33 +84,36 @@ struct Plain {
     front: SocketAddr,
     back: Arc<TcpListener>,
     children: Vec<Child>,
+    /// Tunnels so far.
+    opened: u64,
 }
 
 impl Plain {
     fn direct() -> anyhow::Result<Self> {
         let (back, front) = ends::listener()?;
         let (name, version) = ("no relay", String::new());
-        Ok(Self { name, version, front, back: Arc::new(back), children: Vec::new() })
+        Ok(Self { name, version, front, back: Arc::new(back), children: Vec::new(), opened: 0 })
     }
 
-    fn haproxy_copying(program: &Path, scratch: &Path) -> anyhow::Result<Self> {
-        Self::haproxy(program, scratch, "haproxy, copying", "")
+    fn haproxy_copying(program: &Path, scratch: &Path, most: usize) -> anyhow::Result<Self> {
+        Self::haproxy(program, scratch, most, "haproxy, copying", "")
     }
 
-    fn haproxy_splicing(program: &Path, scratch: &Path) -> anyhow::Result<Self> {
-        Self::haproxy(program, scratch, "haproxy, splicing", "option splice-auto\n")
+    fn haproxy_splicing(program: &Path, scratch: &Path, most: usize) -> anyhow::Result<Self> {
+        Self::haproxy(program, scratch, most, "haproxy, splicing", "option splice-auto\n")
     }
 
     fn haproxy(
         program: &Path,
         scratch: &Path,
+        most: usize,
         name: &'static str,
         option: &str,
     ) -> anyhow::Result<Self> {
         Self::start(name, version(program, "-v", ' ', 2)?, |front, back| {
             let config = format!(
-                "global\n nbthread 1\n maxconn 6000\ndefaults\n mode tcp\n timeout connect 5s\n \
-                 timeout client 1h\n timeout server 1h\n {option}listen a\n bind 127.0.0.1:{front}\n \
+                "global\n nbthread 1\n maxconn {most}\n maxpipes 200\ndefaults\n mode tcp\n timeout connect 5s\n \
+                 timeout client 1h\n timeout server 1h\n {option}listen a\n bind 0.0.0.0:{front}\n \
                  server s {back}\n"
             );
             let file = scratch.join(format!("haproxy{front}.cfg"));
@@ -119,7 +124,8 @@ impl Plain {
         })
     }
 
-    fn nginx(program: &Path, scratch: &Path) -> anyhow::Result<Self> {
+    fn nginx(program: &Path, scratch: &Path, most: usize) -> anyhow::Result<Self> {
+        let connections = 2 * most + 100;
         Self::start("nginx, stream", version(program, "-v", '/', 1)?, |front, back| {
             let module = "/usr/lib/nginx/modules/ngx_stream_module.so";
             let load = if Path::new(module).is_file() {
@@ -132,9 +138,9 @@ impl Plain {
             let place = folder.display();
             let config = format!(
                 "{load}daemon off; master_process off; pid {place}/pid; error_log {place}/log;\n\
-                 user root; worker_rlimit_nofile 19000;\n\
-                 events {{ worker_connections 19000; }}\n\
-                 stream {{ server {{ listen 127.0.0.1:{front} backlog=4096; proxy_pass {back}; \
+                 user root;\n\
+                 events {{ worker_connections {connections}; }}\n\
+                 stream {{ server {{ listen 0.0.0.0:{front} backlog=4096; proxy_pass {back}; \
                  proxy_timeout 1h; tcp_nodelay on; }} }}\n"
             );
             let file = folder.join("nginx.conf");
@@ -145,7 +151,7 @@ impl Plain {
         })
     }
 
-    fn rathole(program: &Path, scratch: &Path) -> anyhow::Result<Self> {
+    fn rathole(program: &Path, scratch: &Path, _most: usize) -> anyhow::Result<Self> {
         let control = free_port()?;
         let version = version(program, "--version", ' ', 1).unwrap_or_else(|_| "0.5".to_owned());
         Self::start("rathole", version, |front, back| {
@@ -154,7 +160,7 @@ impl Plain {
                 &server,
                 format!(
                     "[server]\nbind_addr = \"127.0.0.1:{control}\"\ndefault_token = \"bench\"\n\
-                     [server.services.a]\nbind_addr = \"127.0.0.1:{front}\"\n"
+                     [server.services.a]\nbind_addr = \"0.0.0.0:{front}\"\n"
                 ),
             )?;
             let client = scratch.join("rathole-client.toml");
@@ -187,7 +193,7 @@ impl Plain {
             children.push(command.spawn().with_context(|| format!("cannot start {name}"))?);
         }
         let front = SocketAddr::from(([127, 0, 0, 1], front));
-        let mut relay = Self { name, version, front, back: Arc::new(back), children };
+        let mut relay = Self { name, version, front, back: Arc::new(back), children, opened: 0 };
         let began = Instant::now();
         while let Err(error) = relay.tunnel() {
             ensure!(began.elapsed() < ends::PATIENCE, "{name} does not carry: {error:#}");
@@ -212,25 +218,31 @@ impl Relay for Plain {
 
     fn tunnel(&mut self) -> anyhow::Result<Tunnel> {
         let mut near = dial(self.front)?;
-        // Some connect to the back only when something has come.
-        near.write_all(&[7])?;
+        // Some connect to the back only when something has come. It is different for each, so that
+        // a connection that was given up earlier and comes late is not taken for this one.
+        self.opened += 1;
+        let mark = self.opened.to_be_bytes();
+        near.write_all(&mark)?;
         self.back.set_nonblocking(true)?;
         let began = Instant::now();
-        let mut far = loop {
+        loop {
             match self.back.accept() {
-                Ok((far, _)) => break far,
+                Ok((far, _)) => {
+                    far.set_nonblocking(false)?;
+                    let mut far = prepared(far)?;
+                    let mut first = [0; MARK_LEN];
+                    if std::io::Read::read_exact(&mut far, &mut first).is_ok() && first == mark {
+                        settle(&mut near, &mut far)?;
+                        return Ok((near, far));
+                    }
+                }
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
                     ensure!(began.elapsed() < Duration::from_secs(2), "nobody came out");
                     std::thread::sleep(Duration::from_micros(100));
                 }
                 Err(error) => bail!("cannot accept: {error}"),
             }
-        };
-        far.set_nonblocking(false)?;
-        far = prepared(far)?;
-        std::io::Read::read_exact(&mut far, &mut [0])?;
-        settle(&mut near, &mut far)?;
-        Ok((near, far))
+        }
     }
 
     fn near(&self) -> anyhow::Result<Opener> {
