@@ -47,7 +47,7 @@ mod tests {
         let leaf = certificate.leaf(&cluster, session.public(), (NOW, NOW + 600)).unwrap();
         let credential = Credential { certificate, leaf: Some(leaf) };
         let presentation = Presentation { protocol: b"ct-proxy/1".to_vec(), credential };
-        let days = vec![(20_781, DayBytes::new(counting(0x80)))];
+        let days = || vec![(20_781, DayBytes::new(counting(0x80)))];
         let invitation = Invitation {
             bridge: bridge.public(),
             id: InvitationId(counting(0xa0)),
@@ -56,22 +56,23 @@ mod tests {
             tag: TAG,
             max_tunnels: 4,
             beacons: vec![("beacon.example:443".to_owned(), "beacon.example".to_owned())],
-            days: days.clone(),
+            days: days(),
         };
         let frame = |encode: &dyn Fn(&mut Vec<u8>)| {
             let mut bytes = Vec::new();
             encode(&mut bytes);
             HEXLOWER.encode(&bytes)
         };
-        let secret = invitation.secret.clone();
+        let secret = InvitationSecret::new(counting(0xb0));
         let join = ClusterToBridge::Join { invitation: invitation.id, secret };
-        let grant = Grant { certificate, tag: TAG, max_tunnels: 1024, days };
+        let grant = Grant { certificate, tag: TAG, max_tunnels: 1024, days: days() };
         let pass = Pass {
             bridge: bridge.public(),
             server_name: "id.r.beacon.example".to_owned(),
             ticket: b"brp1.AAAA".to_vec(),
             credential,
         };
+        let grant = BridgeToCluster::Grant(grant);
         let refused = BridgeToCluster::Refused(Refusal::Revoked);
         let shown = KeySet::read(DISCOVERY, JWKS).unwrap();
         let keys = ClusterToBridge::Keys(shown.clone());
@@ -90,7 +91,7 @@ mod tests {
             ("fingerprint", shown.fingerprint(Digest::new().unwrap()).to_string()),
             ("HEARD", frame(&|out| heard.encode(out))),
             ("PENDING", frame(&|out| BridgeToCluster::Pending.encode(out))),
-            ("GRANT", frame(&|out| BridgeToCluster::Grant(grant.clone()).encode(out))),
+            ("GRANT", frame(&|out| grant.encode(out))),
             ("REFUSED", frame(&|out| refused.encode(out))),
             ("request", HEXLOWER.encode(&broker::request(&session.public()))),
             ("pass", HEXLOWER.encode(&Answer::Pass(Box::new(pass)).encode())),

@@ -22,7 +22,7 @@ const CHECKSUM_LEN: usize = 4;
 const CHECKSUM_CONTEXT: &[u8] = b"cte1/invitation";
 
 /// An invitation, as the invited reads it.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Debug, Eq, PartialEq)]
 pub struct Invitation {
     /// The bridge's key.
     pub bridge: PublicKey,
@@ -47,11 +47,11 @@ pub struct Invitation {
 pub struct InvitationId(pub [u8; 16]);
 
 /// What an invitation is worth. It is wiped when it is dropped, and shown by nothing.
-#[derive(Clone, Eq, PartialEq)]
+#[derive(Eq, PartialEq)]
 pub struct InvitationSecret(Zeroizing<[u8; 32]>);
 
 /// The key of one day's tickets. It is wiped when it is dropped, and shown by nothing.
-#[derive(Clone, Eq, PartialEq)]
+#[derive(Eq, PartialEq)]
 pub struct DayBytes(Zeroizing<[u8; 32]>);
 
 /// Why a text is no invitation. It is not quoted: it may hold the secret.

@@ -14,7 +14,7 @@ use crate::{
     cluster::{Home, HomeError, fits},
     proto::{
         enrol::{Belief, BridgeToCluster, ClusterToBridge, Grant, KeySet, Refusal},
-        invitation::Invitation,
+        invitation::{Invitation, InvitationSecret},
     },
 };
 
@@ -64,7 +64,9 @@ pub async fn say(
     let say = match invitation {
         None => ClusterToBridge::Ask,
         Some(invitation) => {
-            ClusterToBridge::Join { invitation: invitation.id, secret: invitation.secret.clone() }
+            // What is sent is wiped with the message; the invitation may be said again.
+            let secret = InvitationSecret::new(*invitation.secret.expose());
+            ClusterToBridge::Join { invitation: invitation.id, secret }
         }
     };
     match client.enrol(&say).await? {

@@ -153,7 +153,10 @@ impl Enrolled {
         let folder = tempfile::tempdir().unwrap();
         let home = Arc::new(Home::prepare(&folder.path().join("cluster"), invitation).unwrap());
         let client = Arc::new(Client::new(home.key(), home.given().unwrap()).unwrap());
-        Self { home, client, invitation: invitation.clone(), folder }
+        // As it is carried to a cluster.
+        let digest = Digest::new().unwrap();
+        let invitation = Invitation::parse(digest, &invitation.to_text(digest)).unwrap();
+        Self { home, client, invitation, folder }
     }
 
     pub(crate) fn key(&self) -> PublicKey {
