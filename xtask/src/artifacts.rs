@@ -9,6 +9,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
 
 use anyhow::{Context as _, ensure};
 
@@ -182,13 +183,21 @@ pub(crate) struct Contained {
 
 /// Builds what goes into container images, silently when nothing changed.
 pub(crate) fn build_contained() -> anyhow::Result<Contained> {
+    Ok(build_beside(|| Ok(()))?.0)
+}
+
+/// The same and something else of the profile `release`. The two profiles are built side by side,
+/// each having its own folder to lock: what links a program keeps one core, and there is another.
+fn build_beside<T>(more: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<(Contained, T)> {
     let (target, linkage_flags) = static_target();
-    let wrapper = build_one("cloudtaser-wrapper", &target, linkage_flags)?;
-    Ok(Contained {
-        wrapper: wrapper.join("cloudtaser-wrapper"),
-        agent: build_agent(&["--bins"])?,
-        relay: build_relay()?,
-        operator: build_operator()?,
+    thread::scope(|scope| {
+        let serving = scope.spawn(|| Ok::<_, anyhow::Error>((build_relay()?, build_operator()?)));
+        let wrapper = build_one("cloudtaser-wrapper", &target, linkage_flags)?;
+        let agent = build_agent(&["--bins"])?;
+        let more = more()?;
+        let (relay, operator) = serving.join().ok().context("a build panicked")??;
+        let wrapper = wrapper.join("cloudtaser-wrapper");
+        Ok((Contained { wrapper, agent, relay, operator }, more))
     })
 }
 
@@ -206,9 +215,8 @@ pub(crate) fn gate_contained(built: &Contained) -> anyhow::Result<()> {
 
 /// Builds all programs, silently when nothing changed.
 pub(crate) fn build() -> anyhow::Result<Artifacts> {
-    let Contained { agent, relay, operator, .. } = build_contained()?;
+    let (Contained { agent, relay, operator, .. }, programs) = build_beside(build_programs)?;
     let Relay { beacon, bridge, broker } = relay;
-    let programs = build_programs()?;
     Ok(Artifacts { programs, agent, beacon, bridge, broker, operator })
 }
 
