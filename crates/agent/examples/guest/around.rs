@@ -9,10 +9,11 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::thread;
+use std::time::Duration;
 
 use cloudtaser_sys::roads::{self, Shared};
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
@@ -41,6 +42,38 @@ enum Cause {
 }
 
 impl Scenario {
+    /// A core file by a signal from outside; a signal that the process handles is not hindered.
+    pub(crate) fn core_files(&mut self) {
+        let dumping = ["/bin/sh", "-c", "ulimit -c unlimited; exec /bin/sleep 300"];
+        for guarded in [false, true] {
+            let mut start = if guarded { guard(&dumping) } else { plain(&dumping) };
+            start.env("GUEST_SECRET", fs::read_to_string(NEEDLE).unwrap()).current_dir("/tmp");
+            let mut target = Running(start.spawn().unwrap());
+            let stat = format!("/proc/{}/comm", target.pid());
+            while fs::read_to_string(&stat).unwrap() != "sleep\n" {
+                thread::sleep(Duration::from_millis(20));
+            }
+            let sent = kill(Pid::from_raw(target.pid()), Signal::SIGABRT);
+            if guarded {
+                self.check("core-signal", denied_by(sent));
+                continue;
+            }
+            target.0.wait().unwrap();
+            let secret = fs::read(NEEDLE).unwrap();
+            let core = fs::read("/tmp/core").unwrap_or_default();
+            let found = core.windows(secret.len()).any(|part| part == secret);
+            let words = || format!("core of {} bytes", core.len());
+            self.check("core-file-without-guard", found.then_some(()).ok_or_else(words));
+        }
+        let mut shell = guard(&["/bin/sh", "-c", "trap '' QUIT; echo ready; read nothing"]);
+        let mut shell =
+            Running(shell.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap());
+        let mut line = String::new();
+        BufReader::new(shell.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let sent = kill(Pid::from_raw(shell.pid()), Signal::SIGQUIT);
+        self.check("handled-signal-passes", sent.map_err(|errno| errno.to_string()));
+    }
+
     /// What the kernel shows of shared memory where no agent is: the secret.
     pub(crate) fn shared_memory_is_open(&mut self) {
         let (_free, path) = holder("share", false);

@@ -19,12 +19,14 @@ mod attested;
 mod beside;
 mod code;
 mod cost;
+mod earlier;
 mod early;
 mod foreign;
 mod halfway;
 mod hardware;
 mod killed;
 mod limited;
+mod listed;
 mod modules;
 mod orders;
 mod outlive;
@@ -56,7 +58,7 @@ fn main() {
         ["beside", expected] => beside::run(expected),
         ["tools", expected] => tools::run(expected),
         ["second", what] => second::run(what),
-        ["traced-load", path] => beside::traced_load(path),
+        ["traced-load", path] => listed::traced_load(path),
         ["cut"] => foreign::cut(),
         ["floor", tier] => foreign::floor(tier),
         ["crowded"] => limited::crowded(),

@@ -1,9 +1,7 @@
 //! What is tried, in which order, and what must come of it.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::os::unix::fs::FileExt as _;
+use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -14,6 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
+use crate::earlier::Earlier;
 use crate::early;
 use crate::halfway;
 use crate::hardware;
@@ -48,19 +47,6 @@ fn show_logs() {
             println!("@@LOG\t{}: {line}", path.display());
         }
     }
-}
-
-/// Open handles from before the agent's start.
-struct Earlier {
-    kcore: File,
-    ftrace: File,
-    environ: File,
-    mem: File,
-    raw: File,
-    tracefs: File,
-    /// A program that could see what every process does, not attached yet.
-    program: OwnedFd,
-    target: Running,
 }
 
 impl Scenario {
@@ -262,33 +248,6 @@ impl Scenario {
         agent
     }
 
-    fn what_was_opened_before(&mut self, earlier: &Earlier) {
-        self.check("earlier-kcore", denied(earlier.kcore.read_at(&mut [0; 64], 0)));
-        self.check("earlier-ftrace-switch", denied((&earlier.ftrace).write(b"0\n")));
-        let value = fs::read_to_string("/proc/sys/kernel/ftrace_enabled").unwrap();
-        self.check("ftrace-is-on", (value.trim() == "1").then_some(()).ok_or(value));
-        self.check("earlier-dev-mem", denied(earlier.raw.read_at(&mut [0; 64], 0)));
-        self.check("earlier-tracefs", denied((&earlier.tracefs).write(b"-:nothing\n")));
-        let attached = roads::attach_program(earlier.program.as_raw_fd());
-        self.check("earlier-program-is-not-attached", denied_by(attached));
-        let log = fs::read_to_string("/tmp/agent.log").unwrap();
-        let holder = log.lines().find(|line| line.contains("descriptors from before"));
-        let own = format!("\"pid\":{},", std::process::id());
-        let told = holder.is_some_and(|line| {
-            let each = ["bpf-prog", "/proc/kcore", "/proc/sys/kernel/ftrace_enabled", "/dev/mem"];
-            line.contains(&own) && each.iter().all(|name| line.contains(name))
-        });
-        self.check("earlier-descriptors-are-told", told.then_some(()).ok_or(log));
-        let pid = earlier.target.pid().to_string();
-        let protect = Command::new(AGENT).args(["protect", &pid]).output().unwrap();
-        let said = String::from_utf8_lossy(&protect.stderr).into_owned();
-        self.check("protect-a-running-process", protect.status.success().then_some(()).ok_or(said));
-        self.check("earlier-environ", denied(earlier.environ.read_at(&mut [0; 64], 0)));
-        self.check("earlier-mem", denied(earlier.mem.read_at(&mut [0; 64], 0)));
-        let opened = File::open(format!("/proc/{pid}/task/{pid}/maps"));
-        self.check("late-maps", denied(opened));
-    }
-
     fn identity(&mut self) {
         let mut shell = guard(&["/bin/sh", "-c", "/bin/sleep 300 & echo $!; wait"]);
         shell.stdin(Stdio::null()).stdout(Stdio::piped());
@@ -309,38 +268,6 @@ impl Scenario {
             "sigterm-still-ends-it",
             ended.then_some(()).ok_or_else(|| "it lives".to_owned()),
         );
-    }
-
-    /// A core file by a signal from outside; a signal that the process handles is not hindered.
-    fn core_files(&mut self) {
-        let dumping = ["/bin/sh", "-c", "ulimit -c unlimited; exec /bin/sleep 300"];
-        for guarded in [false, true] {
-            let mut start = if guarded { guard(&dumping) } else { plain(&dumping) };
-            start.env("GUEST_SECRET", fs::read_to_string(NEEDLE).unwrap()).current_dir("/tmp");
-            let mut target = Running(start.spawn().unwrap());
-            let stat = format!("/proc/{}/comm", target.pid());
-            while fs::read_to_string(&stat).unwrap() != "sleep\n" {
-                thread::sleep(Duration::from_millis(20));
-            }
-            let sent = kill(Pid::from_raw(target.pid()), Signal::SIGABRT);
-            if guarded {
-                self.check("core-signal", denied_by(sent));
-                continue;
-            }
-            target.0.wait().unwrap();
-            let secret = fs::read(NEEDLE).unwrap();
-            let core = fs::read("/tmp/core").unwrap_or_default();
-            let found = core.windows(secret.len()).any(|part| part == secret);
-            let words = || format!("core of {} bytes", core.len());
-            self.check("core-file-without-guard", found.then_some(()).ok_or_else(words));
-        }
-        let mut shell = guard(&["/bin/sh", "-c", "trap '' QUIT; echo ready; read nothing"]);
-        let mut shell =
-            Running(shell.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap());
-        let mut line = String::new();
-        BufReader::new(shell.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let sent = kill(Pid::from_raw(shell.pid()), Signal::SIGQUIT);
-        self.check("handled-signal-passes", sent.map_err(|errno| errno.to_string()));
     }
 
     /// Two readers as root go through all processes, again and again, while guarded ones come and go.
@@ -459,25 +386,4 @@ fn asked_at_its_word() -> Result<(), String> {
         thread::sleep(Duration::from_millis(1));
     }
     Err("it never said one".to_owned())
-}
-
-impl Earlier {
-    fn open() -> Self {
-        let target = start_target(false);
-        let open = |path: &str| File::open(path).expect(path);
-        let proc = |file: &str| format!("/proc/{}/{file}", target.pid());
-        Self {
-            kcore: open("/proc/kcore"),
-            ftrace: OpenOptions::new().write(true).open("/proc/sys/kernel/ftrace_enabled").unwrap(),
-            environ: open(&proc("environ")),
-            mem: open(&proc("mem")),
-            raw: open("/dev/mem"),
-            tracefs: OpenOptions::new()
-                .append(true)
-                .open("/sys/kernel/tracing/uprobe_events")
-                .unwrap(),
-            program: roads::load_tracer().unwrap(),
-            target,
-        }
-    }
 }
