@@ -1,10 +1,14 @@
 //! What receipts say, counted; and whether they contradict each other.
 
+mod chain;
+
 use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 use cloudtaser_core::level::Verdict;
 use serde::Serialize;
 
+pub use self::chain::ChainError;
+use self::chain::Last;
 use super::{
     nodes::{Nodes, Uses},
     orders::{OrderRefused, OrderTally},
@@ -20,27 +24,6 @@ use crate::{
 
 /// The hybrid key exchange of TLS 1.3 that recorded traffic withstands.
 pub const HYBRID: &str = "X25519MLKEM768";
-
-/// How two receipts of one cluster contradict each other.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ChainError {
-    /// Its number is not above that of the one before.
-    #[error("its cluster's numbers do not rise")]
-    Number,
-    /// It follows the one before and has another hash of it.
-    #[error("it names another receipt as the one before it")]
-    Previous,
-    /// The first of a cluster has one before it, or a later one has none.
-    #[error("a cluster's first receipt, and no other, has none before it")]
-    First,
-    /// Its time is before that of the one before.
-    #[error("its time is before that of its cluster's receipt before it")]
-    Time,
-    /// Numbers are missing though the whole log is here.
-    #[error("its cluster's numbers have a gap before it")]
-    Gap,
-}
 
 /// What is kept beside counts: it grows with the number of receipts.
 #[derive(Clone, Copy, Debug, Default)]
@@ -177,13 +160,6 @@ pub struct ClusterTally {
     pub receipts: u64,
     /// Numbers between first and last that are not here.
     pub missing: u64,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Last {
-    sequence: u64,
-    time_ms: u64,
-    leaf: Digest,
 }
 
 impl SecretTally {
@@ -329,65 +305,6 @@ impl Tally {
                 Verdict::Closed => closed,
             } += 1;
         }
-    }
-
-    fn chain(
-        &mut self,
-        index: u64,
-        entry: &Leaf,
-        leaf: Digest,
-        complete: bool,
-    ) -> Result<(), ChainError> {
-        let cluster = entry.stream().to_owned();
-        let sequence = entry.sequence();
-        if (sequence == 0) != entry.previous().is_none() {
-            return Err(ChainError::First);
-        }
-        let missing = self.missing_before(&cluster, index, entry, complete)?;
-        let last = Last { sequence, time_ms: entry.time_ms(), leaf };
-        self.last.insert(cluster.clone(), last);
-        if matches!(entry, Leaf::Notice(_)) {
-            self.missing_notices += missing;
-            return Ok(());
-        }
-        let counts = self.clusters.entry(cluster).or_insert_with(|| ClusterTally {
-            numbers: (sequence, sequence),
-            ..ClusterTally::default()
-        });
-        counts.numbers.1 = sequence;
-        counts.receipts += 1;
-        counts.missing += missing;
-        Ok(())
-    }
-
-    /// How many numbers are missing before this receipt.
-    fn missing_before(
-        &self,
-        cluster: &str,
-        index: u64,
-        entry: &Leaf,
-        complete: bool,
-    ) -> Result<u64, ChainError> {
-        let Some(last) = self.last.get(cluster) else {
-            // Of a log that is here from its first entry on, so is each cluster.
-            let cut = entry.sequence() > 0 && complete && self.begins_at_zero(index);
-            return if cut { Err(ChainError::Gap) } else { Ok(0) };
-        };
-        if entry.sequence() <= last.sequence {
-            return Err(ChainError::Number);
-        }
-        if entry.time_ms() < last.time_ms {
-            return Err(ChainError::Time);
-        }
-        let missing = entry.sequence() - last.sequence - 1;
-        if missing == 0 && entry.previous() != Some(last.leaf) {
-            return Err(ChainError::Previous);
-        }
-        if missing > 0 && complete { Err(ChainError::Gap) } else { Ok(missing) }
-    }
-
-    fn begins_at_zero(&self, index: u64) -> bool {
-        self.range.map_or(index, |(first, _)| first) == 0
     }
 
     /// Whether no position between the first and the last is missing.
