@@ -11,10 +11,12 @@ mod beacon;
 mod ends;
 mod fetch;
 mod kernel;
+mod latency;
 mod measure;
 mod peers;
 mod storm;
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -22,6 +24,7 @@ use anyhow::Context as _;
 use serde_json::{Value, json};
 
 use crate::relay::fetch::Fetch;
+use crate::relay::latency::Cpus;
 use crate::relay::measure::Figures;
 use crate::relay::peers::Relay;
 use crate::relay::storm::Storm;
@@ -32,6 +35,15 @@ use crate::{Effort, machine, ui};
 const SIZES: [usize; 4] = [64, 1024, 4096, 16_384];
 /// Tunnels that carry bulk at once.
 const BULK: [usize; 3] = [1, 8, 64];
+
+/// What stands before the tables of round trips.
+const ROUND_TRIPS: [(Cpus, &str); 2] = [
+    (Cpus::One, "ends and relay on one CPU, so that nobody is woken from idle"),
+    (
+        Cpus::Any,
+        "ends and relay where the kernel puts them, and a CPU that slept is woken for each",
+    ),
+];
 
 /// What stands before the rows of [`Fetch`].
 const FETCHED: &str = "\nAn app's start by the wrapper, least / median, with a login by the pod's \
@@ -96,10 +108,13 @@ pub(crate) fn run(effort: Effort, out: &Path, scratch: &Path) -> anyhow::Result<
                 .with_context(|| format!("measuring {}", relay.name()))?;
         }
     }
-    for tunnels in rounds.idle {
-        // As many as there are descriptors for, where that is fewer.
-        let tunnels = most.min(*tunnels);
+    // As many as there are descriptors for, where that is fewer.
+    let counts: BTreeSet<usize> = rounds.idle.iter().map(|tunnels| most.min(*tunnels)).collect();
+    for tunnels in counts {
         ui::say(&format!("{tunnels} idle tunnels"));
+        // What earlier ones left in an allocator would be taken for nothing.
+        drop(relays);
+        relays = peers::all(scratch, most)?;
         for (relay, figures) in relays.iter_mut().zip(&mut figures) {
             measure::idle(relay.as_mut(), tunnels, figures)
                 .with_context(|| format!("idle tunnels of {}", relay.name()))?;
@@ -138,7 +153,9 @@ fn once(relay: &mut dyn Relay, figures: &mut Figures, rounds: Rounds) -> anyhow:
         measure::bulk(relay, tunnels, rounds.bulk_ms, figures)?;
     }
     for size in SIZES {
-        measure::latency(relay, size, rounds.pings, figures)?;
+        for cpus in [Cpus::One, Cpus::Any] {
+            latency::run(relay, cpus, size, rounds.pings, figures)?;
+        }
     }
     measure::setups(relay, rounds.setup_ms, figures)
 }
@@ -183,17 +200,20 @@ fn table(record: &Value, all: &[Figures], storm: &Storm) -> anyhow::Result<Strin
             if idle.is_empty() { "–".to_owned() } else { idle.join(", ") },
         )?;
     }
-    text.push_str(
-        "\nRound trip of one message, p50 / p99 in microseconds, best of the rounds:\n\n",
-    );
-    text.push_str("| relay | 64 B | 1 KiB | 4 KiB | 16 KiB |\n|---|---:|---:|---:|---:|\n");
-    for figures in all {
-        write!(text, "| {} |", figures.shown())?;
-        for size in SIZES {
-            let (p50, p99) = figures.latency(size);
-            write!(text, " {} / {} |", number(p50), number(p99))?;
+    for (cpus, words) in ROUND_TRIPS {
+        writeln!(
+            text,
+            "\nRound trip of one message, p50 / p99 in microseconds, best of the rounds; {words}:\n"
+        )?;
+        text.push_str("| relay | 64 B | 1 KiB | 4 KiB | 16 KiB |\n|---|---:|---:|---:|---:|\n");
+        for figures in all {
+            write!(text, "| {} |", figures.shown())?;
+            for size in SIZES {
+                let (p50, p99) = figures.latency(cpus, size);
+                write!(text, " {} / {} |", number(p50), number(p99))?;
+            }
+            text.push('\n');
         }
-        text.push('\n');
     }
     write!(
         text,

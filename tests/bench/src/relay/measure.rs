@@ -7,20 +7,19 @@ use std::net::Shutdown;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
 
 use super::kernel;
+use super::latency::Cpus;
 use super::peers::Relay;
 use crate::stats::Samples;
 
 /// Ends that open and close tunnels at once.
 pub(crate) const OPENERS: usize = 16;
 const BULK_LEN: usize = 256 << 10;
-/// The longest that messages of one size are sent: who waits for acknowledgements takes 40 ms for each.
-const LATENCY: Duration = Duration::from_secs(5);
 /// How long idle tunnels are looked at.
 const IDLE: Duration = Duration::from_secs(2);
 const BITS: f64 = 8.0;
@@ -31,7 +30,7 @@ pub(crate) struct Figures {
     name: &'static str,
     version: String,
     bulk: BTreeMap<usize, Samples>,
-    latency: BTreeMap<usize, (Samples, Samples)>,
+    latency: BTreeMap<(Cpus, usize), (Samples, Samples)>,
     setups: Samples,
     idle: BTreeMap<usize, Idle>,
 }
@@ -64,9 +63,16 @@ impl Figures {
         self.bulk.get(&tunnels)?.median()
     }
 
+    /// Keeps p50 and p99 of a round trip, in microseconds.
+    pub(crate) fn add_latency(&mut self, cpus: Cpus, size: usize, (p50, p99): (f64, f64)) {
+        let both = self.latency.entry((cpus, size)).or_default();
+        both.0.push(p50);
+        both.1.push(p99);
+    }
+
     /// p50 and p99 of a round trip, in microseconds.
-    pub(crate) fn latency(&self, size: usize) -> (Option<f64>, Option<f64>) {
-        let both = self.latency.get(&size);
+    pub(crate) fn latency(&self, cpus: Cpus, size: usize) -> (Option<f64>, Option<f64>) {
+        let both = self.latency.get(&(cpus, size));
         (both.and_then(|(p50, _)| p50.min()), both.and_then(|(_, p99)| p99.min()))
     }
 
@@ -82,7 +88,7 @@ impl Figures {
 
     pub(crate) fn to_json(&self) -> Value {
         let bulk = |(tunnels, samples): (&usize, &Samples)| json!({ "tunnels": tunnels, "gbit_per_relay_cpu_s": samples.to_json() });
-        let latency = |(size, (p50, p99)): (&usize, &(Samples, Samples))| json!({ "bytes": size, "p50_us": p50.to_json(), "p99_us": p99.to_json() });
+        let latency = |((cpus, size), (p50, p99)): (&(Cpus, usize), &(Samples, Samples))| json!({ "cpus": cpus.as_str(), "bytes": size, "p50_us": p50.to_json(), "p99_us": p99.to_json() });
         let idle = |(tunnels, idle): (&usize, &Idle)| json!({ "tunnels": tunnels, "user_bytes_per_tunnel": idle.user, "kernel_bytes_per_tunnel": idle.kernel, "cpu_ms_per_s": idle.cpu_ms });
         json!({
             "relay": self.name,
@@ -135,40 +141,6 @@ pub(crate) fn bulk(
         ensure!(cpu > 0.0 && gbit > 0.0, "nothing went through");
         figures.bulk.entry(tunnels).or_default().push(gbit / cpu);
     }
-    Ok(())
-}
-
-/// One message there and back, again and again.
-pub(crate) fn latency(
-    relay: &mut dyn Relay,
-    size: usize,
-    pings: usize,
-    figures: &mut Figures,
-) -> anyhow::Result<()> {
-    let (mut near, mut far) = relay.tunnel()?;
-    let echo = thread::spawn(move || {
-        let mut message = vec![0; size];
-        while far.read_exact(&mut message).is_ok() && far.write_all(&message).is_ok() {}
-    });
-    let (mut message, mut took) = (vec![0x5a; size], Samples::default());
-    let end = Instant::now() + LATENCY;
-    for turn in 0..pings + pings / 10 {
-        let began = Instant::now();
-        if began > end {
-            break;
-        }
-        near.write_all(&message)?;
-        near.read_exact(&mut message)?;
-        // The first tenth warms up.
-        if turn >= pings / 10 {
-            took.push(began.elapsed().as_secs_f64() * 1e6);
-        }
-    }
-    drop(near);
-    ensure!(echo.join().is_ok(), "an end failed");
-    let (p50, p99) = figures.latency.entry(size).or_default();
-    p50.push(took.percentile(50).context("no sample")?);
-    p99.push(took.percentile(99).context("no sample")?);
     Ok(())
 }
 

@@ -25,6 +25,10 @@ pub(crate) trait Relay {
     fn version(&self) -> String;
     /// The process whose CPU and memory are counted; none where there is no relay.
     fn pid(&self) -> Option<u32>;
+    /// All processes between the ends.
+    fn processes(&self) -> Vec<u32> {
+        self.pid().into_iter().collect()
+    }
     /// One more tunnel, which stands when this returns.
     fn tunnel(&mut self) -> anyhow::Result<Tunnel>;
     /// What a thread needs that opens and closes tunnels, as one end.
@@ -214,6 +218,10 @@ impl Relay for Plain {
 
     fn pid(&self) -> Option<u32> {
         self.children.first().map(Child::id)
+    }
+
+    fn processes(&self) -> Vec<u32> {
+        self.children.iter().map(Child::id).collect()
     }
 
     fn tunnel(&mut self) -> anyhow::Result<Tunnel> {
