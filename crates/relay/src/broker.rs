@@ -28,7 +28,7 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use self::metrics::{Counted, Refusal};
+use self::metrics::Refusal;
 pub use self::{desk::Desk, metrics::Metrics};
 use crate::{
     admin,
@@ -37,6 +37,7 @@ use crate::{
         splice::{self, Joined, Moved, Pipes},
     },
     client::ClientError,
+    counted::Counted,
     net,
     panics::vital,
     proto::broker::{Answer, REQUEST_LEN, requested},

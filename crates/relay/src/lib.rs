@@ -31,4 +31,5 @@ mod admin;
 mod backoff;
 mod clock;
 mod control;
+mod counted;
 mod net;

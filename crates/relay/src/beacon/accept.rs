@@ -19,12 +19,13 @@ use tokio::{
 use super::{
     Shared, control,
     handover::Undecided,
-    metrics::{Counted, Kind, Refusal},
+    metrics::{Kind, Refusal},
     pending::{Place, Seat},
     session::Idle,
     tunnel,
 };
 use crate::{
+    counted::Counted,
     net,
     proto::{
         frame,

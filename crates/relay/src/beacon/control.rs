@@ -14,13 +14,14 @@ use tracing::{info, warn};
 use super::{
     Shared,
     config::Bridges,
-    metrics::{Counted, Kind, Refusal as Reason},
+    metrics::{Kind, Refusal as Reason},
     pending::{Place, Seat},
     registry::Registry,
     session::{Proven, Session},
 };
 use crate::{
     control::{Control, DEAD_AFTER, PING_EVERY, leg_key},
+    counted::Counted,
     proto::{
         frame::{BeaconToBridge, BridgeToBeacon, Refusal, SessionId, VERSION},
         rendezvous::{Epoch, RendezvousId},

@@ -121,23 +121,6 @@ impl Metrics {
     }
 }
 
-/// Counts one for as long as it is kept.
-#[derive(Debug)]
-pub(super) struct Counted(Gauge);
-
-impl Counted {
-    pub(super) fn new(gauge: &Gauge) -> Self {
-        gauge.inc();
-        Self(gauge.clone())
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -13,13 +13,16 @@ use tokio::{
     sync::{mpsc, oneshot},
 };
 
-use super::{metrics::Counted, registry::lock};
-use crate::proto::{
-    credit::Credit,
-    frame::{BeaconToBridge, SessionId},
-    leg::{Preamble, Used},
-    rendezvous::RendezvousId,
-    ticket::{ClientTag, DayKey, Denied, Shown, Ticket, TicketName},
+use super::registry::lock;
+use crate::{
+    counted::Counted,
+    proto::{
+        credit::Credit,
+        frame::{BeaconToBridge, SessionId},
+        leg::{Preamble, Used},
+        rendezvous::RendezvousId,
+        ticket::{ClientTag, DayKey, Denied, Shown, Ticket, TicketName},
+    },
 };
 
 /// Days of which a bridge may have keys here: yesterday, today, tomorrow, and one for a late clock.

@@ -17,12 +17,13 @@ use super::{
     Shared,
     accept::Places,
     handover::{Heir, Undecided},
-    metrics::{Counted, Kind, Refusal, Way},
+    metrics::{Kind, Refusal, Way},
     session::{Barred, Entered, NoLeg},
     splice::{self, Joined, Limits, Moved},
 };
 use crate::{
     clock::unix_seconds,
+    counted::Counted,
     net,
     proto::{
         hello::{Hello, MAX_LEN},
