@@ -14,6 +14,7 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context as _, ensure};
 use libbpf_rs::{Link, MapCore as _, MapFlags, MapHandle};
@@ -229,16 +230,20 @@ pub(crate) struct Decoy {
     pins: Pins,
     listed: MapHandle,
     map: MapHandle,
+    /// Whether it was taken away for good: an attack may be on its way in another thread.
+    gone: Mutex<bool>,
 }
 
 impl Decoy {
     /// Of any map.
     pub(crate) fn new(pins: &Pins, listed: MapHandle, map: MapHandle) -> Self {
-        Self { pins: pins.clone(), listed, map }
+        Self { pins: pins.clone(), listed, map, gone: Mutex::new(false) }
     }
 
     /// Puts it there again, after an attacker that took it away; where it is.
     pub(crate) fn renew(&self) -> anyhow::Result<PathBuf> {
+        let gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
+        ensure!(!*gone, "the pins were taken away");
         let folder = self.pins.folder(DECOY, &self.listed)?;
         let path = folder.join("map");
         if !path.exists() {
@@ -250,6 +255,7 @@ impl Decoy {
 
     /// Takes it away for good, with the folder when nothing else is in it.
     pub(crate) fn remove(&self) {
+        *self.gone.lock().unwrap_or_else(PoisonError::into_inner) = true;
         Self::remove_at(&self.pins.root);
         drop(fs::remove_dir(&self.pins.root));
     }

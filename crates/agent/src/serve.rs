@@ -238,7 +238,11 @@ impl Agent {
     /// pinned, which the next agent acts on.
     fn unload(&mut self) -> anyhow::Result<()> {
         if let Some(estate) = self.estate.take() {
-            self.decoy = None;
+            // Before all else: while programs judge, nobody moves it out of the way, and an attack
+            // that comes later does not put it there again.
+            if let Some(decoy) = self.decoy.take() {
+                decoy.remove();
+            }
             estate.pins.remove_all()?;
         }
         events::write(&json!({"event": "unloaded"}));

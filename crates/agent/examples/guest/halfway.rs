@@ -50,7 +50,8 @@ impl Scenario {
             let name = |what: &str| format!("unload-cut-at-the-{cut}-{what}");
             let target = start_target(true);
             let before = instance();
-            cutter.cut(&agent, removals);
+            // The decoy's pin goes before all.
+            cutter.cut(&agent, removals + 1);
             let order = ["unload", "--reason", "x", "--key", orders::SECRET];
             let told = Command::new(AGENT).args(order).output().unwrap();
             self.check(&name("is-cut"), yes(!told.status.success(), || format!("{told:?}")));
