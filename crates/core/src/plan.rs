@@ -404,7 +404,7 @@ impl FromStr for Period {
     type Err = PeriodError;
 
     fn from_str(text: &str) -> Result<Self, PeriodError> {
-        let (mut rest, mut total) = (text, Duration::ZERO);
+        let (mut rest, mut total) = (text, 0_u64);
         loop {
             let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
             let (number, tail) = rest.split_at_checked(digits).ok_or(PeriodError)?;
@@ -412,9 +412,9 @@ impl FromStr for Period {
             let (unit, tail) = tail.split_at_checked(letters).ok_or(PeriodError)?;
             let number = number.parse::<u64>().map_err(|_not_a_number| PeriodError)?;
             let millis = number.checked_mul(millis_per(unit)?).ok_or(PeriodError)?;
-            total = total.checked_add(Duration::from_millis(millis)).ok_or(PeriodError)?;
+            total = total.checked_add(millis).ok_or(PeriodError)?;
             if tail.is_empty() {
-                return Ok(Self(total));
+                return Ok(Self(Duration::from_millis(total)));
             }
             rest = tail;
         }
@@ -436,7 +436,11 @@ impl TryFrom<PeriodText> for Period {
 
     fn try_from(text: PeriodText) -> Result<Self, PeriodError> {
         match text {
-            PeriodText::Seconds(seconds) => Ok(Self(Duration::from_secs(seconds))),
+            // As long as the longest that can be written.
+            PeriodText::Seconds(seconds) => {
+                let millis = seconds.checked_mul(1_000).ok_or(PeriodError)?;
+                Ok(Self(Duration::from_millis(millis)))
+            }
             PeriodText::Text(text) => text.parse(),
         }
     }

@@ -42,3 +42,15 @@ fn periods_read_their_units() {
         assert_eq!(ms(bad), Err(PeriodError), "{bad}");
     }
 }
+
+#[test]
+fn the_longest_period_is_read_as_it_is_written() {
+    let longest: Period = "18446744073709551615ms".parse().unwrap();
+    assert_eq!(longest.to_string().parse(), Ok(longest));
+    for longer in ["18446744073709551615ms1ms", "18446744073709552s"] {
+        assert_eq!(longer.parse::<Period>(), Err(PeriodError), "{longer}");
+    }
+    let as_number = |seconds: u64| serde_json::from_value::<Period>(seconds.into());
+    assert_eq!(as_number(90).unwrap(), "1m30s".parse().unwrap());
+    assert!(as_number(18_446_744_073_709_552).is_err());
+}
