@@ -45,14 +45,10 @@ pub(crate) struct Artifacts {
     pub(crate) programs: Programs,
     /// The static agent.
     pub(crate) agent: PathBuf,
-    /// The static beacon.
-    pub(crate) beacon: PathBuf,
-    /// The static bridge.
-    pub(crate) bridge: PathBuf,
+    /// The static programs of the road.
+    pub(crate) relay: Relay,
     /// The static operator.
     pub(crate) operator: PathBuf,
-    /// The static broker.
-    pub(crate) broker: PathBuf,
 }
 
 impl Programs {
@@ -68,9 +64,7 @@ impl Artifacts {
     /// Gives a child the paths by which tests find the real programs.
     pub(crate) fn announce(&self, command: &mut Command) {
         self.programs.announce(command);
-        command.env("CLOUDTASER_BEACON", &self.beacon);
-        command.env("CLOUDTASER_BRIDGE", &self.bridge);
-        command.env("CLOUDTASER_BROKER", &self.broker);
+        self.relay.announce(command);
     }
 }
 
@@ -160,6 +154,15 @@ pub(crate) struct Relay {
     pub(crate) broker: PathBuf,
 }
 
+impl Relay {
+    /// Gives a child the paths by which tests and benches find the real programs.
+    pub(crate) fn announce(&self, command: &mut Command) {
+        command.env("CLOUDTASER_BEACON", &self.beacon);
+        command.env("CLOUDTASER_BRIDGE", &self.bridge);
+        command.env("CLOUDTASER_BROKER", &self.broker);
+    }
+}
+
 /// Builds the programs of the road, silently when nothing changed.
 pub(crate) fn build_relay() -> anyhow::Result<Relay> {
     let folder = build_serving("cloudtaser-relay")?;
@@ -216,13 +219,13 @@ pub(crate) fn gate_contained(built: &Contained) -> anyhow::Result<()> {
 /// Builds all programs, silently when nothing changed.
 pub(crate) fn build() -> anyhow::Result<Artifacts> {
     let (Contained { agent, relay, operator, .. }, programs) = build_beside(build_programs)?;
-    let Relay { beacon, bridge, broker } = relay;
-    Ok(Artifacts { programs, agent, beacon, bridge, broker, operator })
+    Ok(Artifacts { programs, agent, relay, operator })
 }
 
 /// Fails with each promise that the built files break.
 pub(crate) fn gate(artifacts: &Artifacts) -> anyhow::Result<()> {
-    let Artifacts { programs, agent, beacon, bridge, broker, operator } = artifacts;
+    let Artifacts { programs, agent, relay: Relay { beacon, bridge, broker }, operator } =
+        artifacts;
     gate_sized(&programs.wrapper, WRAPPER_MAX_BYTES)?;
     gate_one(&programs.cli, Linkage::Dynamic)?;
     gate_one(agent, Linkage::Static)?;

@@ -62,10 +62,7 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
         }
         Some("relay") => {
             apt::ensure(Need::Bench);
-            let relay = artifacts::build_relay()?;
-            bench.env("CLOUDTASER_BEACON", relay.beacon);
-            bench.env("CLOUDTASER_BRIDGE", relay.bridge);
-            bench.env("CLOUDTASER_BROKER", relay.broker);
+            artifacts::build_relay()?.announce(&mut bench);
             artifacts::build_programs()?.announce(&mut bench);
             bench.env("CLOUDTASER_BENCH_TOOLS", rathole());
         }

@@ -53,9 +53,7 @@ fn road() -> anyhow::Result<()> {
     let words = ["run", "--quiet", "--locked", "--package", "cloudtaser-e2e", "--example", "road"];
     let mut demo = cargo(words);
     programs.announce(&mut demo);
-    demo.env("CLOUDTASER_BEACON", relay.beacon);
-    demo.env("CLOUDTASER_BRIDGE", relay.bridge);
-    demo.env("CLOUDTASER_BROKER", relay.broker);
+    relay.announce(&mut demo);
     become_it(&mut demo)
 }
 

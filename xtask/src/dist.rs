@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::Context as _;
 
-use crate::artifacts::{self, Artifacts};
+use crate::artifacts::{self, Artifacts, Relay};
 use crate::command::{program, read};
 use crate::place;
 use crate::tools::{self, Need};
@@ -22,7 +22,8 @@ pub(crate) fn run() -> anyhow::Result<()> {
     }
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let mut names = Vec::new();
-    let Artifacts { programs, agent, beacon, bridge, broker, operator } = &artifacts;
+    let Artifacts { programs, agent, relay: Relay { beacon, bridge, broker }, operator } =
+        &artifacts;
     for file in [agent, beacon, bridge, broker, operator, &programs.cli, &programs.wrapper] {
         let name = file.file_name().context("a program without a name")?;
         fs::copy(file, folder.join(name)).with_context(|| format!("cannot copy {name:?}"))?;

@@ -15,8 +15,6 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     let words = ["run", "--quiet", "--locked", "--release", "--package", "cloudtaser-e2e"];
     let mut soak = cargo(words);
     programs.announce(&mut soak);
-    soak.env("CLOUDTASER_BEACON", relay.beacon);
-    soak.env("CLOUDTASER_BRIDGE", relay.bridge);
-    soak.env("CLOUDTASER_BROKER", relay.broker);
+    relay.announce(&mut soak);
     command::run(soak.args(["--example", "soak", "--"]).args(arguments))
 }
