@@ -436,11 +436,7 @@ impl TryFrom<PeriodText> for Period {
 
     fn try_from(text: PeriodText) -> Result<Self, PeriodError> {
         match text {
-            // As long as the longest that can be written.
-            PeriodText::Seconds(seconds) => {
-                let millis = seconds.checked_mul(1_000).ok_or(PeriodError)?;
-                Ok(Self(Duration::from_millis(millis)))
-            }
+            PeriodText::Seconds(seconds) => seconds.to_string().parse(),
             PeriodText::Text(text) => text.parse(),
         }
     }
