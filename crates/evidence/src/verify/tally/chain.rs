@@ -93,4 +93,17 @@ impl Tally {
     fn begins_at_zero(&self, index: u64) -> bool {
         self.range.map_or(index, |(first, _)| first) == 0
     }
+
+    /// Whether no position between the first and the last is missing.
+    #[must_use]
+    pub fn is_contiguous(&self) -> bool {
+        let entries = self.receipts + self.notices.values().sum::<u64>();
+        self.range.is_none_or(|(first, last)| last - first + 1 == entries)
+    }
+
+    /// Numbers that are missing between receipts that are here.
+    #[must_use]
+    pub fn missing(&self) -> u64 {
+        self.clusters.values().map(|cluster| cluster.missing).sum::<u64>() + self.missing_notices
+    }
 }
