@@ -12,7 +12,7 @@ use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
@@ -23,6 +23,19 @@ use crate::subject::MARK;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// Time between `TERM` and `KILL`.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// Starts it, and waits until it has ended well; the app's first line, and how long that took.
+pub(crate) fn to_its_end(
+    command: &mut Command,
+    scratch: &Path,
+) -> anyhow::Result<(String, Duration)> {
+    let mut running = Running::start(command, scratch)?;
+    let started = running.started;
+    let (line, at) = running.line()?;
+    let status = running.finish()?;
+    ensure!(status.success(), "it ended with {status}");
+    Ok((line, at.duration_since(started)))
+}
 
 /// A side that was started.
 #[derive(Debug)]

@@ -23,20 +23,25 @@ const DESCRIPTORS: u64 = 80_000;
 const OTHERS: u64 = 1000;
 
 /// Puts this process into a network of its own, and all that it starts from now on. It has one
-/// thread as yet. How many tunnels one process may have descriptors for.
-pub(crate) fn begin() -> anyhow::Result<usize> {
+/// thread as yet.
+pub(crate) fn begin() -> anyhow::Result<()> {
     unshare(CloneFlags::CLONE_NEWNET).context("a network of its own needs root")?;
     let up = Command::new("ip").args(["link", "set", "lo", "up"]).status().context("no `ip`")?;
     ensure!(up.success(), "the loopback does not come up");
     for (name, value) in SETTINGS {
         fs::write(format!("/proc/sys/net/ipv4/{name}"), value).with_context(|| name.to_owned())?;
     }
-    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    let (_, usual) = getrlimit(Resource::RLIMIT_NOFILE)?;
     // More than that is for those who may.
-    let most = match setrlimit(Resource::RLIMIT_NOFILE, DESCRIPTORS, DESCRIPTORS) {
-        Ok(()) => DESCRIPTORS,
-        Err(_) => most,
-    };
-    setrlimit(Resource::RLIMIT_NOFILE, most, most).context("RLIMIT_NOFILE")?;
+    let raised = [DESCRIPTORS, usual]
+        .into_iter()
+        .any(|most| setrlimit(Resource::RLIMIT_NOFILE, most, most).is_ok());
+    ensure!(raised, "RLIMIT_NOFILE cannot be set");
+    Ok(())
+}
+
+/// How many tunnels one process may have descriptors for.
+pub(crate) fn most_tunnels() -> anyhow::Result<usize> {
+    let (most, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
     Ok(usize::try_from(most.saturating_sub(OTHERS) / 2)?)
 }

@@ -6,17 +6,18 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, bail, ensure};
-use cloudtaser_e2e::{Networks, Pod, Releases, SHOP};
+use anyhow::{Context as _, ensure};
+use cloudtaser_e2e::{Pod, Releases, SHOP};
 use serde_json::{Value, json};
 
-use crate::launch::Running;
 use crate::stats::Samples;
 use crate::subject::{teller, variable};
 use crate::wrapper::milliseconds;
+use crate::{launch, random};
 
-/// One secret, and so many that what a further one costs can be told.
-const SECRETS: [usize; 2] = [1, 11];
+/// What one more costs is told by so many.
+const FURTHER: u8 = 10;
+const SECRETS: [u8; 2] = [1, 1 + FURTHER];
 
 /// Milliseconds to the app's first line, by number of secrets.
 #[derive(Debug, Default)]
@@ -32,38 +33,29 @@ enum Way {
     Road,
 }
 
-/// Starts apps both ways in turn; says why where that cannot be done here.
-pub(crate) fn run(scratch: &Path, rounds: usize) -> anyhow::Result<Result<Fetch, String>> {
-    let networks = match Networks::make() {
-        Ok(networks) => networks,
-        Err(why) => return Ok(Err(why)),
-    };
-    let Some(road) = Releases::start_enrolled(networks, SHOP) else {
-        return Ok(Err("there is no openssl here".to_owned()));
-    };
+/// Starts apps both ways in turn; nothing where that cannot be done here, which it says.
+pub(crate) fn run(scratch: &Path, rounds: usize) -> anyhow::Result<Option<Fetch>> {
+    let start = |networks| Releases::start_enrolled(networks, SHOP);
+    let Some(road) = Releases::or_skip(start) else { return Ok(None) };
     let values: Vec<String> =
-        (0..11).map(|_| crate::random::hex(16)).collect::<anyhow::Result<_>>()?;
+        (0..=FURTHER).map(|_| random::hex(16)).collect::<anyhow::Result<_>>()?;
     for (number, value) in (1..).zip(&values) {
         road.put(&format!("shop/{number}"), &json!({ "value": value }));
     }
     let mut fetch = Fetch::default();
     // The first of each warms up.
     for round in 0..=rounds {
-        for (at, secrets) in SECRETS.into_iter().enumerate() {
-            let values = values.get(..secrets).context("too few values")?;
-            for way in [Way::Road, Way::Direct] {
+        for (way, all) in [(Way::Road, &mut fetch.road), (Way::Direct, &mut fetch.direct)] {
+            for (secrets, times) in SECRETS.into_iter().zip(all) {
+                let values = values.get(..secrets.into()).context("too few values")?;
                 let took = once(&road, way, values, scratch)?;
-                let all = match way {
-                    Way::Direct => &mut fetch.direct,
-                    Way::Road => &mut fetch.road,
-                };
                 if round > 0 {
-                    all.get_mut(at).context("no such case")?.push(took);
+                    times.push(took);
                 }
             }
         }
     }
-    Ok(Ok(fetch))
+    Ok(Some(fetch))
 }
 
 fn once(road: &Releases, way: Way, values: &[String], scratch: &Path) -> anyhow::Result<f64> {
@@ -84,24 +76,16 @@ fn once(road: &Releases, way: Way, values: &[String], scratch: &Path) -> anyhow:
         launch = launch.env(variable(number), format!("vault:secret/shop/{number}#value"));
     }
     let mut command = launch.command(teller(values));
-    let (took, line) = network.within(|| -> anyhow::Result<_> {
-        let mut running = Running::start(&mut command, scratch)?;
-        let started = running.started;
-        let (line, at) = running.line()?;
-        ensure!(running.finish()?.success(), "the app's start failed");
-        Ok((milliseconds(at.duration_since(started)), line))
-    })?;
-    if Some(&line) != values.last() {
-        bail!("the app got another value");
-    }
-    Ok(took)
+    let (line, took) = network.within(|| launch::to_its_end(&mut command, scratch))?;
+    ensure!(Some(&line) == values.last(), "the app got another value");
+    Ok(milliseconds(took))
 }
 
 impl Fetch {
     /// Milliseconds, least and in the median: a start with one secret, and what one more takes.
     fn figures(all: &[Samples; 2]) -> Option<[f64; 4]> {
         let [one, many] = all;
-        let more = |one: f64, many: f64| (many - one) / 10.0;
+        let more = |one: f64, many: f64| (many - one) / f64::from(FURTHER);
         let (least, median) = (one.min()?, one.median()?);
         Some([least, median, more(least, many.min()?), more(median, many.median()?)])
     }

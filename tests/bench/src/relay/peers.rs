@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail, ensure};
 use nix::poll::{PollFd, PollFlags, poll};
 
+use super::alone::most_tunnels;
 use super::beacon::Beacon;
 use super::ends::{self, Tunnel, dial, free_port, prepared, read_record, settle};
 use super::measure::OPENERS;
@@ -53,7 +54,7 @@ const HELLO_LEN: usize = 1600;
 const MARK_LEN: usize = 8;
 
 /// All that can be had here; says which cannot.
-pub(crate) fn all(scratch: &Path, most: usize) -> anyhow::Result<Vec<Box<dyn Relay>>> {
+pub(crate) fn all(scratch: &Path) -> anyhow::Result<Vec<Box<dyn Relay>>> {
     let mut relays: Vec<Box<dyn Relay>> = vec![Box::new(Plain::direct()?)];
     relays.push(Box::new(Beacon::start(scratch)?));
     let made: [(&str, Made); 4] = [
@@ -64,14 +65,14 @@ pub(crate) fn all(scratch: &Path, most: usize) -> anyhow::Result<Vec<Box<dyn Rel
     ];
     for (program, make) in made {
         match found(program) {
-            Some(path) => relays.push(Box::new(make(&path, scratch, most)?)),
+            Some(path) => relays.push(Box::new(make(&path, scratch)?)),
             None => ui::say(&format!("SKIP: there is no {program} here")),
         }
     }
     Ok(relays)
 }
 
-type Made = fn(&Path, &Path, usize) -> anyhow::Result<Plain>;
+type Made = fn(&Path, &Path) -> anyhow::Result<Plain>;
 
 fn found(program: &str) -> Option<PathBuf> {
     let folders = std::env::var_os("CLOUDTASER_BENCH_TOOLS").into_iter().map(PathBuf::from);
@@ -99,21 +100,21 @@ impl Plain {
         Ok(Self { name, version, front, back: Arc::new(back), children: Vec::new(), opened: 0 })
     }
 
-    fn haproxy_copying(program: &Path, scratch: &Path, most: usize) -> anyhow::Result<Self> {
-        Self::haproxy(program, scratch, most, "haproxy, copying", "")
+    fn haproxy_copying(program: &Path, scratch: &Path) -> anyhow::Result<Self> {
+        Self::haproxy(program, scratch, "haproxy, copying", "")
     }
 
-    fn haproxy_splicing(program: &Path, scratch: &Path, most: usize) -> anyhow::Result<Self> {
-        Self::haproxy(program, scratch, most, "haproxy, splicing", "option splice-auto\n")
+    fn haproxy_splicing(program: &Path, scratch: &Path) -> anyhow::Result<Self> {
+        Self::haproxy(program, scratch, "haproxy, splicing", "option splice-auto\n")
     }
 
     fn haproxy(
         program: &Path,
         scratch: &Path,
-        most: usize,
         name: &'static str,
         option: &str,
     ) -> anyhow::Result<Self> {
+        let most = most_tunnels()?;
         Self::start(name, version(program, "-v", ' ', 2)?, |front, back| {
             let config = format!(
                 "global\n nbthread 1\n maxconn {most}\n maxpipes 200\ndefaults\n mode tcp\n timeout connect 5s\n \
@@ -128,8 +129,8 @@ impl Plain {
         })
     }
 
-    fn nginx(program: &Path, scratch: &Path, most: usize) -> anyhow::Result<Self> {
-        let connections = 2 * most + 100;
+    fn nginx(program: &Path, scratch: &Path) -> anyhow::Result<Self> {
+        let connections = 2 * most_tunnels()? + 100;
         Self::start("nginx, stream", version(program, "-v", '/', 1)?, |front, back| {
             let module = "/usr/lib/nginx/modules/ngx_stream_module.so";
             let load = if Path::new(module).is_file() {
@@ -155,7 +156,7 @@ impl Plain {
         })
     }
 
-    fn rathole(program: &Path, scratch: &Path, _most: usize) -> anyhow::Result<Self> {
+    fn rathole(program: &Path, scratch: &Path) -> anyhow::Result<Self> {
         let control = free_port()?;
         let version = version(program, "--version", ' ', 1).unwrap_or_else(|_| "0.5".to_owned());
         Self::start("rathole", version, |front, back| {

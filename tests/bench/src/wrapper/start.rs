@@ -7,7 +7,7 @@ use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike as _;
 use serde_json::{Value, json};
 
-use crate::launch::Running;
+use crate::launch;
 use crate::stats::Samples;
 use crate::subject::{Rotation, Stage, Subject, Task, Transport, teller};
 use crate::ui;
@@ -54,13 +54,9 @@ impl Case {
         let task = Task { subject, transport, rotation: Rotation::Off, app: &app, values };
         let mut command = stage.command(&task)?;
         let before = cpu_of_ended()?;
-        let mut running = Running::start(&mut command, stage.scratch)?;
-        let started = running.started;
-        let (line, at) = running.line()?;
-        let status = running.finish()?;
-        ensure!(status.success(), "it ended with {status}");
+        let (line, took) = launch::to_its_end(&mut command, stage.scratch)?;
         ensure!(Some(&line) == values.last(), "the app got another value");
-        self.times.push(milliseconds(at.duration_since(started)));
+        self.times.push(milliseconds(took));
         self.cpu.push(milliseconds(cpu_of_ended()?.saturating_sub(before)));
         Ok(())
     }
